@@ -1,0 +1,194 @@
+"""One frozen object that maps an image, its boxes and the masks between image and network.
+
+The network sees a square of `size` pixels: the image is shrunk (or grown) until its longest side
+fills the square, placed at the top left, and zero-padded to the right and below (LiteMedSAM,
+Rep-MedSAM). Training, calibration and inference all use this file, so that they cannot drift apart.
+
+Coordinates are continuous: pixel (row i, column j) covers [j, j+1) × [i, i+1), so the tight box of
+a mask is (xmin, ymin, xmax + 1, ymax + 1) and `image[y0:y1, x0:x1]` is what a whole-numbered box holds.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from medsam_edge.errors import BoxError, ImageError
+
+FloatArray = npt.NDArray[np.float32]
+BoolArray = npt.NDArray[np.bool_]
+BoxesLike = npt.ArrayLike | Sequence[Sequence[float]]
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How one image of `height` × `width` pixels lies in the network's `size` × `size` square.
+
+    Attributes:
+        height, width: the image, in pixels.
+        size: side of the network's input square, in pixels.
+        scale: network pixels per image pixel.
+        new_height, new_width: the part of the square that the image fills, in network pixels.
+    """
+
+    height: int
+    width: int
+    size: int = 256
+
+    def __post_init__(self) -> None:
+        if self.height < 1 or self.width < 1:
+            raise ImageError(f"image: expected at least one row and one column, got {self.height}x{self.width}")
+
+    @property
+    def scale(self) -> float:
+        return self.size / max(self.height, self.width)
+
+    @property
+    def new_height(self) -> int:
+        return max(1, int(self.height * self.scale + 0.5))
+
+    @property
+    def new_width(self) -> int:
+        return max(1, int(self.width * self.scale + 0.5))
+
+    def image_to_network(self, image: npt.NDArray[np.uint8]) -> FloatArray:
+        """Shrink, min-max over the image (not its padding) and pad.
+
+        Args:
+            image: (H, W) or (H, W, 3) uint8, RGB.
+
+        Returns:
+            (3, size, size) float32 in [0, 1]; an image of one constant value gives zeros.
+        """
+        small = cv2.resize(image, (self.new_width, self.new_height), interpolation=cv2.INTER_AREA)
+        return to_planes(small, self.size)
+
+    def boxes_to_network(self, boxes: FloatArray) -> FloatArray:
+        """(N, 4) x0, y0, x1, y1 in image pixels → the same in network pixels, float32."""
+        return (boxes * np.float32(self.scale)).astype(np.float32)
+
+    def mask_to_image(self, logits: FloatArray) -> tuple[int, int, BoolArray]:
+        """One object's network logits → its mask in the image, cropped to where it is.
+
+        The padding is cut off, the rest is interpolated bilinearly (half-pixel centres, PyTorch's
+        `align_corners=False`) and cut at zero, exactly as if the whole plane had been resized; only the
+        rows and columns a positive logit can reach are computed, so a nucleus on a 2560-pixel slide costs
+        what a nucleus costs.
+
+        Args:
+            logits: (size, size) float32, positive inside the object.
+
+        Returns:
+            (top, left, mask): the crop's first row and column in the image, and its (h, w) bool mask; (0, 0, (0, 0))
+            when nothing is positive.
+        """
+        inside = np.ascontiguousarray(logits[: self.new_height, : self.new_width], dtype=np.float32)
+        positive = inside > 0
+        rows = np.flatnonzero(positive.any(axis=1))
+        if rows.size == 0:
+            return 0, 0, np.zeros((0, 0), dtype=bool)
+        columns = np.flatnonzero(positive.any(axis=0))
+        top, bottom = _reach(int(rows[0]), int(rows[-1]), self.new_height, self.height)
+        left, right = _reach(int(columns[0]), int(columns[-1]), self.new_width, self.width)
+        source = (np.arange(top, bottom, dtype=np.float32) + 0.5) * (self.new_height / self.height) - 0.5
+        source = source.clip(0, self.new_height - 1)
+        above = source.astype(np.intp)
+        below = np.minimum(above + 1, self.new_height - 1)
+        weight = (source - above)[:, None].astype(np.float32)
+        strip = inside[above] * (1 - weight) + inside[below] * weight  # (rows wanted, new_width)
+        full = cv2.resize(strip, (self.width, bottom - top), interpolation=cv2.INTER_LINEAR)
+        return _trim(top, left, full[:, left:right] > 0)
+
+
+def to_planes(image: npt.NDArray[np.uint8], size: int) -> FloatArray:
+    """Min-max an (h, w) or (h, w, 3) uint8 image of network scale and zero-pad it to (3, size, size) float32."""
+    low, high = int(image.min()), int(image.max())
+    scaled = (image.astype(np.float32) - low) / np.float32(max(high - low, 1e-8))
+    planes = np.zeros((3, size, size), dtype=np.float32)
+    planes[:, : image.shape[0], : image.shape[1]] = scaled if scaled.ndim == 2 else scaled.transpose(2, 0, 1)
+    return planes
+
+
+def check_boxes(boxes: BoxesLike, height: int, width: int) -> FloatArray:
+    """The one rule for box prompts.
+
+    Args:
+        boxes: (N, 4) x0, y0, x1, y1 in image pixels (one box of shape (4,) is taken as (1, 4)); ints or floats.
+        height, width: of the image.
+
+    Returns:
+        (N, 4) float32 inside the image; (0, 4) for no boxes. A box that is partly outside is clipped, with a warning.
+
+    Raises:
+        BoxError: another shape, not numbers, NaN or infinite, swapped corners, no area, or wholly outside.
+    """
+    try:
+        array = np.asarray(boxes, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise BoxError(f"boxes: expected numbers of shape (N, 4), got {boxes!r}") from error
+    if array.size == 0:
+        return np.zeros((0, 4), dtype=np.float32)
+    if array.ndim == 1:
+        array = array[None]
+    if array.ndim != 2 or array.shape[1] != 4:
+        raise BoxError(f"boxes: expected shape (N, 4) as x0, y0, x1, y1, got {np.shape(boxes)}")
+    for index, box in enumerate(array):
+        _check_box(index, box, height, width)
+    clipped = array.clip(0, [width, height, width, height])
+    if (clipped != array).any():
+        outside = np.flatnonzero((clipped != array).any(axis=1)).tolist()
+        warnings.warn(f"boxes {outside} reach outside the {width}x{height} image and were clipped", stacklevel=3)
+    return clipped.astype(np.float32)
+
+
+def _check_box(index: int, box: npt.NDArray[np.float64], height: int, width: int) -> None:
+    x0, y0, x1, y1 = box.tolist()
+    shown = f"({x0:g}, {y0:g}, {x1:g}, {y1:g})"
+    if not np.isfinite(box).all():
+        raise BoxError(f"boxes[{index}]: expected finite numbers, got {shown}")
+    if x0 > x1 or y0 > y1:
+        raise BoxError(f"boxes[{index}]: expected x0 < x1 and y0 < y1, got swapped corners {shown}")
+    if x0 == x1 or y0 == y1:
+        raise BoxError(f"boxes[{index}]: expected a box with an area, got {shown}")
+    if x1 <= 0 or y1 <= 0 or x0 >= width or y0 >= height:
+        raise BoxError(f"boxes[{index}]: expected a box that meets the {width}x{height} image, got {shown}")
+
+
+def boxes_from_masks(labels: npt.NDArray[np.integer]) -> FloatArray:
+    """Tight boxes of a label map's objects, in the order of their values.
+
+    Args:
+        labels: (H, W) integers, 0 background.
+
+    Returns:
+        (N, 4) float32 x0, y0, x1, y1 with the far edges exclusive; (0, 4) when there is no object.
+    """
+    boxes = []
+    for value in np.unique(labels):
+        if value == 0:
+            continue
+        ys, xs = np.nonzero(labels == value)
+        boxes.append((xs.min(), ys.min(), xs.max() + 1, ys.max() + 1))
+    return np.asarray(boxes, dtype=np.float32).reshape(-1, 4)
+
+
+def _reach(first: int, last: int, small: int, large: int) -> tuple[int, int]:
+    """Image rows [start, stop) whose interpolation touches network rows first..last."""
+    ratio = large / small
+    start = max(0, int(np.floor((first - 0.5) * ratio - 0.5)))
+    stop = min(large, int(np.ceil((last + 1.5) * ratio + 0.5)))
+    return start, max(stop, start + 1)
+
+
+def _trim(top: int, left: int, mask: BoolArray) -> tuple[int, int, BoolArray]:
+    rows = np.flatnonzero(mask.any(axis=1))
+    if rows.size == 0:
+        return 0, 0, np.zeros((0, 0), dtype=bool)
+    columns = np.flatnonzero(mask.any(axis=0))
+    crop = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return top + int(rows[0]), left + int(columns[0]), np.ascontiguousarray(crop)

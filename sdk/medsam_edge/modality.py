@@ -1,0 +1,77 @@
+"""The eleven imaging modalities and the names people use for them."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from medsam_edge.errors import ModalityError
+
+
+class Modality(str, Enum):
+    """What made the image. It chooses the intensity rule and, in class-prompt models, the prompt."""
+
+    CT = "CT"
+    MR = "MR"
+    PET = "PET"
+    US = "US"
+    XRAY = "XRay"
+    DERMOSCOPY = "Dermoscopy"
+    ENDOSCOPY = "Endoscopy"
+    FUNDUS = "Fundus"
+    MICROSCOPY = "Microscopy"
+    OCT = "OCT"
+    MAMMOGRAPHY = "Mammography"
+
+    def __str__(self) -> str:
+        return self.value
+
+    @property
+    def is_color(self) -> bool:
+        """Whether images of this modality usually have three colour channels."""
+        return self in _COLOR
+
+    @classmethod
+    def parse(cls, name: str | Modality | None) -> Modality | None:
+        """The modality a name stands for (case, spaces, `-` and `_` do not matter), or None for None.
+
+        Raises:
+            ModalityError: the name is none of the eleven nor a known alias.
+        """
+        if name is None or isinstance(name, Modality):
+            return name
+        found = _BY_NAME.get(_key(name)) if isinstance(name, str) else None
+        if found is None:
+            raise ModalityError(f"modality: expected one of {', '.join(m.value for m in cls)} or None, got {name!r}")
+        return found
+
+
+_COLOR = frozenset({Modality.DERMOSCOPY, Modality.ENDOSCOPY, Modality.FUNDUS, Modality.MICROSCOPY})
+
+
+def _key(name: str) -> str:
+    return "".join(letter for letter in name.casefold() if letter.isalnum())
+
+
+_ALIASES = {
+    "mri": Modality.MR,
+    "ultrasound": Modality.US,
+    "sonography": Modality.US,
+    "cr": Modality.XRAY,
+    "dx": Modality.XRAY,
+    "radiography": Modality.XRAY,
+    "pt": Modality.PET,
+    "mammo": Modality.MAMMOGRAPHY,
+    "mg": Modality.MAMMOGRAPHY,
+    "microscope": Modality.MICROSCOPY,
+    "histology": Modality.MICROSCOPY,
+    "pathology": Modality.MICROSCOPY,
+    "sm": Modality.MICROSCOPY,
+    "dermatology": Modality.DERMOSCOPY,
+    "skin": Modality.DERMOSCOPY,
+    "colonoscopy": Modality.ENDOSCOPY,
+    "es": Modality.ENDOSCOPY,
+    "op": Modality.FUNDUS,
+    "retina": Modality.FUNDUS,
+    "opt": Modality.OCT,
+}
+_BY_NAME = {_key(modality.value): modality for modality in Modality} | _ALIASES

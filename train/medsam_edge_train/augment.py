@@ -1,0 +1,105 @@
+"""Augmentation: one affine warp for image and labels, then intensity, then box jitter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from medsam_edge.modality import Modality
+
+Pixels = npt.NDArray[np.uint8]
+Labels = npt.NDArray[np.int32]
+FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What is varied, and how much.
+
+    Attributes:
+        plain: share of images that are only flipped, so that the network sees what inference shows it.
+        zoom: range of the extra scale, log-uniform.
+        rotation_degrees: largest rotation either way.
+        stretch: largest relative change of the aspect ratio.
+        shift: largest shift, as a share of the square.
+        jitter_px: largest move of a box edge either way, in pixels of a 256 frame (and a tenth of the box's side).
+        intensity_p: probability of each intensity change.
+    """
+
+    plain: float = 0.3
+    zoom: tuple[float, float] = (0.75, 1.6)
+    rotation_degrees: float = 25.0
+    stretch: float = 0.15
+    shift: float = 0.12
+    jitter_px: float = 5.0
+    intensity_p: float = 0.4
+
+    def warp(self, image: Pixels, labels: Labels, size: int, rng: np.random.Generator) -> tuple[Pixels, Labels]:
+        """Image and labels in the network's square, flipped and, mostly, rotated, zoomed, stretched and shifted.
+
+        Unmoved, the image lies where inference puts it: longest side filling the square, at the top left.
+        """
+        height, width = labels.shape
+        scale = size / max(height, width)
+        flip_x, flip_y = rng.random(2) < 0.5
+        matrix = np.diag([scale, scale, 1.0])
+        matrix = _about(-1.0 if flip_x else 1.0, -1.0 if flip_y else 1.0, 0.0, width * scale, height * scale) @ matrix
+        if rng.random() >= self.plain:
+            zoom = np.exp(rng.uniform(*np.log(self.zoom)))
+            aspect = np.exp(rng.uniform(-self.stretch, self.stretch))
+            angle = np.deg2rad(rng.uniform(-self.rotation_degrees, self.rotation_degrees))
+            moved = _about(zoom * aspect, zoom / aspect, angle, width * scale, height * scale)
+            moved[:2, 2] += rng.uniform(-self.shift, self.shift, 2) * size
+            matrix = moved @ matrix
+        # cv2 maps pixel centres; ours is a map of pixel edges: shift by half a pixel on either side
+        matrix = _shift(-0.5) @ matrix @ _shift(0.5)
+        warped = cv2.warpAffine(image, matrix[:2], (size, size), flags=cv2.INTER_LINEAR)
+        moved_labels = cv2.warpAffine(labels.astype(np.int16), matrix[:2], (size, size), flags=cv2.INTER_NEAREST)
+        return warped.astype(np.uint8, copy=False), moved_labels.astype(np.int32)
+
+    def intensity(self, image: Pixels, modality: Modality, rng: np.random.Generator) -> FloatArray:
+        """(S, S) or (S, S, 3) uint8 → (3, S, S) float32 in [0, 1], min-max as inference does, after random changes."""
+        x = image.astype(np.float32)
+        x = (x - x.min()) / max(float(x.max() - x.min()), 1e-8)
+        if x.ndim == 2:
+            x = x[..., None]
+        if rng.random() < self.intensity_p:
+            x = x ** np.float32(np.exp(rng.uniform(-0.5, 0.5)))  # gamma
+        if rng.random() < self.intensity_p:
+            x = (x - 0.5) * rng.uniform(0.7, 1.3) + 0.5 + rng.uniform(-0.15, 0.15)
+        if modality.is_color and rng.random() < self.intensity_p:
+            x = x * rng.uniform(0.8, 1.2, 3)
+        if rng.random() < self.intensity_p / 2:
+            x = cv2.GaussianBlur(x, (0, 0), rng.uniform(0.3, 1.2)).reshape(x.shape)
+        if rng.random() < self.intensity_p:
+            noise = rng.standard_normal(x.shape, dtype=np.float32) * rng.uniform(0.0, 0.06)
+            x = x * (1 + noise) if modality is Modality.US else x + noise
+        x = x.clip(0, 1).astype(np.float32)
+        return np.ascontiguousarray(np.broadcast_to(x, (*x.shape[:2], 3)).transpose(2, 0, 1))
+
+    def jitter(self, boxes: FloatArray, size: int, rng: np.random.Generator) -> FloatArray:
+        """Move each edge of each (N, 4) box a little; a third of the boxes stay tight."""
+        sides = np.tile(boxes[:, 2:] - boxes[:, :2], 2)
+        reach = np.minimum(self.jitter_px * size / 256, 0.1 * sides)
+        reach = reach * (rng.random((len(boxes), 1)) >= 1 / 3)
+        return (boxes + reach * rng.uniform(-1, 1, boxes.shape)).clip(0, size).astype(np.float32)
+
+
+def _shift(offset: float) -> npt.NDArray[np.float64]:
+    return np.array([[1, 0, offset], [0, 1, offset], [0, 0, 1]], dtype=np.float64)
+
+
+def _about(
+    scale_x: float, scale_y: float, angle: float, width: float, height: float
+) -> npt.NDArray[np.float64]:
+    """Scale, then rotate, about the centre of a width × height rectangle."""
+    cos, sin = np.cos(angle), np.sin(angle)
+    linear = np.array([[cos, -sin], [sin, cos]]) @ np.diag([scale_x, scale_y])
+    centre = np.array([width / 2, height / 2])
+    matrix = np.eye(3)
+    matrix[:2, :2] = linear
+    matrix[:2, 2] = centre - linear @ centre
+    return matrix

@@ -1,0 +1,150 @@
+"""Checkpoints: our own (safetensors with the architecture in its header) and every published layout.
+
+Published `.pth` files are flat state dicts, or wrap one under `model` or `state_dict`, and a distributed run puts
+`module.` before every key; a Lightning checkpoint of `medsam-edge train` puts `network.`. All are read with `weights_only=True`.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from medsam_edge.errors import CheckpointError, FileMissingError
+from medsam_edge_train.models import ZOO, MedSAM, build
+
+WRAPPERS = ("model", "state_dict", "network")
+PREFIXES = ("module.", "network.")
+SHOWN_KEYS = 8
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A state dict with clean keys, and what its file says about it."""
+
+    state: dict[str, Tensor]
+    architecture: str | None
+    metadata: dict[str, str]
+
+
+def read(path: Path) -> Checkpoint:
+    """Read a checkpoint of any known layout.
+
+    Raises:
+        FileMissingError: there is no such file.
+        CheckpointError: it is not a checkpoint, or holds something other than tensors.
+    """
+    if not path.is_file():
+        raise FileMissingError(f"checkpoint: no such file: {path}")
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        raise CheckpointError(f"checkpoint: cannot read {path}: {_first_line(error)}") from error
+    state = _unwrap(loaded)
+    if not state:
+        raise CheckpointError(f"checkpoint: expected tensors by name in {path}, found none")
+    return Checkpoint(state, None, {})
+
+
+def write(path: Path, network: nn.Module, architecture: str, metadata: Mapping[str, str] | None = None) -> None:
+    """Write a network as safetensors; the file appears whole or not at all."""
+    state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    save_file(state, partial, {"architecture": architecture, **(metadata or {})})
+    partial.replace(path)
+
+
+def load(path: Path, architecture: str | None = None) -> tuple[MedSAM, str]:
+    """The network a checkpoint holds, in eval mode, and its architecture's name.
+
+    Args:
+        architecture: the name, where the file does not say and its tensors fit no network exactly.
+
+    Raises:
+        CheckpointError: unreadable, or its tensors do not match; the message names the keys.
+    """
+    checkpoint = read(path)
+    name = architecture or checkpoint.architecture or nearest_architecture(checkpoint.state)
+    network = build(name)
+    load_state(network, checkpoint.state, name)
+    return network.eval(), name
+
+
+def load_state(network: nn.Module, state: Mapping[str, Tensor], name: str) -> None:
+    """Load strictly.
+
+    Raises:
+        CheckpointError: a key is missing or unexpected, or a shape differs.
+    """
+    expected = network.state_dict()
+    problems = _differences(expected, state)
+    if problems:
+        raise CheckpointError(f"checkpoint: does not match {name}: " + "; ".join(problems))
+    network.load_state_dict(dict(state))
+
+
+def nearest_architecture(state: Mapping[str, Tensor]) -> str:
+    """The network of the zoo that shares the most (key, shape) pairs with a state dict."""
+
+    def shared(name: str) -> float:
+        expected = build(name).state_dict()
+        same = sum(key in state and state[key].shape == value.shape for key, value in expected.items())
+        return same / max(len(expected), len(state))
+
+    return max(sorted(ZOO), key=shared)
+
+
+def _read_safetensors(path: Path) -> Checkpoint:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = dict(file.metadata() or {})
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"checkpoint: cannot read {path}: {_first_line(error)}") from error
+    return Checkpoint(_clean(state), metadata.get("architecture"), metadata)
+
+
+def _unwrap(loaded: object) -> dict[str, Tensor]:
+    if not isinstance(loaded, Mapping):
+        return {}
+    for key in WRAPPERS:
+        if isinstance(loaded.get(key), Mapping):
+            return _unwrap(loaded[key])
+    return _clean({key: value for key, value in loaded.items() if isinstance(value, Tensor)})
+
+
+def _clean(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    for prefix in PREFIXES:
+        if state and all(key.startswith(prefix) for key in state):
+            return _clean({key.removeprefix(prefix): value for key, value in state.items()})
+    return state
+
+
+def _differences(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list[str]:
+    missing = [key for key in expected if key not in state]
+    unexpected = [key for key in state if key not in expected]
+    shapes = [
+        f"{key} (expected {tuple(expected[key].shape)}, got {tuple(state[key].shape)})"
+        for key in expected
+        if key in state and expected[key].shape != state[key].shape
+    ]
+    named = (("missing", missing), ("unexpected", unexpected), ("wrong shape", shapes))
+    return [f"{len(keys)} {what}: {_shorten(keys)}" for what, keys in named if keys]
+
+
+def _shorten(keys: list[str]) -> str:
+    more = len(keys) - SHOWN_KEYS
+    return ", ".join(keys[:SHOWN_KEYS]) + (f" and {more} more" if more > 0 else "")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

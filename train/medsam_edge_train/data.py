@@ -1,0 +1,228 @@
+"""Image/mask folders as training and validation data.
+
+    ROOT/<Modality>/<dataset>/images/*.jpg|png|…      8-bit grey or colour
+    ROOT/<Modality>/<dataset>/masks/<same stem>.png   label map: 0 background, 1..N one value per object
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from medsam_edge.errors import FileMissingError, ImageError
+from medsam_edge.geometry import Geometry, boxes_from_masks
+from medsam_edge.modality import Modality
+from medsam_edge_train.augment import Augmentation
+
+Pixels = npt.NDArray[np.uint8]
+Labels = npt.NDArray[np.int32]
+
+MINIMUM_OBJECT_PIXELS = 10  # of the network's square; the challenge drops 2D objects below it
+CACHE_ZOOM = 1.25  # images are kept in memory this much larger than the network's square, so that zooming in stays sharp
+
+
+class Case(NamedTuple):
+    """One image with its label map."""
+
+    image: Path
+    mask: Path
+    modality: Modality
+    dataset: str
+
+
+def find_cases(root: Path) -> list[Case]:
+    """Every image of a folder tree that has a mask, sorted by path.
+
+    Raises:
+        FileMissingError: the folder does not exist.
+        ImageError: it holds no pair in the layout above.
+        ModalityError: a top-level folder is no modality.
+    """
+    if not root.is_dir():
+        raise FileMissingError(f"data: expected a folder, got {root}")
+    cases = []
+    for mask in sorted(root.glob("*/*/masks/*.png")):
+        dataset = mask.parent.parent
+        images = sorted((dataset / "images").glob(f"{glob_escape(mask.stem)}.*"))
+        modality = Modality.parse(dataset.parent.name)
+        if images and modality:
+            cases.append(Case(images[0], mask, modality, dataset.name))
+    if not cases:
+        raise ImageError(f"data: expected {root}/<Modality>/<dataset>/images and masks, found no pair")
+    return cases
+
+
+def glob_escape(stem: str) -> str:
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in stem)
+
+
+def read_case(case: Case) -> tuple[Pixels, Labels]:
+    """(H, W) or (H, W, 3) RGB uint8, and (H, W) int32 labels of the same size.
+
+    Raises:
+        ImageError: either file cannot be read, or the sizes differ.
+    """
+    image = cv2.imread(str(case.image), cv2.IMREAD_ANYCOLOR)
+    labels = cv2.imread(str(case.mask), cv2.IMREAD_UNCHANGED)
+    if image is None or labels is None:
+        raise ImageError(f"data: cannot read {case.image if image is None else case.mask}")
+    if image.shape[:2] != labels.shape[:2] or labels.ndim != 2:
+        raise ImageError(f"data: {case.image} is {image.shape}, its mask {labels.shape}")
+    if image.ndim == 3:
+        image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return image.astype(np.uint8, copy=False), labels.astype(np.int32)
+
+
+class Sample(NamedTuple):
+    """One image at network size with some of its objects."""
+
+    image: Tensor  # (3, S, S) float32 in [0, 1]
+    boxes: Tensor  # (K, 4) float32, pixels of the S frame
+    masks: Tensor  # (K, S, S) bool
+
+
+class Batch(NamedTuple):
+    """Images, and the objects of all of them in one list."""
+
+    images: Tensor  # (B, 3, S, S)
+    boxes: Tensor  # (N, 4)
+    masks: Tensor  # (N, S, S) bool
+    image_index: Tensor  # (N,) int64, which image each object is on
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    counts = torch.tensor([len(sample.boxes) for sample in samples])
+    return Batch(
+        torch.stack([sample.image for sample in samples]),
+        torch.cat([sample.boxes for sample in samples]),
+        torch.cat([sample.masks for sample in samples]),
+        torch.arange(len(samples)).repeat_interleave(counts),
+    )
+
+
+@dataclass
+class TrainingData(Dataset[Sample]):
+    """Augmented samples. An index is (epoch, position, case), so that every draw can be repeated exactly."""
+
+    cases: Sequence[Case]
+    size: int
+    boxes_per_image: int
+    seed: int
+    augmentation: Augmentation
+    _cache: dict[int, tuple[Pixels, Labels]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def __getitem__(self, draw: tuple[int, int, int]) -> Sample:
+        epoch, position, index = draw
+        rng = np.random.default_rng((self.seed, epoch, position))
+        image, labels = self._load(index)
+        while True:
+            warped, warped_labels = self.augmentation.warp(image, labels, self.size, rng)
+            values, counts = np.unique(warped_labels[warped_labels > 0], return_counts=True)
+            values = values[counts >= MINIMUM_OBJECT_PIXELS]
+            if len(values):
+                break
+            # every object was moved out of the frame: draw another pose of a random image
+            image, labels = self._load(int(rng.integers(len(self.cases))))
+        chosen = rng.permutation(values)[: self.boxes_per_image]
+        masks = warped_labels[None] == chosen[:, None, None]  # (K, S, S)
+        boxes = np.concatenate([boxes_from_masks(mask.astype(np.int32)) for mask in masks])
+        return Sample(
+            torch.from_numpy(self.augmentation.intensity(warped, self.cases[index].modality, rng)),
+            torch.from_numpy(self.augmentation.jitter(boxes, self.size, rng)),
+            torch.from_numpy(masks),
+        )
+
+    def _load(self, index: int) -> tuple[Pixels, Labels]:
+        if index not in self._cache:
+            image, labels = read_case(self.cases[index])
+            shrink = self.size * CACHE_ZOOM / max(labels.shape)
+            if shrink < 1:
+                side = (max(1, round(labels.shape[1] * shrink)), max(1, round(labels.shape[0] * shrink)))
+                image = cv2.resize(image, side, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+                labels = cv2.resize(labels, side, interpolation=cv2.INTER_NEAREST_EXACT).astype(np.int32)
+            self._cache[index] = image, labels
+        return self._cache[index]
+
+
+@dataclass
+class BalancedSampler(Sampler[tuple[int, int, int]]):
+    """Draws `length` cases an epoch, each modality with a probability ∝ (its number of cases) ** exponent.
+
+    Exponent 0 shows every modality equally often, 1 every image equally often. The draws depend on (seed, epoch) alone.
+    """
+
+    cases: Sequence[Case]
+    length: int
+    exponent: float
+    seed: int
+    epoch: int = 0  # set by Lightning through set_epoch
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[tuple[int, int, int]]:
+        modalities = np.array([case.modality.value for case in self.cases])
+        names, inverse, counts = np.unique(modalities, return_inverse=True, return_counts=True)
+        shares = counts**self.exponent / (counts**self.exponent).sum()
+        weights = (shares / counts)[inverse]
+        rng = np.random.default_rng((self.seed, self.epoch))
+        drawn = rng.choice(len(self.cases), self.length, p=weights / weights.sum())
+        return ((self.epoch, position, int(index)) for position, index in enumerate(drawn))
+
+
+@dataclass
+class ValidationData(Dataset[tuple[Sample, int]]):
+    """Images as the SDK prepares them, tight boxes, at most `boxes_per_image` objects; with the modality's index."""
+
+    cases: Sequence[Case]
+    size: int
+    boxes_per_image: int
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def __getitem__(self, index: int) -> tuple[Sample, int]:
+        case = self.cases[index]
+        image, labels = read_case(case)
+        geometry = Geometry(*labels.shape, size=self.size)
+        small = cv2.resize(labels, (geometry.new_width, geometry.new_height), interpolation=cv2.INTER_NEAREST_EXACT)
+        square = np.zeros((self.size, self.size), dtype=np.int32)
+        square[: geometry.new_height, : geometry.new_width] = small
+        values = np.unique(square[square > 0])[: self.boxes_per_image]
+        masks = square[None] == values[:, None, None]
+        boxes = [boxes_from_masks(np.where(labels == value, 1, 0)) for value in values]
+        return (
+            Sample(
+                torch.from_numpy(geometry.image_to_network(image)),
+                torch.from_numpy(geometry.boxes_to_network(np.concatenate([*boxes, np.zeros((0, 4), np.float32)]))),
+                torch.from_numpy(masks),
+            ),
+            list(Modality).index(case.modality),
+        )
+
+
+def thin(cases: Sequence[Case], per_modality: int) -> list[Case]:
+    """At most `per_modality` cases of each modality, evenly spaced, in the order given."""
+    kept: list[Case] = []
+    for modality in Modality:
+        own = [case for case in cases if case.modality is modality]
+        take = np.unique(np.linspace(0, len(own) - 1, min(per_modality, len(own))).round().astype(int))
+        kept += [own[index] for index in take]
+    return kept
+
+

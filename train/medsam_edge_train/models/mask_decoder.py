@@ -1,0 +1,236 @@
+"""SAM's mask decoder (Kirillov et al., 2023) with exact, cheaper arithmetic; keys as published.
+
+There are only a handful of tokens against thousands of image positions. So the image stays as rows (positions, channels),
+and cross-attention projects the tokens *through* the image-side weights instead of projecting every image row:
+
+    token → image   scores = (Q_h·W_k,h)·xᵀ; the key bias drops out under the softmax. The softmax weights sum to one,
+                    so values are projected after the average, not before it.
+    image → token   scores = x·(W_q,hᵀ·K_h) + b_q,h·K_h; the output weights are applied to the few token values.
+
+The two 2×2 transposed convolutions are matrix products on rows; pixels are un-shuffled once, on the one-channel mask.
+A single mask is decoded (mask token 0), as the published scripts do; the other hyper-networks are kept for their keys.
+
+With `box_prior` (our own networks) the mask token also predicts a quadratic form in the coordinates of the box, added to
+the logits. It starts as the ellipse inscribed in the box, so that the image features have only to refine what the box says.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from medsam_edge_train.models.layers import LayerNorm2d
+
+MASK_TOKENS = 4
+INSCRIBED_ELLIPSE = (-4.0, -4.0, 0.0, 0.0, 0.0, 4.0)  # 4·(1 − u² − v²); u, v are ±1 on the box's edges
+PRIOR_REACH = 3.0  # beyond three half-boxes from the centre the prior stays what it is there
+
+
+class Attention(nn.Module):
+    """Multi-head attention with an inner width of dim / downsample, in three algebraically equal forms."""
+
+    def __init__(self, dim: int, heads: int, downsample: int = 1) -> None:
+        super().__init__()
+        inner = dim // downsample
+        self.heads, self.head_dim = heads, inner // heads
+        self.q_proj = nn.Linear(dim, inner)
+        self.k_proj = nn.Linear(dim, inner)
+        self.v_proj = nn.Linear(dim, inner)
+        self.out_proj = nn.Linear(inner, dim)
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """As published. q (N, T, C), k and v (N, P, C) → (N, T, C)."""
+        queries, keys, values = (
+            self._split(project(x)).transpose(1, 2)
+            for project, x in ((self.q_proj, q), (self.k_proj, k), (self.v_proj, v))
+        )
+        weights = torch.softmax(queries @ keys.transpose(2, 3) / math.sqrt(self.head_dim), dim=-1)
+        return cast(Tensor, self.out_proj((weights @ values).transpose(1, 2).flatten(2)))
+
+    def tokens_to_image(self, tokens: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """`forward` for few queries and many keys. tokens (N, T, C), keys and values (N or 1, P, C) → (N, T, C)."""
+        n, t, c = tokens.shape
+        queries = self._split(self.q_proj(tokens)).transpose(1, 2) / math.sqrt(self.head_dim)  # (N, h, T, d)
+        folded = queries @ self._per_head(self.k_proj.weight)  # (N, h, T, C)
+        weights = torch.softmax(folded.reshape(n, -1, c) @ keys.transpose(1, 2), dim=-1)  # (N, h·T, P)
+        context = (weights @ values).reshape(n, self.heads, t, c)
+        heads = context @ self._per_head(self.v_proj.weight).transpose(1, 2)  # (N, h, T, d)
+        return cast(Tensor, self.out_proj(heads.transpose(1, 2).flatten(2) + self.v_proj.bias))
+
+    def image_to_tokens(self, rows: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """`forward` for many queries and few keys. rows (N or 1, P, C), keys and values (N, T, C) → (N, P, C)."""
+        n, t, c = keys.shape
+        k = self._split(self.k_proj(keys)).transpose(1, 2) / math.sqrt(self.head_dim)  # (N, h, T, d)
+        folded = (k @ self._per_head(self.q_proj.weight)).reshape(n, -1, c)  # (N, h·T, C)
+        offset = (k @ self.q_proj.bias.reshape(self.heads, self.head_dim, 1)).reshape(n, 1, -1)  # (N, 1, h·T)
+        scores = rows @ folded.transpose(1, 2) + offset  # (N, P, h·T)
+        weights = torch.softmax(scores.unflatten(-1, (self.heads, t)), dim=-1).flatten(-2)
+        v = self._split(self.v_proj(values)).transpose(1, 2)  # (N, h, T, d)
+        output = self.out_proj.weight.T.reshape(self.heads, self.head_dim, c)
+        return weights @ (v @ output).reshape(n, -1, c) + self.out_proj.bias
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.heads, self.head_dim))  # (N, T, h, d)
+
+    def _per_head(self, weight: Tensor) -> Tensor:
+        return weight.reshape(self.heads, self.head_dim, -1)  # (h, d, C)
+
+
+class MLP(nn.Module):
+    """Linear layers with ReLU between."""
+
+    def __init__(self, widths: list[int]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for index, layer in enumerate(self.layers):
+            x = layer(x if index == 0 else torch.relu(x))
+        return x
+
+
+class TokenMLP(nn.Module):
+    """The transformer block's MLP (keys `lin1`, `lin2`)."""
+
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.lin1 = nn.Linear(dim, hidden)
+        self.lin2 = nn.Linear(hidden, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return cast(Tensor, self.lin2(torch.relu(self.lin1(x))))
+
+
+class TwoWayBlock(nn.Module):
+    """Tokens attend to themselves and to the image; then the image attends to the tokens."""
+
+    def __init__(self, dim: int, heads: int, hidden: int, first: bool) -> None:
+        super().__init__()
+        self.first = first
+        self.self_attn = Attention(dim, heads)
+        self.norm1 = nn.LayerNorm(dim)
+        self.cross_attn_token_to_image = Attention(dim, heads, downsample=2)
+        self.norm2 = nn.LayerNorm(dim)
+        self.mlp = TokenMLP(dim, hidden)
+        self.norm3 = nn.LayerNorm(dim)
+        self.norm4 = nn.LayerNorm(dim)
+        self.cross_attn_image_to_token = Attention(dim, heads, downsample=2)
+
+    def forward(self, tokens: Tensor, rows: Tensor, token_pe: Tensor, row_pe: Tensor) -> tuple[Tensor, Tensor]:
+        if self.first:
+            tokens = self.self_attn(tokens, tokens, tokens)
+        else:
+            q = tokens + token_pe
+            tokens = tokens + self.self_attn(q, q, tokens)
+        tokens = self.norm1(tokens)
+        placed = rows + row_pe
+        tokens = self.norm2(tokens + self.cross_attn_token_to_image.tokens_to_image(tokens + token_pe, placed, rows))
+        tokens = self.norm3(tokens + self.mlp(tokens))
+        rows = rows + self.cross_attn_image_to_token.image_to_tokens(placed, tokens + token_pe, tokens)
+        return tokens, self.norm4(rows)
+
+
+class TwoWayTransformer(nn.Module):
+    def __init__(self, depth: int, dim: int, heads: int, hidden: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(TwoWayBlock(dim, heads, hidden, first=index == 0) for index in range(depth))
+        self.final_attn_token_to_image = Attention(dim, heads, downsample=2)
+        self.norm_final_attn = nn.LayerNorm(dim)
+
+    def forward(self, tokens: Tensor, rows: Tensor, row_pe: Tensor) -> tuple[Tensor, Tensor]:
+        token_pe = tokens
+        for layer in self.layers:
+            tokens, rows = layer(tokens, rows, token_pe, row_pe)
+        attended = self.final_attn_token_to_image.tokens_to_image(tokens + token_pe, rows + row_pe, rows)
+        return self.norm_final_attn(tokens + attended), rows
+
+
+class MaskDecoder(nn.Module):
+    """Image rows and prompt tokens → one mask and its predicted IoU per prompt.
+
+    Args:
+        depth: two-way blocks; 2 as published by SAM and Rep-MedSAM, 3 in the class-prompt paper.
+        box_prior: add the quadratic form described above.
+    """
+
+    def __init__(
+        self, dim: int = 256, depth: int = 2, heads: int = 8, hidden: int = 2048, box_prior: bool = False
+    ) -> None:
+        super().__init__()
+        self.transformer = TwoWayTransformer(depth, dim, heads, hidden)
+        self.iou_token = nn.Embedding(1, dim)
+        self.mask_tokens = nn.Embedding(MASK_TOKENS, dim)
+        self.output_upscaling = nn.Sequential(
+            nn.ConvTranspose2d(dim, dim // 4, 2, 2),
+            LayerNorm2d(dim // 4),
+            nn.GELU(),
+            nn.ConvTranspose2d(dim // 4, dim // 8, 2, 2),
+            nn.GELU(),
+        )
+        self.output_hypernetworks_mlps = nn.ModuleList(MLP([dim, dim, dim, dim // 8]) for _ in range(MASK_TOKENS))
+        self.iou_prediction_head = MLP([dim, dim, dim, MASK_TOKENS])
+        self.box_prior = BoxPrior(dim) if box_prior else None
+
+    def forward(self, rows: Tensor, row_pe: Tensor, prompts: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+        """
+        Args:
+            rows: (N or 1, P, 256), the embedding with the dense prompt added; one row per position of a square grid.
+            row_pe: (P, 256), the positions' encodings.
+            prompts: (N, K, 256), sparse tokens.
+            boxes: (N, 4) x0, y0, x1, y1 as shares of the square's side; read by the box prior only.
+
+        Returns:
+            logits (N, 4·√P, 4·√P) and predicted IoU (N,).
+        """
+        own = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
+        tokens = torch.cat([own.expand(prompts.shape[0], -1, -1), prompts], dim=1)
+        tokens, rows = self.transformer(tokens, rows, row_pe)
+        kernel = self.output_hypernetworks_mlps[0](tokens[:, 1])  # (N, 32)
+        scores = self.iou_prediction_head(tokens[:, 0])[:, 0]
+        logits = self._upscale(rows, kernel)
+        if self.box_prior is not None:
+            logits = logits + self.box_prior(tokens[:, 1], boxes, logits.shape[-1])
+        return logits, scores
+
+    def _upscale(self, rows: Tensor, kernel: Tensor) -> Tensor:
+        """rows (N, P, 256) → features of 4×4 sub-pixels per row → dot product with kernel → (N, 4·√P, 4·√P)."""
+        first, norm, act, second, _ = self.output_upscaling
+        x = _deconvolve(rows, cast(nn.ConvTranspose2d, first))  # (N, P, 4, 64)
+        x = _deconvolve(act(cast(LayerNorm2d, norm).rows(x)), cast(nn.ConvTranspose2d, second))  # (N, P, 4, 4, 32)
+        n, p = x.shape[:2]
+        mask = act(x).reshape(n, p * 16, -1) @ kernel[:, :, None]  # (N, P·16, 1)
+        side = math.isqrt(p)
+        mask = mask.reshape(n, side, side, 2, 2, 2, 2).permute(0, 1, 3, 5, 2, 4, 6)  # rows: y, dy, ddy; columns: x, dx, ddx
+        return mask.reshape(n, 4 * side, 4 * side)
+
+
+class BoxPrior(nn.Module):
+    """a·u² + b·v² + c·uv + d·u + e·v + f over the square, with coefficients from the mask token."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.coefficients = MLP([dim, dim, len(INSCRIBED_ELLIPSE)])
+        last = cast(nn.Linear, self.coefficients.layers[-1])
+        nn.init.zeros_(last.weight)
+        with torch.no_grad():
+            last.bias.copy_(torch.tensor(INSCRIBED_ELLIPSE))
+
+    def forward(self, token: Tensor, boxes: Tensor, side: int) -> Tensor:
+        """token (N, C), boxes (N, 4) as shares of the side → (N, side, side)."""
+        a, b, c, d, e, f = self.coefficients(token)[:, :, None, None].unbind(1)  # each (N, 1, 1)
+        centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2
+        pixels = (torch.arange(side, device=boxes.device) + 0.5) / side
+        uv = (pixels - centre[:, :, None]) / half[:, :, None].clamp(min=1e-6)  # (N, 2, side)
+        uv = uv.clamp(-PRIOR_REACH, PRIOR_REACH)
+        u, v = uv[:, 0, None, :], uv[:, 1, :, None]
+        return (a * u + d) * u + (b * v + e + c * u) * v + f
+
+
+def _deconvolve(x: Tensor, layer: nn.ConvTranspose2d) -> Tensor:
+    """A 2×2, stride-2 transposed convolution on rows: (..., C) → (..., 4, C'), sub-pixels in row order."""
+    inputs, outputs = layer.weight.shape[:2]
+    weight = layer.weight.permute(0, 2, 3, 1).reshape(inputs, 4 * outputs)
+    return (x @ weight).unflatten(-1, (4, outputs)) + cast(Tensor, layer.bias)

@@ -1,0 +1,46 @@
+"""Named networks, each a few keywords."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+from medsam_edge.errors import InputError
+from medsam_edge_train.models.mask_decoder import MaskDecoder
+from medsam_edge_train.models.medsam import MedSAM
+from medsam_edge_train.models.prompt_encoder import PromptEncoder
+from medsam_edge_train.models.repvit import PlainNeck, PyramidNeck, RepViT
+
+
+def rep_medsam() -> MedSAM:
+    """Rep-MedSAM as published: 843 entries, 10,570,092 parameters."""
+    return MedSAM(
+        image_encoder=RepViT(neck=PlainNeck(), stem_strides=(1, 1), activation=nn.GELU),
+        prompt_encoder=PromptEncoder(),
+        mask_decoder=MaskDecoder(),
+    )
+
+
+def rep_medsam_s() -> MedSAM:
+    """The same blocks behind a down-sampling stem, with a feature pyramid
+    and the decoder's box prior: for slower machines and faster training."""
+    return MedSAM(
+        image_encoder=RepViT(neck=PyramidNeck(), stem_strides=(2, 2), activation=nn.ReLU),
+        prompt_encoder=PromptEncoder(),
+        mask_decoder=MaskDecoder(box_prior=True),
+    )
+
+
+ZOO: dict[str, Callable[[], MedSAM]] = {"rep_medsam": rep_medsam, "rep_medsam_s": rep_medsam_s}
+
+
+def build(architecture: str) -> MedSAM:
+    """The named network with random weights.
+
+    Raises:
+        InputError: an unknown name.
+    """
+    if architecture not in ZOO:
+        raise InputError(f"architecture: expected one of {', '.join(sorted(ZOO))}, got {architecture!r}")
+    return ZOO[architecture]()
