@@ -1,0 +1,43 @@
+"""Segment medical images on a CPU, from box prompts.
+
+    from medsam_edge import segment
+
+    result = segment("slice.png", [[30, 40, 120, 160]], modality="CT")
+    result.save("labels.png")
+"""
+
+from medsam_edge.embedding import Embedding
+from medsam_edge.errors import (
+    BoxError,
+    BundleError,
+    CheckpointError,
+    ConversionError,
+    FileMissingError,
+    ImageError,
+    InputError,
+    MedsamEdgeError,
+    ModalityError,
+)
+from medsam_edge.modality import Modality
+from medsam_edge.result import Segmentation
+from medsam_edge.segmenter import Segmenter, segment
+
+__all__ = [
+    "BoxError",
+    "BundleError",
+    "CheckpointError",
+    "ConversionError",
+    "Embedding",
+    "FileMissingError",
+    "ImageError",
+    "InputError",
+    "MedsamEdgeError",
+    "Modality",
+    "ModalityError",
+    "Segmentation",
+    "Segmenter",
+    "__version__",
+    "segment",
+]
+
+__version__ = "0.1.0"

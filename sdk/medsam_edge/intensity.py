@@ -55,7 +55,7 @@ def to_display(
 
 
 def _color(values: npt.NDArray[np.float32], unit_range: bool) -> npt.NDArray[np.uint8]:
-    """Floats within 0–1 are taken as 0–255 divided by 255; what lies outside 0–255 is stretched from its min and max."""
+    """Floats within 0–1 are taken as 0–255 divided by 255; what leaves 0–255 is stretched from min to max."""
     low, high = float(values.min()), float(values.max())
     if low < 0 or high > 255:
         return _stretch(values, low, high)

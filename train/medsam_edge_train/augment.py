@@ -92,9 +92,7 @@ def _shift(offset: float) -> npt.NDArray[np.float64]:
     return np.array([[1, 0, offset], [0, 1, offset], [0, 0, 1]], dtype=np.float64)
 
 
-def _about(
-    scale_x: float, scale_y: float, angle: float, width: float, height: float
-) -> npt.NDArray[np.float64]:
+def _about(scale_x: float, scale_y: float, angle: float, width: float, height: float) -> npt.NDArray[np.float64]:
     """Scale, then rotate, about the centre of a width × height rectangle."""
     cos, sin = np.cos(angle), np.sin(angle)
     linear = np.array([[cos, -sin], [sin, cos]]) @ np.diag([scale_x, scale_y])

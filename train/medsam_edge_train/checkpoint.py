@@ -1,7 +1,8 @@
 """Checkpoints: our own (safetensors with the architecture in its header) and every published layout.
 
 Published `.pth` files are flat state dicts, or wrap one under `model` or `state_dict`, and a distributed run puts
-`module.` before every key; a Lightning checkpoint of `medsam-edge train` puts `network.`. All are read with `weights_only=True`.
+`module.` before every key; a Lightning checkpoint of `medsam-edge train` puts `network.`. All are read with
+`weights_only=True`.
 """
 
 from __future__ import annotations

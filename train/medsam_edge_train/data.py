@@ -1,7 +1,7 @@
 """Image/mask folders as training and validation data.
 
-    ROOT/<Modality>/<dataset>/images/*.jpg|png|…      8-bit grey or colour
-    ROOT/<Modality>/<dataset>/masks/<same stem>.png   label map: 0 background, 1..N one value per object
+ROOT/<Modality>/<dataset>/images/*.jpg|png|…      8-bit grey or colour
+ROOT/<Modality>/<dataset>/masks/<same stem>.png   label map: 0 background, 1..N one value per object
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ Pixels = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int32]
 
 MINIMUM_OBJECT_PIXELS = 10  # of the network's square; the challenge drops 2D objects below it
-CACHE_ZOOM = 1.25  # images are kept in memory this much larger than the network's square, so that zooming in stays sharp
+CACHE_ZOOM = (
+    1.25  # images are kept in memory this much larger than the network's square, so that zooming in stays sharp
+)
 
 
 class Case(NamedTuple):
@@ -177,7 +179,7 @@ class BalancedSampler(Sampler[tuple[int, int, int]]):
 
     def __iter__(self) -> Iterator[tuple[int, int, int]]:
         modalities = np.array([case.modality.value for case in self.cases])
-        names, inverse, counts = np.unique(modalities, return_inverse=True, return_counts=True)
+        _, inverse, counts = np.unique(modalities, return_inverse=True, return_counts=True)
         shares = counts**self.exponent / (counts**self.exponent).sum()
         weights = (shares / counts)[inverse]
         rng = np.random.default_rng((self.seed, self.epoch))
@@ -224,5 +226,3 @@ def thin(cases: Sequence[Case], per_modality: int) -> list[Case]:
         take = np.unique(np.linspace(0, len(own) - 1, min(per_modality, len(own))).round().astype(int))
         kept += [own[index] for index in take]
     return kept
-
-

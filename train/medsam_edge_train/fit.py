@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -42,7 +42,7 @@ class FitConfig:
         architecture: a name of the zoo.
         init: checkpoint to start from; None for random weights.
         image_size: side of the training square, a multiple of 64; the network is used at 256.
-        epochs, images_per_epoch: an epoch is a number of draws, not a pass over the data; checkpoints are made at its end.
+        epochs, images_per_epoch: an epoch is a number of draws, not a pass over the data; a checkpoint ends it.
         learning_rate: AdamW's, after a linear warm-up.
         schedule: `cosine` to zero over all epochs, or `constant` (then a run can be stopped and extended at will).
         balance: exponent of the modalities' shares, see `BalancedSampler`.
@@ -156,7 +156,11 @@ class BestCheckpoint(pl.Callback):
         print(f"epoch {trainer.current_epoch}: val_dsc {score:.4f}", file=sys.stderr, flush=True)
         if score > self.best:
             self.best = score
-            metadata = {"val_dsc": f"{score:.4f}", "epoch": str(trainer.current_epoch), "step": str(trainer.global_step)}
+            metadata = {
+                "val_dsc": f"{score:.4f}",
+                "epoch": str(trainer.current_epoch),
+                "step": str(trainer.global_step),
+            }
             path = module.config.output / "best.safetensors"
             checkpoint.write(path, module.network, module.config.architecture, metadata)
 
@@ -233,8 +237,3 @@ def _validation_loader(config: FitConfig) -> DataLoader[Any]:
     cases = thin(find_cases(config.data / "val"), config.val_per_modality)
     dataset = ValidationData(cases, config.image_size, config.val_boxes)
     return DataLoader(cast(Any, dataset), batch_size=8, collate_fn=list)
-
-
-def describe(config: FitConfig) -> dict[str, str]:
-    """The settings as text, for logs."""
-    return {key: str(value) for key, value in asdict(config).items()}

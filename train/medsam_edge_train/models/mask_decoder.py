@@ -1,7 +1,7 @@
 """SAM's mask decoder (Kirillov et al., 2023) with exact, cheaper arithmetic; keys as published.
 
-There are only a handful of tokens against thousands of image positions. So the image stays as rows (positions, channels),
-and cross-attention projects the tokens *through* the image-side weights instead of projecting every image row:
+There are only a handful of tokens against thousands of image positions. So the image stays as rows (positions,
+channels), and cross-attention projects the tokens *through* the image-side weights instead of every image row:
 
     token → image   scores = (Q_h·W_k,h)·xᵀ; the key bias drops out under the softmax. The softmax weights sum to one,
                     so values are projected after the average, not before it.
@@ -10,13 +10,14 @@ and cross-attention projects the tokens *through* the image-side weights instead
 The two 2×2 transposed convolutions are matrix products on rows; pixels are un-shuffled once, on the one-channel mask.
 A single mask is decoded (mask token 0), as the published scripts do; the other hyper-networks are kept for their keys.
 
-With `box_prior` (our own networks) the mask token also predicts a quadratic form in the coordinates of the box, added to
-the logits. It starts as the ellipse inscribed in the box, so that the image features have only to refine what the box says.
+With `box_prior` (our own networks) the mask token also predicts a quadratic form in the coordinates of the box, added
+to the logits. It starts as the ellipse inscribed in the box, so that the image features only refine what the box says.
 """
 
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import cast
 
 import torch
@@ -84,7 +85,7 @@ class MLP(nn.Module):
 
     def __init__(self, widths: list[int]) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False))
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
 
     def forward(self, x: Tensor) -> Tensor:
         for index, layer in enumerate(self.layers):
@@ -203,7 +204,7 @@ class MaskDecoder(nn.Module):
         n, p = x.shape[:2]
         mask = act(x).reshape(n, p * 16, -1) @ kernel[:, :, None]  # (N, P·16, 1)
         side = math.isqrt(p)
-        mask = mask.reshape(n, side, side, 2, 2, 2, 2).permute(0, 1, 3, 5, 2, 4, 6)  # rows: y, dy, ddy; columns: x, dx, ddx
+        mask = mask.reshape(n, side, side, 2, 2, 2, 2).permute(0, 1, 3, 5, 2, 4, 6)  # y dy ddy x dx ddx
         return mask.reshape(n, 4 * side, 4 * side)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import cast
 
 import torch
@@ -35,12 +36,10 @@ class MedSAM(nn.Module):
         Returns:
             logits (N, S, S) and predicted IoU (N,).
         """
-        side = round(rows.shape[1] ** 0.5)
+        side = math.isqrt(rows.shape[1])
         return cast(
             "tuple[Tensor, Tensor]",
-            self.mask_decoder(
-                rows, self.prompt_encoder.pe_layer.grid(side), self.prompt_encoder(boxes), boxes / FRAME
-            ),
+            self.mask_decoder(rows, self.prompt_encoder.pe_layer.grid(side), self.prompt_encoder(boxes), boxes / FRAME),
         )
 
     def forward(self, images: Tensor, boxes: Tensor, image_index: Tensor) -> tuple[Tensor, Tensor]:

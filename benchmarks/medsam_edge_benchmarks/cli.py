@@ -1,0 +1,92 @@
+"""`medsam-edge bench encoder|accuracy`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import openvino as ov
+import torch
+
+from medsam_edge import Segmenter
+from medsam_edge.cli import cpu_features
+from medsam_edge.errors import InputError
+from medsam_edge.io import replacing, write_picture
+from medsam_edge_benchmarks import accuracy, encoder
+from medsam_edge_benchmarks.torch_model import torch_model
+from medsam_edge_train import checkpoint
+from medsam_edge_train.models import ZOO, build
+
+
+def run(argv: list[str]) -> int:
+    """Parse and measure; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="medsam-edge bench", description="Measure latency and accuracy.")
+    suites = parser.add_subparsers(title="suites", required=True, metavar="SUITE")
+
+    latency = suites.add_parser("encoder", help="one slice through the encoder: PyTorch, fused, OpenVINO f32 and int8")
+    source = latency.add_mutually_exclusive_group()
+    source.add_argument("--architecture", choices=sorted(ZOO), default="rep_medsam", help="with random weights")
+    source.add_argument("--checkpoint", type=Path, help="a trained network instead")
+    latency.add_argument("--rounds", type=int, default=15, help="default: 15")
+    latency.add_argument("--threads", type=int, default=os.cpu_count(), help="default: all")
+    latency.set_defaults(handler=_encoder)
+
+    scores = suites.add_parser("accuracy", help="DSC per modality on image/mask folders, beside the inscribed ellipse")
+    scores.add_argument("--data", type=Path, required=True, metavar="DIR", help="<Modality>/<dataset>/images + masks")
+    scores.add_argument("--bundle", type=Path, action="append", metavar="DIR", help="default: the packaged one")
+    scores.add_argument("--checkpoint", type=Path, help="also its network in PyTorch, f32")
+    scores.add_argument("--examples", type=Path, metavar="PNG", help="draw five images of each modality")
+    scores.set_defaults(handler=_accuracy)
+
+    for suite in (latency, scores):
+        suite.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
+    options = parser.parse_args(argv)
+    result: dict[str, Any] = options.handler(options)
+    if options.json:
+        with replacing(options.json) as partial:
+            partial.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
+def _encoder(options: argparse.Namespace) -> dict[str, Any]:
+    if options.rounds < 1 or options.threads < 1:
+        raise InputError("rounds, threads: expected positive numbers")
+    if options.checkpoint:
+        network, name = checkpoint.load(options.checkpoint)
+    else:
+        network, name = build(options.architecture).eval(), options.architecture
+    timings = encoder.measure(network, options.rounds, options.threads, _progress)
+    print(f"\nencoder of {name}, 256×256, {options.threads} threads, {' '.join(cpu_features())}")
+    for variant, timing in timings.items():
+        spread = f"{timing.low_ms:.0f}–{timing.high_ms:.0f}"
+        print(f"{variant:28} {timing.median_ms:7.1f} ms  ({spread})  {timing.ratio:5.2f}×")
+    return {
+        "architecture": name,
+        "threads": options.threads,
+        "cpu_features": cpu_features(),
+        "openvino": ov.__version__,
+        "torch": torch.__version__,
+        "timings": {variant: asdict(timing) for variant, timing in timings.items()},
+    }
+
+
+def _accuracy(options: argparse.Namespace) -> dict[str, Any]:
+    bundles = options.bundle or [None]
+    segmenters = {"int8" if path is None else path.name: Segmenter(path, cache_bytes=0) for path in bundles}
+    if options.checkpoint:
+        segmenters["torch"] = Segmenter(torch_model(options.checkpoint), cache_bytes=0)
+    if options.examples:
+        write_picture(options.examples, accuracy.draw_examples(next(iter(segmenters.values())), options.data, 5))
+    scores = accuracy.measure(segmenters, options.data, lambda done, total: _progress(f"{done}/{total} images"))
+    table = accuracy.by_modality(scores)
+    print("\n" + accuracy.as_markdown(table))
+    return {"data": options.data.name, "dsc_percent": table}
+
+
+def _progress(line: str) -> None:
+    print(f"\r{line:60}", end="", file=sys.stderr, flush=True)

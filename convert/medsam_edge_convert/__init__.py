@@ -1,0 +1,1 @@
+"""From a checkpoint to a model bundle: `convert.py` is the main path."""

@@ -1,0 +1,76 @@
+"""PyTorch → OpenVINO: the two parts of a bundle."""
+
+from __future__ import annotations
+
+import warnings
+from typing import cast
+
+import numpy as np
+import openvino as ov
+import torch
+from openvino.preprocess import PrePostProcessor
+from torch import Tensor, nn
+
+from medsam_edge_train.models import MedSAM
+from medsam_edge_train.models.prompt_encoder import FRAME
+
+
+class EncoderPart(nn.Module):
+    """image (1, 3, S, S) → embedding (1, (S/4)², 256)."""
+
+    def __init__(self, network: MedSAM) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.network.embed(image)
+
+
+class DecoderPart(nn.Module):
+    """embedding, boxes (N, 4) in network pixels → logits (N, S, S), scores (N,)."""
+
+    def __init__(self, network: MedSAM, image_size: int) -> None:
+        super().__init__()
+        self.network = network
+        self.to_frame = FRAME / image_size
+
+    def forward(self, embedding: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+        return self.network.decode(embedding, boxes * self.to_frame)
+
+
+def export_encoder(network: MedSAM, image_size: int) -> ov.Model:
+    """The encoder as a static OpenVINO model, f32."""
+    example = torch.zeros(1, 3, image_size, image_size)
+    model = _trace(EncoderPart(network), (example,), [(1, 3, image_size, image_size)])
+    _name(model, ["image"], ["embedding"])
+    return model
+
+
+def export_decoder(network: MedSAM, image_size: int) -> ov.Model:
+    """The decoder as an OpenVINO model for any number of boxes, f32."""
+    positions = (image_size // 4) ** 2
+    example = (torch.zeros(1, positions, 256), torch.tensor([[8.0, 8.0, 40.0, 48.0], [0.0, 0.0, 16.0, 16.0]]))
+    model = _trace(DecoderPart(network, image_size), example, [(1, positions, 256), (-1, 4)])
+    _name(model, ["embedding", "boxes"], ["logits", "scores"])
+    return model
+
+
+def halve_embedding(encoder: ov.Model, decoder: ov.Model) -> tuple[ov.Model, ov.Model]:
+    """Hand the embedding over in half precision, for half the cache; the parts still compute as they did."""
+    giving = PrePostProcessor(encoder)
+    giving.output("embedding").tensor().set_element_type(ov.Type.f16)
+    taking = PrePostProcessor(decoder)
+    taking.input("embedding").tensor().set_element_type(ov.Type.f16)
+    return giving.build(), taking.build()
+
+
+def _trace(module: nn.Module, example: tuple[Tensor, ...], shapes: list[tuple[int, ...]]) -> ov.Model:
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # the grid's side is a constant of the trace, as meant
+        return ov.convert_model(module.eval(), example_input=example, input=[(shape, np.float32) for shape in shapes])
+
+
+def _name(model: ov.Model, inputs: list[str], outputs: list[str]) -> None:
+    for port, name in zip([*model.inputs, *model.outputs], inputs + outputs, strict=True):
+        cast(ov.Output, port).get_tensor().set_names({name})
+    model.validate_nodes_and_infer_types()

@@ -1,0 +1,136 @@
+"""The model bundle: a folder that is the whole contract between the converter and the SDK.
+
+    encoder.xml, encoder.bin    image (1, 3, S, S) f32 in [0, 1] → embedding, whatever its layout
+    decoder.xml, decoder.bin    embedding, boxes (N, 4) f32 in network pixels → logits (N, S, S), scores (N,)
+    manifest.json               see `Manifest`
+    MODEL_CARD.md               for people
+
+Every file's hash is checked before anything is parsed, and what was checked is what is parsed: files are read once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from medsam_edge.errors import BundleError
+
+SCHEMA = 1
+MODEL_FILES = ("encoder.xml", "encoder.bin", "decoder.xml", "decoder.bin")
+MANIFEST_FILE = "manifest.json"
+CARD_FILE = "MODEL_CARD.md"
+MAXIMUM_FILE_BYTES = 2 * 1024**3
+DEFAULT_BUNDLE = "default"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a bundle says about itself.
+
+    Attributes:
+        architecture: name of the network.
+        image_size: side S of the network's input square, in pixels.
+        files: sha256 of every model file, by name.
+        encoder_precision, decoder_precision: `f32`, `f16` or `int8`.
+        openvino: the version it was made with; older ones are refused.
+        source_sha256: of the checkpoint it was made from.
+        calibration: what the quantizer saw.
+        checks: each step of the conversion with its number.
+        accuracy, latency: as measured when it was made; see the model card.
+        schema: version of this contract.
+    """
+
+    architecture: str
+    image_size: int
+    files: Mapping[str, str]
+    encoder_precision: str
+    decoder_precision: str
+    openvino: str
+    source_sha256: str
+    calibration: Mapping[str, Any] = field(default_factory=dict)
+    checks: Mapping[str, Any] = field(default_factory=dict)
+    accuracy: Mapping[str, Any] = field(default_factory=dict)
+    latency: Mapping[str, Any] = field(default_factory=dict)
+    schema: int = SCHEMA
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=2, sort_keys=True) + "\n"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A verified bundle, its files in memory."""
+
+    path: Path
+    manifest: Manifest
+    contents: Mapping[str, bytes]
+    identity: str
+    """sha256 over the manifest, which holds the hashes of all else."""
+
+
+def packaged_bundle(name: str = DEFAULT_BUNDLE) -> Path:
+    """Folder of a bundle that comes with the package."""
+    return Path(str(resources.files("medsam_edge"))) / "models" / name
+
+
+def load_bundle(path: Path) -> Bundle:
+    """Read and verify a bundle.
+
+    Raises:
+        BundleError: a file is missing, too large or not what the manifest says, or the manifest is not one we know.
+    """
+    raw = _read(path, MANIFEST_FILE)
+    manifest = parse_manifest(raw, path)
+    contents = {name: _read(path, name) for name in MODEL_FILES}
+    for name, content in contents.items():
+        if sha256(content) != manifest.files[name]:
+            raise BundleError(f"bundle: {path / name} is not the file its manifest names (sha256 differs)")
+    return Bundle(path, manifest, contents, sha256(raw))
+
+
+def parse_manifest(raw: bytes, path: Path) -> Manifest:
+    """The manifest's fields, checked for presence and type.
+
+    Raises:
+        BundleError: not JSON, another schema, or a field is missing, unknown or of the wrong type.
+    """
+    try:
+        values = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"bundle: {path / MANIFEST_FILE} is not JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise BundleError(f"bundle: {path / MANIFEST_FILE}: expected a JSON object, got {type(values).__name__}")
+    if values.get("schema") != SCHEMA:
+        raise BundleError(f"bundle: {path}: expected schema {SCHEMA}, got {values.get('schema')!r}")
+    for item in fields(Manifest):
+        expected = {"str": str, "int": int}.get(str(item.type), dict)
+        if not isinstance(values.get(item.name), expected):
+            raise BundleError(f"bundle: {path / MANIFEST_FILE}: expected {item.name} to be a {expected.__name__}")
+    unknown = sorted(set(values) - {item.name for item in fields(Manifest)})
+    if unknown:
+        raise BundleError(f"bundle: {path / MANIFEST_FILE}: unknown fields {', '.join(unknown)}")
+    missing = [name for name in MODEL_FILES if not isinstance(values["files"].get(name), str)]
+    if missing:
+        raise BundleError(f"bundle: {path / MANIFEST_FILE}: no sha256 of {', '.join(missing)}")
+    if not 64 <= values["image_size"] <= 4096:
+        raise BundleError(f"bundle: {path / MANIFEST_FILE}: image_size {values['image_size']} is out of range")
+    return Manifest(**values)
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _read(path: Path, name: str) -> bytes:
+    file = path / name
+    try:
+        if file.stat().st_size > MAXIMUM_FILE_BYTES:
+            raise BundleError(f"bundle: {file} is larger than {MAXIMUM_FILE_BYTES} bytes")
+        return file.read_bytes()
+    except OSError as error:
+        raise BundleError(f"bundle: cannot read {file}: {error.strerror}") from error

@@ -1,0 +1,58 @@
+"""Embeddings by the content of their image, within a byte budget."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+class EmbeddingCache:
+    """Least recently used arrays go first when the budget is exceeded. Safe to use from many threads."""
+
+    def __init__(self, budget_bytes: int) -> None:
+        self.budget_bytes = budget_bytes
+        self.used_bytes = 0
+        self._items: OrderedDict[str, npt.NDArray[Any]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: str) -> npt.NDArray[Any] | None:
+        with self._lock:
+            if key in self._items:
+                self._items.move_to_end(key)
+            return self._items.get(key)
+
+    def put(self, key: str, value: npt.NDArray[Any]) -> None:
+        """Keep a value; one larger than the whole budget is not kept."""
+        with self._lock:
+            self._drop(key)
+            if value.nbytes > self.budget_bytes:
+                return
+            self._items[key] = value
+            self.used_bytes += value.nbytes
+            while self.used_bytes > self.budget_bytes:
+                self._drop(next(iter(self._items)))
+
+    def clear(self) -> None:
+        with self._lock:
+            self._items.clear()
+            self.used_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def _drop(self, key: str) -> None:
+        dropped = self._items.pop(key, None)
+        if dropped is not None:
+            self.used_bytes -= dropped.nbytes
+
+
+def content_key(image: npt.NDArray[Any], *settings: object) -> str:
+    """A hash of the pixels, their shape and type, and of whatever else decides the embedding."""
+    digest = hashlib.sha256(repr((image.shape, image.dtype.str, settings)).encode())
+    digest.update(np.ascontiguousarray(image).data)
+    return digest.hexdigest()

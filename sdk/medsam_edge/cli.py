@@ -1,0 +1,330 @@
+"""The `medsam-edge` command. stdout carries results, stderr progress and errors.
+
+Exit codes: 0 done, 1 the work failed, 2 wrong usage or bad input. The library raises; only this file exits.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import platform
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+import medsam_edge
+from medsam_edge.bundle import packaged_bundle
+from medsam_edge.errors import BoxError, FileMissingError, InputError, MedsamEdgeError
+from medsam_edge.io import read_image, write_picture
+from medsam_edge.metrics import dice
+from medsam_edge.modality import Modality
+from medsam_edge.phantom import phantom
+from medsam_edge.result import Segmentation
+from medsam_edge.segmenter import Segmenter
+
+EXTENSIONS = {
+    "train": "train a network on images and masks",
+    "convert": "turn a checkpoint into a model bundle",
+    "bench": "measure latency and accuracy",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    command: Callable[[list[str]], int] = run
+    if arguments and arguments[0] in EXTENSIONS:
+        command, arguments = _extension(arguments[0]), arguments[1:]
+    return guarded(command, arguments)
+
+
+def guarded(command: Callable[[list[str]], int], arguments: list[str]) -> int:
+    """Run a command with its errors as one line on stderr and its exit code as a value."""
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            return command(arguments)
+    except MedsamEdgeError as error:
+        print(f"medsam-edge: error: {error}", file=sys.stderr)
+        return 2 if isinstance(error, (InputError, FileMissingError)) else 1
+    except OSError as error:
+        print(f"medsam-edge: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("medsam-edge: interrupted", file=sys.stderr)
+        return 130
+    except SystemExit as leaving:  # argparse: 0 after --help, 2 after wrong usage
+        return leaving.code if isinstance(leaving.code, int) else 2
+
+
+def run(argv: list[str]) -> int:
+    options = _parser().parse_args(argv)
+    handler: Callable[[argparse.Namespace], int] = options.handler
+    return handler(options)
+
+
+def _extension(name: str) -> Callable[[list[str]], int]:
+    """The function behind `train`, `convert` or `bench`, or one that says what to install."""
+    for entry in entry_points(group="medsam_edge.commands", name=name):
+        try:
+            found: Callable[[list[str]], int] = entry.load()
+            return found
+        except ModuleNotFoundError as error:
+            if (error.name or "").startswith("medsam_edge"):
+                raise
+            missing = error.name
+            break
+    else:
+        missing = f"medsam_edge_{name}"
+    extra = {"bench": "benchmarks"}.get(name, name)
+
+    def explain(_: list[str]) -> int:
+        print(f"medsam-edge: error: {name} needs {missing}: pip install 'medsam-edge[{extra}]'", file=sys.stderr)
+        return 2
+
+    return explain
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="medsam-edge", description="Segment medical images on a CPU from box prompts."
+    )
+    parser.add_argument("--version", action="version", version=f"medsam-edge {medsam_edge.__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    demo = commands.add_parser("demo", help="segment synthetic images of every modality and draw the result")
+    demo.add_argument("-o", "--output", type=Path, default=Path("demo"), metavar="DIR", help="default: demo")
+    demo.set_defaults(handler=_demo)
+
+    segment = commands.add_parser("segment", help="segment one image from boxes")
+    segment.add_argument("image", type=Path, help="png jpg tif bmp, dcm nii nrrd mha (one slice), or challenge npz")
+    segment.add_argument("--box", action="append", default=[], metavar="x0,y0,x1,y1", help="pixels; may be repeated")
+    segment.add_argument("--boxes", type=Path, metavar="FILE", help=".json ([[x0,y0,x1,y1], …]) or .csv (x0,y0,x1,y1)")
+    segment.add_argument("--modality", metavar="NAME", help=", ".join(m.value for m in Modality))
+    segment.add_argument("--window", metavar="LEVEL,WIDTH", help="CT window in HU; default 40,400")
+    segment.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="FILE", help="label map: png tif npz nii nrrd mha"
+    )
+    segment.add_argument("--overlay", type=Path, metavar="PNG", help="also draw the masks over the image")
+    segment.add_argument("--overlap", choices=("later", "score"), default="later", help="who owns a shared pixel")
+    segment.add_argument("--json", action="store_true", help="print the result as JSON")
+    segment.set_defaults(handler=_segment)
+
+    info = commands.add_parser("info", help="versions, devices, CPU features and the model")
+    info.add_argument("--json", action="store_true", help="print as JSON")
+    info.set_defaults(handler=_info)
+
+    for command in (demo, segment, info):
+        command.add_argument("--bundle", type=Path, metavar="DIR", help="model bundle; default: the packaged one")
+        command.add_argument("--device", default="CPU", help="OpenVINO device; default: CPU")
+        command.add_argument("--threads", type=int, metavar="N", help="CPU threads; default: OpenVINO's choice")
+        command.add_argument("--cache-dir", type=Path, metavar="DIR", help="keep compiled models here: faster starts")
+    for name, text in EXTENSIONS.items():
+        commands.add_parser(name, help=text, add_help=False)
+    return parser
+
+
+def _segmenter(options: argparse.Namespace) -> Segmenter:
+    return Segmenter(options.bundle, device=options.device, num_threads=options.threads, cache_dir=options.cache_dir)
+
+
+def _segment(options: argparse.Namespace) -> int:
+    boxes = _boxes(options)
+    window = _numbers("--window", options.window, 2) if options.window else None
+    Modality.parse(options.modality)
+    if boxes is None and not options.image.name.lower().endswith(".npz"):
+        raise BoxError("boxes: expected --box x0,y0,x1,y1 or --boxes FILE")
+    if boxes is None:
+        boxes = read_image(options.image).boxes
+        if boxes is None:
+            raise BoxError(f"boxes: {options.image} carries none; give --box x0,y0,x1,y1 or --boxes FILE")
+    result = _segmenter(options).segment(
+        options.image,
+        boxes,
+        options.modality,
+        window=(window[0], window[1]) if window else None,
+        overlap=options.overlap,
+    )
+    result.save(options.output)
+    if options.overlay:
+        write_picture(options.overlay, result.overlay())
+    print(json.dumps(_as_json(result, options.output)) if options.json else _as_table(result, options.output))
+    return 0
+
+
+def _boxes(options: argparse.Namespace) -> npt.NDArray[np.float64] | None:
+    """Boxes from --box and --boxes; None when neither is given."""
+    rows = [_numbers("--box", text, 4) for text in options.box]
+    if options.boxes is not None:
+        rows += _read_boxes(options.boxes)
+    elif not options.box:
+        return None
+    return np.asarray(rows, dtype=np.float64).reshape(-1, 4)
+
+
+def _read_boxes(path: Path) -> list[list[float]]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BoxError(f"--boxes: cannot read {path}: {error}") from error
+    try:
+        rows = json.loads(text) if path.suffix.lower() == ".json" else _csv_rows(text)
+        numbers = [[float(value) for value in row] for row in rows]
+    except (TypeError, ValueError) as error:
+        raise BoxError(f"--boxes: expected rows of four numbers in {path}: {error}") from error
+    for number, row in enumerate(numbers):
+        if len(row) != 4:
+            raise BoxError(f"--boxes: expected four numbers a row in {path}, row {number} has {len(row)}")
+    return numbers
+
+
+def _csv_rows(text: str) -> list[list[str]]:
+    """The rows of a CSV, without a header line if there is one."""
+    rows = [row for row in csv.reader(text.splitlines()) if row]
+    has_header = bool(rows) and any(cell.strip().isidentifier() and cell.strip().lower() != "nan" for cell in rows[0])
+    return rows[1:] if has_header else rows
+
+
+def _numbers(option: str, text: str, count: int) -> list[float]:
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) != count:
+        raise InputError(f"{option}: expected {count} numbers separated by commas, got {text!r}")
+    return numbers
+
+
+def _as_json(result: Segmentation, output: Path) -> dict[str, Any]:
+    return {
+        "output": str(output),
+        "modality": result.modality and result.modality.value,
+        "objects": [
+            {"label": index + 1, "box": box.tolist(), "score": round(float(score), 4), "pixels": int(mask.pixels.sum())}
+            for index, (box, score, mask) in enumerate(zip(result.boxes, result.scores, result.masks, strict=True))
+        ],
+        "timings_ms": {stage: round(ms, 2) for stage, ms in result.timings_ms.items()},
+    }
+
+
+def _as_table(result: Segmentation, output: Path) -> str:
+    rows = [("label", "box (x0, y0, x1, y1)", "score", "pixels")]
+    for item in _as_json(result, output)["objects"]:
+        box = ", ".join(f"{value:g}" for value in item["box"])
+        rows.append((str(item["label"]), box, f"{item['score']:.2f}", str(item["pixels"])))
+    stages = ", ".join(f"{stage} {ms:.0f}" for stage, ms in result.timings_ms.items())
+    return f"{_table(rows)}\n{output}  (ms: {stages})"
+
+
+def _demo(options: argparse.Namespace) -> int:
+    """One phantom of each modality: masks, DSC, timings and one picture of all."""
+    segmenter = _segmenter(options)
+    options.output.mkdir(parents=True, exist_ok=True)
+    rows = [("modality", "objects", "DSC", "score", "read+prepare", "encode", "decode", "restore", "ms")]
+    tiles = []
+    for modality in Modality:
+        truth = phantom(modality)
+        result = segmenter.segment(truth.image, truth.boxes, modality)
+        result.save(options.output / f"{modality.value}_mask.png")
+        tiles.append(_tile(result, modality.value))
+        scores = [dice(result.mask(index), truth.labels == index + 1) for index in range(len(result))]
+        ms = result.timings_ms
+        rows.append(
+            (
+                modality.value,
+                str(len(result)),
+                f"{np.mean(scores):.3f}",
+                f"{result.scores.mean():.2f}",
+                *(f"{value:.0f}" for value in (ms["read"] + ms["prepare"], ms["encode"], ms["decode"], ms["restore"])),
+                f"{sum(ms.values()):.0f}",
+            )
+        )
+    picture = options.output / "overlay.png"
+    write_picture(picture, _contact_sheet(tiles, columns=4))
+    print(_table(rows))
+    print(f"{picture} and {len(tiles)} masks; synthetic images with known truth, times in ms")
+    return 0
+
+
+def _tile(result: Segmentation, title: str, side: int = 320) -> npt.NDArray[np.uint8]:
+    picture = cv2.resize(result.overlay(), (side, side), interpolation=cv2.INTER_LINEAR)
+    banner = np.full((30, side, 3), 24, dtype=np.uint8)
+    cv2.putText(banner, title, (8, 21), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (240, 240, 240), 1, cv2.LINE_AA)
+    return np.concatenate([banner, picture.astype(np.uint8)])
+
+
+def _contact_sheet(tiles: list[npt.NDArray[np.uint8]], columns: int) -> npt.NDArray[np.uint8]:
+    blank = np.full_like(tiles[0], 24)
+    tiles = tiles + [blank] * (-len(tiles) % columns)
+    return np.concatenate([np.concatenate(tiles[i : i + columns], axis=1) for i in range(0, len(tiles), columns)])
+
+
+def _info(options: argparse.Namespace) -> int:
+    from medsam_edge import engine
+
+    model = _segmenter(options).model
+    if model.bundle is None:
+        raise InputError("bundle: expected a model from a folder")
+    manifest = model.bundle.manifest
+    facts: dict[str, Any] = {
+        "medsam-edge": medsam_edge.__version__,
+        "python": platform.python_version(),
+        "openvino": engine.version(),
+        "numpy": np.__version__,
+        "opencv": cv2.__version__,
+        "platform": platform.platform(),
+        "cpu features": cpu_features(),
+        "devices": engine.devices(),
+        "model": str(model.bundle.path),
+        "packaged": model.bundle.path == packaged_bundle(),
+        "architecture": manifest.architecture,
+        "image size": manifest.image_size,
+        "weights": {"encoder": manifest.encoder_precision, "decoder": manifest.decoder_precision},
+        "floating point": {"encoder": model.encoder.effective_precision, "decoder": model.decoder.effective_precision},
+        "compiled models": str(options.cache_dir) if options.cache_dir else "not kept (--cache-dir)",
+    }
+    if options.json:
+        print(json.dumps(facts, indent=2))
+    else:
+        print("\n".join(f"{name:16} {_plain(value)}" for name, value in facts.items()))
+    return 0
+
+
+def cpu_features() -> list[str]:
+    """The vector extensions that decide inference speed, of those the operating system reports (Linux)."""
+    wanted = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16", "asimd", "asimddp")
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return []
+    line = next((row for row in text.splitlines() if row.lower().startswith(("flags", "features"))), "")
+    return [flag for flag in wanted if flag in line.split()]
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name}: {item}" for name, item in value.items())
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if not column else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    )
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    print(f"medsam-edge: warning: {message}", file=sys.stderr)

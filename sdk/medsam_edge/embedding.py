@@ -1,0 +1,37 @@
+"""What the encoder makes of an image: computed once, decoded as often as boxes change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from medsam_edge.geometry import Geometry
+from medsam_edge.io import Frame
+from medsam_edge.modality import Modality
+
+
+@dataclass(frozen=True, eq=False)
+class Embedding:
+    """An image's embedding with all that decoding and saving need. Immutable; safe to share between threads.
+
+    Attributes:
+        features: the encoder's output, in the layout of its bundle; read-only.
+        geometry: how the image lies in the network's square.
+        display: (H, W) or (H, W, 3) uint8, the image as the network was shown it before resizing.
+        modality: as told, or as the file says; None when unknown.
+        model: identity of the bundle that made it; another bundle cannot decode it.
+        frame: spacing, origin and direction of a medical file, for saving masks beside it.
+        timings_ms: milliseconds of each stage; `encode` is 0.0 when the embedding came from the cache.
+    """
+
+    features: npt.NDArray[Any]
+    geometry: Geometry
+    display: npt.NDArray[np.uint8]
+    modality: Modality | None
+    model: str
+    frame: Frame | None = None
+    timings_ms: Mapping[str, float] = field(default_factory=dict)

@@ -1,0 +1,118 @@
+"""The one file that knows OpenVINO. Everything else sees `model.Network`."""
+
+from __future__ import annotations
+
+import queue
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import openvino as ov
+
+from medsam_edge.bundle import Bundle
+from medsam_edge.errors import BundleError, InputError
+from medsam_edge.model import Arrays, Model, Network
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """How networks are compiled.
+
+    Attributes:
+        device: an OpenVINO device name, such as CPU, GPU or AUTO.
+        num_threads: threads of one inference; None lets OpenVINO choose.
+        cache_dir: folder for compiled models, which makes later starts faster; None for no cache.
+        max_requests: inferences that may be under way at once; further callers wait.
+    """
+
+    device: str = "CPU"
+    num_threads: int | None = None
+    cache_dir: Path | None = None
+    max_requests: int = 4
+
+    def __post_init__(self) -> None:
+        if self.num_threads is not None and self.num_threads < 1:
+            raise InputError(f"num_threads: expected a positive number or None, got {self.num_threads}")
+
+
+class OpenVinoNetwork:
+    """A compiled OpenVINO model with a pool of infer requests."""
+
+    def __init__(self, core: ov.Core, xml: bytes, weights: bytes, precision: str, settings: EngineSettings) -> None:
+        """
+        Args:
+            precision: of the weights as the manifest says; `f32` is computed in f32 even where the CPU prefers bf16.
+
+        Raises:
+            BundleError: OpenVINO cannot read or compile the model.
+        """
+        config: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
+        if settings.num_threads is not None:
+            config["INFERENCE_NUM_THREADS"] = settings.num_threads
+        if settings.cache_dir is not None:
+            config["CACHE_DIR"] = str(settings.cache_dir)
+        if precision == "f32":
+            config["INFERENCE_PRECISION_HINT"] = "f32"
+        try:
+            model = core.read_model(model=xml, weights=weights)
+            self._compiled = core.compile_model(model, settings.device, config)
+        except RuntimeError as error:
+            message = str(error).strip().splitlines()[-1]
+            raise BundleError(f"bundle: OpenVINO cannot compile it for {settings.device}: {message}") from error
+        self._names = [output.any_name for output in self._compiled.outputs]
+        self._pool: queue.LifoQueue[ov.InferRequest] = queue.LifoQueue()
+        for _ in range(settings.max_requests):
+            self._pool.put(self._compiled.create_infer_request())
+
+    def infer(self, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
+        request = self._pool.get()
+        try:
+            request.infer(dict(inputs), share_inputs=True)
+            return {name: np.array(request.get_tensor(name).data) for name in self._names}
+        finally:
+            self._pool.put(request)
+
+    @property
+    def effective_precision(self) -> str:
+        return str(self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name())
+
+
+def load_model(bundle: Bundle, settings: EngineSettings) -> Model:
+    """Compile a verified bundle.
+
+    Raises:
+        BundleError: made with a newer OpenVINO, or it cannot be compiled.
+    """
+    manifest = bundle.manifest
+    if _release(version()) < _release(manifest.openvino):
+        raise BundleError(f"bundle: needs OpenVINO {manifest.openvino} or newer, this is {version()}")
+    core = ov.Core()
+
+    def load(part: str, precision: str) -> Network:
+        xml, weights = bundle.contents[f"{part}.xml"], bundle.contents[f"{part}.bin"]
+        return OpenVinoNetwork(core, xml, weights, precision, settings)
+
+    return Model(
+        load("encoder", manifest.encoder_precision),
+        load("decoder", manifest.decoder_precision),
+        manifest.image_size,
+        bundle.identity,
+        bundle,
+    )
+
+
+def _release(text: str) -> tuple[int, ...]:
+    """The leading numbers of a version: "2026.4.1-123-abc" → (2026, 4)."""
+    return tuple(int(part) for part in text.split("-")[0].split(".")[:2] if part.isdigit())
+
+
+def devices() -> dict[str, str]:
+    """OpenVINO's devices on this machine and their full names."""
+    core = ov.Core()
+    return {name: str(core.get_property(name, "FULL_DEVICE_NAME")) for name in core.available_devices}
+
+
+def version() -> str:
+    return str(ov.__version__)

@@ -1,0 +1,43 @@
+"""What a segmenter needs of a model, whoever computes it: OpenVINO, PyTorch in benchmarks, a fake in tests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy.typing as npt
+
+from medsam_edge.bundle import Bundle
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+
+
+class Network(Protocol):
+    """One part of a model: named arrays in, named arrays out, callable from any number of threads."""
+
+    def infer(self, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
+        """Run once. The arrays returned belong to the caller."""
+        ...
+
+    @property
+    def effective_precision(self) -> str:
+        """The floating-point type this machine computes in, where the network is not quantized."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """An encoder and a decoder that belong together; `bundle.py` says what they take and give.
+
+    Attributes:
+        image_size: side of the network's input square, in pixels.
+        identity: differs between any two models, so that no embedding is decoded by the wrong one.
+        bundle: where it was loaded from, if from a bundle.
+    """
+
+    encoder: Network
+    decoder: Network
+    image_size: int
+    identity: str
+    bundle: Bundle | None = None

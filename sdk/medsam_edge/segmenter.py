@@ -1,0 +1,206 @@
+"""Read this first: an image and boxes in, masks out.
+
+embed    read → intensity → geometry → encoder          once per image
+decode   boxes → decoder → masks back in the image       as often as boxes change
+segment  both, with embeddings found again by content
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from medsam_edge.bundle import load_bundle, packaged_bundle
+from medsam_edge.cache import EmbeddingCache, content_key
+from medsam_edge.embedding import Embedding
+from medsam_edge.errors import ImageError, InputError
+from medsam_edge.geometry import BoxesLike, Geometry, check_boxes
+from medsam_edge.intensity import Window, to_display
+from medsam_edge.io import LoadedImage, from_simpleitk, read_image
+from medsam_edge.modality import Modality
+from medsam_edge.model import Model
+from medsam_edge.result import CroppedMask, Overlap, Segmentation
+
+ImageLike = Any
+"""(H, W) or (H, W, 3) RGB array, SimpleITK.Image, or the path of an image file."""
+
+DECODE_BATCH = 16
+"""Boxes decoded at once: enough to keep the cores busy, few enough for small machines (about 20 MB each)."""
+
+DEFAULT_CACHE_BYTES = 256 * 1024**2
+
+
+class Segmenter:
+    """A model ready to segment. Make one and share it: it is safe to use from many threads.
+
+    Args:
+        bundle: folder of a converted model; None for the packaged one; or a model that is loaded already.
+        device: OpenVINO device.
+        num_threads: CPU threads of one inference; None for OpenVINO's choice.
+        cache_bytes: budget for embeddings kept by content; 0 keeps none.
+        cache_dir: folder for compiled models, which makes later starts faster; None for none.
+
+    Raises:
+        BundleError: the bundle is missing, damaged, tampered with, or cannot be compiled.
+    """
+
+    def __init__(
+        self,
+        bundle: str | os.PathLike[str] | Model | None = None,
+        *,
+        device: str = "CPU",
+        num_threads: int | None = None,
+        cache_bytes: int = DEFAULT_CACHE_BYTES,
+        cache_dir: str | os.PathLike[str] | None = None,
+    ) -> None:
+        if not isinstance(bundle, Model):
+            from medsam_edge import engine  # here, so that training machines without OpenVINO can import the package
+
+            settings = engine.EngineSettings(device, num_threads, Path(cache_dir) if cache_dir else None)
+            bundle = engine.load_model(load_bundle(packaged_bundle() if bundle is None else Path(bundle)), settings)
+        self.model = bundle
+        self._cache = EmbeddingCache(cache_bytes)
+
+    def embed(
+        self, image: ImageLike, modality: str | Modality | None = None, *, window: Window | None = None
+    ) -> Embedding:
+        """Run the encoder, or find the embedding of the same pixels in the cache.
+
+        Args:
+            image: (H, W) grey or (H, W, 3) RGB array of any real dtype, a SimpleITK image of one slice, or a file's
+                path. uint8 is taken as display-ready; other dtypes go through the modality's intensity rule.
+            modality: one of the eleven; None takes what a DICOM file says, if anything.
+            window: CT (level, width) in HU, or of any other grey image in its own units.
+
+        Raises:
+            ImageError, FileMissingError, ModalityError, InputError: the argument at fault is named.
+        """
+        clock = _Clock()
+        loaded = _load(image)
+        told = Modality.parse(modality) or loaded.modality
+        clock.lap("read")
+        display = to_display(loaded.pixels, told, window)
+        geometry = Geometry(*display.shape[:2], size=self.model.image_size)
+        key = content_key(display)
+        features = self._cache.get(key)
+        clock.lap("prepare")
+        if features is None:
+            planes = geometry.image_to_network(display)
+            clock.lap("prepare")
+            features = self.model.encoder.infer({"image": planes[None]})["embedding"]
+            features.setflags(write=False)
+            self._cache.put(key, features)
+            clock.lap("encode")
+        timings = {"encode": 0.0} | clock.laps_ms
+        return Embedding(features, geometry, display, told, self.model.identity, loaded.frame, timings)
+
+    def decode(self, embedding: Embedding, boxes: BoxesLike, *, overlap: Overlap = "later") -> Segmentation:
+        """Segment what each box holds.
+
+        Args:
+            embedding: from this model's `embed`.
+            boxes: (N, 4) x0, y0, x1, y1 in pixels of the image as given, far edges exclusive; (0, 4) gives an empty
+                result.
+            overlap: who owns a pixel of several masks in the label map: `later` box or higher `score`.
+
+        Raises:
+            BoxError: a box breaks the rule of `medsam_edge.geometry.check_boxes`.
+            InputError: an embedding of another model, or an unknown `overlap`.
+        """
+        if embedding.model != self.model.identity:
+            raise InputError("embedding: made by another model than the one that is to decode it")
+        if overlap not in ("later", "score"):
+            raise InputError(f"overlap: expected 'later' or 'score', got {overlap!r}")
+        geometry = embedding.geometry
+        checked = check_boxes(boxes, geometry.height, geometry.width)
+        prompts = geometry.boxes_to_network(checked)
+        clock = _Clock()
+        masks: list[CroppedMask] = []
+        scores: list[npt.NDArray[np.float32]] = [np.zeros(0, dtype=np.float32)]
+        for start in range(0, len(prompts), DECODE_BATCH):
+            batch = {"embedding": embedding.features, "boxes": prompts[start : start + DECODE_BATCH]}
+            outputs = self.model.decoder.infer(batch)
+            clock.lap("decode")
+            masks += [CroppedMask(*geometry.mask_to_image(logits)) for logits in outputs["logits"]]
+            scores.append(outputs["scores"])
+            clock.lap("restore")
+        timings = {**embedding.timings_ms, "decode": 0.0, "restore": 0.0} | clock.laps_ms
+        return Segmentation(
+            boxes=checked,
+            scores=np.concatenate(scores),
+            masks=tuple(masks),
+            display=embedding.display,
+            modality=embedding.modality,
+            timings_ms=timings,
+            overlap=overlap,
+            frame=embedding.frame,
+        )
+
+    def segment(
+        self,
+        image: ImageLike,
+        boxes: BoxesLike,
+        modality: str | Modality | None = None,
+        *,
+        window: Window | None = None,
+        overlap: Overlap = "later",
+    ) -> Segmentation:
+        """`embed`, then `decode`. The same pixels are not encoded again: `timings_ms["encode"]` is then 0.0."""
+        return self.decode(self.embed(image, modality, window=window), boxes, overlap=overlap)
+
+
+def segment(
+    image: ImageLike,
+    boxes: BoxesLike,
+    modality: str | Modality | None = None,
+    *,
+    window: Window | None = None,
+    overlap: Overlap = "later",
+) -> Segmentation:
+    """`Segmenter.segment` with the packaged model, which is loaded at the first call and kept."""
+    with _default_lock:
+        segmenter = _default_segmenter()
+    return segmenter.segment(image, boxes, modality, window=window, overlap=overlap)
+
+
+_default_lock = threading.Lock()
+
+
+@cache
+def _default_segmenter() -> Segmenter:
+    return Segmenter()
+
+
+def _load(image: ImageLike) -> LoadedImage:
+    if isinstance(image, (str, os.PathLike)):
+        loaded = read_image(image)
+    elif type(image).__module__.startswith("SimpleITK"):
+        loaded = from_simpleitk(image)
+    elif isinstance(image, np.ndarray):
+        loaded = LoadedImage(image)
+    else:
+        raise ImageError(f"image: expected an array, a SimpleITK image or a path, got {type(image).__name__}")
+    shape = loaded.pixels.shape
+    if 0 in shape or not (len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)):
+        raise ImageError(f"image: expected (H, W) or (H, W, 3), got {shape}; volumes are not supported yet")
+    return loaded
+
+
+class _Clock:
+    """Milliseconds since the last lap, summed by stage."""
+
+    def __init__(self) -> None:
+        self.laps_ms: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        now = time.perf_counter()
+        self.laps_ms[stage] = self.laps_ms.get(stage, 0.0) + (now - self._last) * 1e3
+        self._last = now

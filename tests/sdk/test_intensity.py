@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from medsam_edge.errors import ImageError, InputError
+from medsam_edge.intensity import SOFT_TISSUE, to_display
+from medsam_edge.modality import Modality
+
+GREY = [modality for modality in Modality if modality is not Modality.CT]
+
+
+def row(*values: float, dtype: npt.DTypeLike = np.float32) -> npt.NDArray[np.generic]:
+    return np.array([values], dtype=dtype)
+
+
+@pytest.mark.parametrize("modality", [None, *Modality])
+@pytest.mark.parametrize("shape", [(4, 5), (4, 5, 3)])
+def test_uint8_is_not_touched(modality: Modality | None, shape: tuple[int, ...]) -> None:
+    image = np.full(shape, 7, dtype=np.uint8)
+    assert to_display(image, modality) is image
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.int32, np.float32, np.float64])
+def test_ct_window_by_hand(dtype: npt.DTypeLike) -> None:
+    # level 40, width 400: -160 HU is black, 240 HU white; (40 + 160) / 400 · 255 = 127.5 rounds to the even 128
+    image = row(-1000, -160, -80, 40, 140, 240, 3000, dtype=dtype)
+    shown = to_display(image, Modality.CT)
+    assert shown.dtype == np.uint8
+    assert shown.tolist() == [[0, 0, 51, 128, 191, 255, 255]]
+    assert to_display(image, None, SOFT_TISSUE).tolist() == shown.tolist()
+
+
+def test_a_window_overrides_the_modality() -> None:
+    lung = (-600.0, 1500.0)  # -1350 … 150
+    assert to_display(row(-1350, -600, 150, dtype=np.int16), Modality.CT, lung).tolist() == [[0, 128, 255]]
+    assert to_display(row(0, 50, 100, 200, dtype=np.uint16), Modality.MR, (100, 200)).tolist() == [[0, 64, 128, 255]]
+
+
+def test_a_window_applies_to_grey_uint8() -> None:
+    assert to_display(row(0, 100, 125, 255, dtype=np.uint8), None, (125, 50)).tolist() == [[0, 0, 128, 255]]
+
+
+@pytest.mark.parametrize("window", [(40, 0), (40, -1), (float("nan"), 400), (40, float("inf"))])
+def test_a_bad_window_is_refused(window: tuple[float, float]) -> None:
+    with pytest.raises(InputError, match="window: expected"):
+        to_display(row(0, 1), Modality.CT, window)
+
+
+@pytest.mark.parametrize("modality", [None, *GREY])
+def test_percentiles_by_hand(modality: Modality | None) -> None:
+    # non-zero values 1..201: the 0.5 percentile is 2, the 99.5 percentile 200
+    image = np.arange(202, dtype=np.uint16).reshape(1, -1)
+    shown = to_display(image, modality)[0]
+    expected = np.rint((np.clip(np.arange(202), 2, 200) - 2) / 198 * 255)
+    expected[0] = 0
+    assert shown.tolist() == expected.tolist()
+
+
+def test_zero_stays_zero_below_and_above_it() -> None:
+    image = row(*([0] * 50), *range(-500, 0), *range(1, 501))
+    shown = to_display(image, Modality.MR)[0]
+    assert (shown[:50] == 0).all()
+    assert shown[50] == 0  # the lowest value
+    assert shown[50 + 499] == 127  # -1, half way between the percentiles
+    assert shown[-1] == 255
+
+
+def test_the_background_does_not_move_the_percentiles() -> None:
+    values = np.arange(1, 202, dtype=np.int32)
+    alone = to_display(values[None], Modality.PET)[0]
+    padded = to_display(np.concatenate([np.zeros(10_000, dtype=np.int32), values])[None], Modality.PET)[0]
+    assert padded[10_000:].tolist() == alone.tolist()
+    assert not padded[:10_000].any()
+
+
+def test_all_zero_is_black() -> None:
+    assert not to_display(np.zeros((3, 4), dtype=np.float32), Modality.MR).any()
+
+
+@pytest.mark.parametrize("dtype", [np.bool_, np.uint16, np.float32])
+def test_an_image_of_two_values_keeps_both(dtype: npt.DTypeLike) -> None:
+    # all non-zero pixels are one value, so both percentiles are that value: the object must not turn black
+    shown = to_display(row(0, 1, 1, 0, dtype=dtype), Modality.XRAY)[0]
+    assert shown[0] == shown[3] == 0
+    assert shown[1] == shown[2] == 255
+
+
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        (np.array([[[0.0, 0.5, 1.0]]], dtype=np.float32), [0, 128, 255]),  # floats within 0–1 are shares of 255
+        (np.array([[[0.0, 100.0, 255.0]]], dtype=np.float64), [0, 100, 255]),  # floats within 0–255 are kept
+        (np.array([[[0, 1, 1]]], dtype=np.uint16), [0, 1, 1]),  # integers are never shares
+        (np.array([[[3, 100, 255]]], dtype=np.int32), [3, 100, 255]),
+        (np.array([[[0, 257, 65535]]], dtype=np.uint16), [0, 1, 255]),  # outside 0–255: stretched from min and max
+        (np.array([[[-1.0, 0.0, 1.0]]], dtype=np.float32), [0, 128, 255]),
+    ],
+)
+def test_color_rules(image: npt.NDArray[np.generic], expected: list[int]) -> None:
+    shown = to_display(image, Modality.DERMOSCOPY)
+    assert shown.shape == image.shape
+    assert shown.dtype == np.uint8
+    assert shown.ravel().tolist() == expected
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("modality", [None, Modality.CT, Modality.MR])
+def test_values_that_are_not_finite_are_refused(bad: float, modality: Modality | None) -> None:
+    with pytest.raises(ImageError, match="finite"):
+        to_display(row(1, 2, bad), modality)
+    with pytest.raises(ImageError, match="finite"):
+        to_display(np.full((2, 2, 3), bad), Modality.FUNDUS)
+
+
+@pytest.mark.parametrize("image", [np.zeros((2, 2), dtype=np.complex64), np.full((2, 2), "a"), np.empty((2, 2), object)])
+def test_other_dtypes_are_refused(image: npt.NDArray[np.generic]) -> None:
+    with pytest.raises(ImageError, match="real numeric dtype"):
+        to_display(image)
+
+
+def test_the_input_is_not_changed() -> None:
+    image = row(0, 5, 900, 4000)
+    before = image.copy()
+    for modality in Modality:
+        to_display(image, modality)
+    assert np.array_equal(image, before)

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from medsam_edge.errors import InputError
+from medsam_edge_train.models import ZOO, MedSAM, build, rep_medsam, rep_medsam_s
+from medsam_edge_train.models.mask_decoder import BoxPrior
+
+
+def test_the_names() -> None:
+    assert ZOO == {"rep_medsam": rep_medsam, "rep_medsam_s": rep_medsam_s}
+
+
+@pytest.mark.parametrize("name", ["", "sam", "Rep_MedSAM"])
+def test_unknown_names_are_refused(name: str) -> None:
+    with pytest.raises(InputError, match=r"architecture: expected one of rep_medsam, rep_medsam_s, got") as caught:
+        build(name)
+    assert repr(name) in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "prior"), [("rep_medsam", False), ("rep_medsam_s", True)])
+def test_build(name: str, prior: bool) -> None:
+    network = build(name)
+    assert isinstance(network, MedSAM)
+    assert isinstance(network.mask_decoder.box_prior, BoxPrior) is prior
+    assert sum(isinstance(part, nn.ConvTranspose2d) for part in network.modules()) == 2
+    assert len(network.mask_decoder.transformer.layers) == 2
+
+
+def test_weights_are_random_and_not_shared() -> None:
+    first, second = build("rep_medsam_s").mask_decoder, build("rep_medsam_s").mask_decoder
+    assert not torch.equal(first.mask_tokens.weight, second.mask_tokens.weight)
+    assert first.mask_tokens.weight.data_ptr() != second.mask_tokens.weight.data_ptr()
