@@ -90,4 +90,4 @@ def _phantoms() -> Iterator[tuple[npt.NDArray[np.generic], Modality]]:
 
 
 def _prepare(image: npt.NDArray[np.generic], modality: Modality | None, image_size: int) -> npt.NDArray[np.float32]:
-    return Geometry(*image.shape[:2], size=image_size).image_to_network(to_display(image, modality))
+    return Geometry.of(image.shape[:2], image_size).image_to_network(to_display(image, modality))

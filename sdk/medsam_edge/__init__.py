@@ -1,9 +1,9 @@
 """Segment medical images on a CPU, from box prompts.
 
-    from medsam_edge import segment
+from medsam_edge import segment
 
-    result = segment("slice.png", [[30, 40, 120, 160]], modality="CT")
-    result.save("labels.png")
+result = segment("slice.png", [[30, 40, 120, 160]], modality="CT")
+result.save("labels.png")
 """
 
 from medsam_edge.embedding import Embedding

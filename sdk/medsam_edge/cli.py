@@ -24,9 +24,7 @@ import medsam_edge
 from medsam_edge.bundle import packaged_bundle
 from medsam_edge.errors import BoxError, FileMissingError, InputError, MedsamEdgeError
 from medsam_edge.io import read_image, write_picture
-from medsam_edge.metrics import dice
 from medsam_edge.modality import Modality
-from medsam_edge.phantom import phantom
 from medsam_edge.result import Segmentation
 from medsam_edge.segmenter import Segmenter
 
@@ -225,46 +223,12 @@ def _as_table(result: Segmentation, output: Path) -> str:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    """One phantom of each modality: masks, DSC, timings and one picture of all."""
-    segmenter = _segmenter(options)
-    options.output.mkdir(parents=True, exist_ok=True)
-    rows = [("modality", "objects", "DSC", "score", "read+prepare", "encode", "decode", "restore", "ms")]
-    tiles = []
-    for modality in Modality:
-        truth = phantom(modality)
-        result = segmenter.segment(truth.image, truth.boxes, modality)
-        result.save(options.output / f"{modality.value}_mask.png")
-        tiles.append(_tile(result, modality.value))
-        scores = [dice(result.mask(index), truth.labels == index + 1) for index in range(len(result))]
-        ms = result.timings_ms
-        rows.append(
-            (
-                modality.value,
-                str(len(result)),
-                f"{np.mean(scores):.3f}",
-                f"{result.scores.mean():.2f}",
-                *(f"{value:.0f}" for value in (ms["read"] + ms["prepare"], ms["encode"], ms["decode"], ms["restore"])),
-                f"{sum(ms.values()):.0f}",
-            )
-        )
-    picture = options.output / "overlay.png"
-    write_picture(picture, _contact_sheet(tiles, columns=4))
+    from medsam_edge.demo import run_demo
+
+    rows = run_demo(_segmenter(options), options.output)
     print(_table(rows))
-    print(f"{picture} and {len(tiles)} masks; synthetic images with known truth, times in ms")
+    print(f"{options.output / 'overlay.png'} and {len(rows) - 1} masks; synthetic images with known truth, times in ms")
     return 0
-
-
-def _tile(result: Segmentation, title: str, side: int = 320) -> npt.NDArray[np.uint8]:
-    picture = cv2.resize(result.overlay(), (side, side), interpolation=cv2.INTER_LINEAR)
-    banner = np.full((30, side, 3), 24, dtype=np.uint8)
-    cv2.putText(banner, title, (8, 21), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (240, 240, 240), 1, cv2.LINE_AA)
-    return np.concatenate([banner, picture.astype(np.uint8)])
-
-
-def _contact_sheet(tiles: list[npt.NDArray[np.uint8]], columns: int) -> npt.NDArray[np.uint8]:
-    blank = np.full_like(tiles[0], 24)
-    tiles = tiles + [blank] * (-len(tiles) % columns)
-    return np.concatenate([np.concatenate(tiles[i : i + columns], axis=1) for i in range(0, len(tiles), columns)])
 
 
 def _info(options: argparse.Namespace) -> int:
@@ -317,13 +281,11 @@ def _plain(value: object) -> str:
 
 def _table(rows: Sequence[Sequence[str]]) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if not column else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    )
+    lines = []
+    for row in rows:
+        first, *others = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        lines.append("  ".join([first, *(cell.strip().rjust(len(cell)) for cell in others)]))
+    return "\n".join(lines)
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:

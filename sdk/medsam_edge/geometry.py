@@ -13,6 +13,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -44,6 +45,11 @@ class Geometry:
         if self.height < 1 or self.width < 1:
             raise ImageError(f"image: expected at least one row and one column, got {self.height}x{self.width}")
 
+    @classmethod
+    def of(cls, shape: tuple[int, ...], size: int) -> Geometry:
+        """The geometry of an image of shape (H, W) or (H, W, 3)."""
+        return cls(shape[0], shape[1], size)
+
     @property
     def scale(self) -> float:
         return self.size / max(self.height, self.width)
@@ -66,11 +72,11 @@ class Geometry:
             (3, size, size) float32 in [0, 1]; an image of one constant value gives zeros.
         """
         small = cv2.resize(image, (self.new_width, self.new_height), interpolation=cv2.INTER_AREA)
-        return to_planes(small, self.size)
+        return _to_planes(small, self.size)
 
     def boxes_to_network(self, boxes: FloatArray) -> FloatArray:
         """(N, 4) x0, y0, x1, y1 in image pixels → the same in network pixels, float32."""
-        return (boxes * np.float32(self.scale)).astype(np.float32)
+        return np.asarray(boxes * self.scale, dtype=np.float32)
 
     def mask_to_image(self, logits: FloatArray) -> tuple[int, int, BoolArray]:
         """One object's network logits → its mask in the image, cropped to where it is.
@@ -105,7 +111,7 @@ class Geometry:
         return _trim(top, left, full[:, left:right] > 0)
 
 
-def to_planes(image: npt.NDArray[np.uint8], size: int) -> FloatArray:
+def _to_planes(image: npt.NDArray[Any], size: int) -> FloatArray:
     """Min-max an (h, w) or (h, w, 3) uint8 image of network scale and zero-pad it to (3, size, size) float32."""
     low, high = int(image.min()), int(image.max())
     scaled = (image.astype(np.float32) - low) / np.float32(max(high - low, 1e-8))
@@ -129,7 +135,7 @@ def check_boxes(boxes: BoxesLike, height: int, width: int) -> FloatArray:
     """
     try:
         array = np.asarray(boxes, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise BoxError(f"boxes: expected numbers of shape (N, 4), got {boxes!r}") from error
     if array.size == 0:
         return np.zeros((0, 4), dtype=np.float32)

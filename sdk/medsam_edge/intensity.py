@@ -68,6 +68,8 @@ def _percentiles(values: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
     if nonzero.size == 0:
         return np.zeros(values.shape, dtype=np.uint8)
     low, high = np.percentile(nonzero, (0.5, 99.5))
+    if low == high:  # an object of one value on zero is still an object
+        low = min(float(values.min()), 0.0)
     stretched = _stretch(values, float(low), float(high))
     stretched[values == 0] = 0
     return stretched

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import zipfile
 from collections.abc import Callable, Iterator
@@ -206,7 +207,7 @@ def _read_medical(file: Path) -> LoadedImage:
     reader.SetFileName(str(file))
     try:
         reader.ReadImageInformation()
-        if int(np.prod([float(side) for side in reader.GetSize()])) > MAXIMUM_PIXELS:
+        if math.prod(reader.GetSize()) > MAXIMUM_PIXELS:
             raise ImageError(f"image: {file} has size {reader.GetSize()}, more than {MAXIMUM_PIXELS} pixels")
         loaded = from_simpleitk(reader.Execute(), str(file))
     except RuntimeError as error:

@@ -87,7 +87,7 @@ class Segmenter:
         told = Modality.parse(modality) or loaded.modality
         clock.lap("read")
         display = to_display(loaded.pixels, told, window)
-        geometry = Geometry(*display.shape[:2], size=self.model.image_size)
+        geometry = Geometry.of(display.shape[:2], self.model.image_size)
         key = content_key(display)
         features = self._cache.get(key)
         clock.lap("prepare")
@@ -98,7 +98,7 @@ class Segmenter:
             features.setflags(write=False)
             self._cache.put(key, features)
             clock.lap("encode")
-        timings = {"encode": 0.0} | clock.laps_ms
+        timings = {"read": 0.0, "prepare": 0.0, "encode": 0.0} | clock.laps_ms
         return Embedding(features, geometry, display, told, self.model.identity, loaded.frame, timings)
 
     def decode(self, embedding: Embedding, boxes: BoxesLike, *, overlap: Overlap = "later") -> Segmentation:

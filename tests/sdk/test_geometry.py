@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from medsam_edge.errors import BoxError, ImageError, InputError
-from medsam_edge.geometry import BoolArray, FloatArray, Geometry, boxes_from_masks, check_boxes, to_planes
+from medsam_edge.geometry import BoolArray, FloatArray, Geometry, boxes_from_masks, check_boxes
 
 
 @pytest.mark.parametrize(
@@ -92,9 +92,9 @@ def test_grey_equals_the_grey_repeated_as_color() -> None:
     np.testing.assert_array_equal(geometry.image_to_network(grey), expected)
 
 
-def test_to_planes_does_not_resize() -> None:
-    planes = to_planes(np.array([[0, 255]], dtype=np.uint8), 3)
-    assert planes[0].tolist() == [[0, 1, 0], [0, 0, 0], [0, 0, 0]]
+@pytest.mark.parametrize("shape", [(5, 8), (5, 8, 3)])
+def test_geometry_of_a_shape(shape: tuple[int, ...]) -> None:
+    assert Geometry.of(shape, 64) == Geometry(5, 8, 64)
 
 
 def test_boxes_to_network_by_hand() -> None:

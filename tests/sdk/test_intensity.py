@@ -114,7 +114,9 @@ def test_values_that_are_not_finite_are_refused(bad: float, modality: Modality |
         to_display(np.full((2, 2, 3), bad), Modality.FUNDUS)
 
 
-@pytest.mark.parametrize("image", [np.zeros((2, 2), dtype=np.complex64), np.full((2, 2), "a"), np.empty((2, 2), object)])
+@pytest.mark.parametrize(
+    "image", [np.zeros((2, 2), dtype=np.complex64), np.full((2, 2), "a"), np.empty((2, 2), object)]
+)
 def test_other_dtypes_are_refused(image: npt.NDArray[np.generic]) -> None:
     with pytest.raises(ImageError, match="real numeric dtype"):
         to_display(image)

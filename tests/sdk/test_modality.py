@@ -60,7 +60,7 @@ def test_none_stays_none() -> None:
 
 @pytest.mark.parametrize("name", ["", " ", "-", "CTA", "scan", "C.T.scan", "0"])
 def test_unknown_names_are_refused_by_name(name: str) -> None:
-    with pytest.raises(ModalityError, match="modality: expected one of CT, MR, .* got") as caught:
+    with pytest.raises(ModalityError, match=r"modality: expected one of CT, MR, .* got") as caught:
         Modality.parse(name)
     assert repr(name) in str(caught.value)
     assert isinstance(caught.value, InputError)

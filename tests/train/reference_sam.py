@@ -10,8 +10,8 @@ import math
 from collections.abc import Mapping
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 State = Mapping[str, Tensor]
 
@@ -45,11 +45,11 @@ def box_tokens(state: State, boxes: Tensor) -> Tensor:
 
 
 def linear(state: State, name: str, x: Tensor) -> Tensor:
-    return F.linear(x, state[name + ".weight"], state[name + ".bias"])
+    return functional.linear(x, state[name + ".weight"], state[name + ".bias"])
 
 
 def layer_norm(state: State, name: str, x: Tensor) -> Tensor:
-    return F.layer_norm(x, x.shape[-1:], state[name + ".weight"], state[name + ".bias"], 1e-5)
+    return functional.layer_norm(x, x.shape[-1:], state[name + ".weight"], state[name + ".bias"], 1e-5)
 
 
 def attention(state: State, name: str, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -82,7 +82,7 @@ def two_way_transformer(state: State, image: Tensor, positions: Tensor, tokens: 
         attended = attention(state, block + "cross_attn_token_to_image", queries + query_pe, keys + key_pe, keys)
         queries = layer_norm(state, block + "norm2", queries + attended)
 
-        hidden = F.relu(linear(state, block + "mlp.lin1", queries))
+        hidden = functional.relu(linear(state, block + "mlp.lin1", queries))
         queries = layer_norm(state, block + "norm3", queries + linear(state, block + "mlp.lin2", hidden))
 
         attended = attention(state, block + "cross_attn_image_to_token", keys + key_pe, queries + query_pe, queries)
@@ -102,14 +102,16 @@ def channel_norm(state: State, name: str, x: Tensor) -> Tensor:
 def upscale(state: State, image: Tensor) -> Tensor:
     """(N, C, H, W) → (N, C/8, 4H, 4W)."""
     name = DECODER + "output_upscaling."
-    image = F.conv_transpose2d(image, state[name + "0.weight"], state[name + "0.bias"], stride=2)
-    image = F.gelu(channel_norm(state, name + "1", image))
-    return F.gelu(F.conv_transpose2d(image, state[name + "3.weight"], state[name + "3.bias"], stride=2))
+    image = functional.conv_transpose2d(image, state[name + "0.weight"], state[name + "0.bias"], stride=2)
+    image = functional.gelu(channel_norm(state, name + "1", image))
+    return functional.gelu(
+        functional.conv_transpose2d(image, state[name + "3.weight"], state[name + "3.bias"], stride=2)
+    )
 
 
 def three_layers(state: State, name: str, x: Tensor) -> Tensor:
-    x = F.relu(linear(state, name + ".layers.0", x))
-    x = F.relu(linear(state, name + ".layers.1", x))
+    x = functional.relu(linear(state, name + ".layers.0", x))
+    x = functional.relu(linear(state, name + ".layers.1", x))
     return linear(state, name + ".layers.2", x)
 
 

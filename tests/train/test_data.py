@@ -95,7 +95,7 @@ def test_find_cases_does_not_mistake_a_longer_name(tmp_path: Path) -> None:
 
 
 def test_find_cases_wants_a_folder(tmp_path: Path) -> None:
-    with pytest.raises(FileMissingError, match="expected a folder, got .*nowhere"):
+    with pytest.raises(FileMissingError, match=r"expected a folder, got .*nowhere"):
         find_cases(tmp_path / "nowhere")
     (tmp_path / "file").write_text("")
     with pytest.raises(FileMissingError, match="expected a folder"):
@@ -294,7 +294,9 @@ def test_collate_says_which_image_an_object_is_on() -> None:
     torch.testing.assert_close(batch.boxes[:, 0], batch.images[batch.image_index, 0, 0, 0])
 
 
-UNEVEN = [named(Modality.CT, i) for i in range(90)] + [named(Modality.US, i) for i in range(9)] + [named(Modality.MR, 0)]
+UNEVEN = (
+    [named(Modality.CT, i) for i in range(90)] + [named(Modality.US, i) for i in range(9)] + [named(Modality.MR, 0)]
+)
 
 
 @pytest.mark.parametrize(
@@ -341,7 +343,7 @@ def test_an_epoch_repeats_and_epochs_differ() -> None:
 def test_validation_sees_what_the_sdk_sees(cases: list[Case], index: int) -> None:
     sample, modality = ValidationData(cases, 64, 9)[index]
     image, labels = read_case(cases[index])
-    geometry = Geometry(*labels.shape, size=64)
+    geometry = Geometry.of(labels.shape, 64)
     assert np.array_equal(sample.image.numpy(), geometry.image_to_network(image))
     assert np.array_equal(sample.boxes.numpy(), geometry.boxes_to_network(boxes_from_masks(labels)))
     assert list(Modality)[modality] is cases[index].modality

@@ -52,6 +52,7 @@ def test_mask_loss_pulls_logits_towards_the_truth() -> None:
         (0.5, TOP, CORNER, 0.0),  # IoU ½
         (1.0, TOP, CORNER, 0.25),
         (0.0, TOP, TOP, 1.0),
+        (1.0, CORNER, CORNER, 0.0),  # one pixel
         (0.3, TOP, ~TOP, 0.09),
         (0.3, NONE, NONE, 0.09),  # empty against empty counts as 0
         (0.0, ALL, CORNER, 1 / 16),

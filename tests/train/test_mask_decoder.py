@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from medsam_edge.metrics import dice
 from medsam_edge_train.models import MedSAM, build
-from medsam_edge_train.models.mask_decoder import MASK_TOKENS, MLP, Attention, BoxPrior, MaskDecoder
+from medsam_edge_train.models.mask_decoder import MASK_TOKENS, MLP, PRIOR_LIMIT, Attention, BoxPrior, MaskDecoder
 from medsam_edge_train.models.prompt_encoder import PromptEncoder
 from tests.train import reference_sam
 
@@ -19,7 +19,7 @@ BOXES = torch.tensor([[20.0, 30, 120, 200], [0, 0, 256, 256], [140.5, 9.25, 170,
 
 
 def randomise(module: nn.Module, seed: int = 0) -> nn.Module:
-    """Weights of ordinary gain, biases and norms away from 0 and 1, attention far from uniform, logits of a few units."""
+    """Ordinary gains, biases and norms away from 0 and 1, attention far from uniform, logits of a few units."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
@@ -90,8 +90,10 @@ def test_decode_equals_the_plain_restatement(exact_network: MedSAM, side: int, c
 @pytest.mark.parametrize("shared", [True, False], ids=["shared image", "own images"])
 def test_decode_equals_the_plain_restatement_in_single_precision(network: MedSAM, shared: bool) -> None:
     got, expected = both_decoders(network, 16, 3, shared)
-    for ours, theirs in zip(got, expected, strict=True):
-        assert (ours - theirs).abs().max() < 1e-4 * theirs.abs().max()
+    # random weights make sharp transitions, where single pixels of either form are wrong in the fourth digit
+    error = (got[0] - expected[0]).pow(2).mean().sqrt()
+    assert error < 1e-4 * expected[0].abs().max()
+    torch.testing.assert_close(got[1], expected[1], rtol=1e-3, atol=1e-3)
 
 
 def test_the_answer_depends_on_box_and_image(network: MedSAM) -> None:
@@ -103,14 +105,15 @@ def test_the_answer_depends_on_box_and_image(network: MedSAM) -> None:
     assert (first - second).abs().max() > 0.1
 
 
-def test_boxes_do_not_influence_each_other(network: MedSAM) -> None:
+def test_boxes_do_not_influence_each_other(exact_network: MedSAM) -> None:
     rows = torch.randn(1, 64, 256, generator=torch.Generator().manual_seed(0))
+    boxes = BOXES.to(rows)
     with torch.no_grad():
-        together, scores = network.decode(rows, BOXES)
+        together, scores = exact_network.decode(rows, boxes)
         for index in range(3):
-            alone, score = network.decode(rows, BOXES[index : index + 1])
-            torch.testing.assert_close(together[index], alone[0], rtol=1e-4, atol=1e-4)
-            torch.testing.assert_close(scores[index], score[0], rtol=1e-4, atol=1e-4)
+            alone, score = exact_network.decode(rows, boxes[index : index + 1])
+            torch.testing.assert_close(together[index], alone[0], rtol=1e-9, atol=1e-9)
+            torch.testing.assert_close(scores[index], score[0], rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("box_prior", [False, True])
@@ -182,7 +185,11 @@ def test_attention_by_hand() -> None:
         for linear in (layer.q_proj, layer.k_proj, layer.v_proj, layer.out_proj):
             linear.weight.fill_(1.0)
             linear.bias.zero_()
-        q, k, v = torch.ones(1, 1, 1), torch.tensor([0.0, 3.0]).reshape(1, 2, 1), torch.tensor([8.0, 16]).reshape(1, 2, 1)
+        q, k, v = (
+            torch.ones(1, 1, 1),
+            torch.tensor([0.0, 3.0]).reshape(1, 2, 1),
+            torch.tensor([8.0, 16]).reshape(1, 2, 1),
+        )
         k[0, 1, 0] = k[0, 1, 0].log()
         for form in (layer.forward, layer.tokens_to_image, layer.image_to_tokens):
             assert form(q, k, v).item() == pytest.approx(14.0, abs=1e-5)
@@ -191,10 +198,10 @@ def test_attention_by_hand() -> None:
 def test_mlp_by_hand() -> None:
     mlp = MLP([1, 2, 1])
     with torch.no_grad():
-        mlp.layers[0].weight.copy_(torch.tensor([[1.0], [-1.0]]))  # type: ignore[operator, union-attr]
-        mlp.layers[0].bias.zero_()  # type: ignore[operator, union-attr]
-        mlp.layers[1].weight.copy_(torch.tensor([[2.0, 5.0]]))  # type: ignore[operator, union-attr]
-        mlp.layers[1].bias.fill_(-20.0)  # type: ignore[operator, union-attr]
+        mlp.layers[0].weight.copy_(torch.tensor([[1.0], [-1.0]]))  # type: ignore[operator]
+        mlp.layers[0].bias.zero_()  # type: ignore[operator]
+        mlp.layers[1].weight.copy_(torch.tensor([[2.0, 5.0]]))  # type: ignore[operator]
+        mlp.layers[1].bias.fill_(-20.0)  # type: ignore[operator]
         assert mlp(torch.tensor([[3.0]])).item() == -14.0  # no ReLU after the last layer
         assert mlp(torch.tensor([[-3.0]])).item() == -5.0
 
@@ -204,6 +211,10 @@ def test_published_tokens() -> None:
     assert MASK_TOKENS == 4
     assert decoder.box_prior is None
     assert not any("box_prior" in key for key in decoder.state_dict())
+
+
+def limited(form: Tensor | float) -> Tensor:
+    return PRIOR_LIMIT * torch.tanh(torch.as_tensor(form) / PRIOR_LIMIT)
 
 
 def prior_of(box: list[float], side: int) -> Tensor:
@@ -221,16 +232,25 @@ def test_the_box_prior_starts_as_the_inscribed_ellipse() -> None:
     expected = 4 * (1 - u**2 - v**2)
     inside = (u.abs() <= 3) & (v.abs() <= 3)
     assert prior.shape == (side, side)
-    torch.testing.assert_close(prior[inside], expected[inside], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(prior[inside], limited(expected[inside]), rtol=1e-5, atol=1e-5)
     assert 0 < inside.float().mean() < 1
 
 
 def test_the_box_prior_stays_what_it_is_beyond_three_half_boxes() -> None:
-    prior = prior_of([0.5, 0.5, 0.5625, 0.5625], 64)  # pixels 32–36; half a box is 2 pixels
-    assert prior[34, 34] == pytest.approx(4 * (1 - 2 * 0.25**2))
-    assert prior[34, 40:].tolist() == pytest.approx([4 * (1 - 9 - 0.25**2)] * 24)
-    assert prior[0, 0].item() == prior[63, 63].item() == pytest.approx(4 * (1 - 9 - 9))
-    assert prior.min() == pytest.approx(-68)
+    prior = BoxPrior(4)
+    with torch.no_grad():
+        prior.coefficients.layers[-1].bias.copy_(torch.tensor([0.125, 0, 0, 0, 0.5, 0]))  # type: ignore[operator]
+        out = prior(torch.zeros(1, 4), torch.tensor([[0.5, 0.5, 0.5625, 0.5625]]), 64)[0]  # pixels 32–36
+    assert out[34, 34] == pytest.approx(limited(0.25**2 / 8 + 0.25 / 2).item())  # half a box is two pixels
+    torch.testing.assert_close(out[34, 40:], limited(9 / 8 + 0.25 / 2).expand(24))
+    torch.testing.assert_close(out[:28, 34], limited(0.25**2 / 8 - 3 / 2).expand(28))
+    assert out[63, 0] == pytest.approx(limited(9 / 8 + 3 / 2).item())
+
+
+def test_the_box_prior_never_silences_the_image() -> None:
+    prior = prior_of([0.5, 0.5, 0.5625, 0.5625], 64)
+    assert prior.abs().max() <= PRIOR_LIMIT
+    assert prior[0, 0] == pytest.approx(-PRIOR_LIMIT, rel=1e-3)
 
 
 @pytest.mark.parametrize("box", [[0.25, 0.125, 0.75, 0.5], [0.0, 0.0, 1.0, 1.0], [0.6, 0.1, 0.7, 0.95]])
@@ -252,13 +272,14 @@ def test_the_zero_level_fills_the_share_of_an_ellipse(box: list[float]) -> None:
 def test_box_prior_coefficients_by_hand() -> None:
     prior = BoxPrior(4)
     with torch.no_grad():
-        prior.coefficients.layers[-1].bias.copy_(torch.tensor([1.0, 10, 100, 1000, 10000, 100000]))  # type: ignore[operator, union-attr]
+        prior.coefficients.layers[-1].bias.copy_(torch.tensor([0.1, 0.2, 0.4, 0.8, 1.6, 3.2]))  # type: ignore[operator]
         out = prior(torch.zeros(1, 4), torch.tensor([[0.0, 0, 1, 1]]), 2)[0]  # u, v = ±½
+    squares = 3.2 + 0.25 * (0.1 + 0.2)
     expected = [
-        [100000 + 0.25 + 2.5 + 25 - 500 - 5000, 100000 + 0.25 + 2.5 - 25 + 500 - 5000],
-        [100000 + 0.25 + 2.5 - 25 - 500 + 5000, 100000 + 0.25 + 2.5 + 25 + 500 + 5000],
+        [squares + 0.1 - 0.4 - 0.8, squares - 0.1 + 0.4 - 0.8],
+        [squares - 0.1 - 0.4 + 0.8, squares + 0.1 + 0.4 + 0.8],
     ]
-    torch.testing.assert_close(out, torch.tensor(expected))
+    torch.testing.assert_close(out, limited(torch.tensor(expected)))
 
 
 def test_the_box_prior_is_added_to_the_logits() -> None:

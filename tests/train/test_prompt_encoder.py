@@ -60,7 +60,7 @@ def hand_encoder() -> PromptEncoder:
     encoder.pe_layer.positional_encoding_gaussian_matrix.zero_()
     with torch.no_grad():
         for index, embedding in enumerate(encoder.point_embeddings):
-            embedding.weight.fill_(10.0 * index)  # type: ignore[operator, union-attr]
+            embedding.weight.fill_(10.0 * index)  # type: ignore[operator]
     return encoder
 
 

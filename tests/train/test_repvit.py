@@ -100,7 +100,7 @@ def test_a_block(inputs: int, outputs: int, stride: int, squeeze: bool, residual
     assert block(torch.rand(1, inputs, 6, 6)).shape == (1, outputs, 6 // stride, 6 // stride)
     assert isinstance(block.channel_mixer, Residual) is residual
     assert any(isinstance(part, SqueezeExcite) for part in block.modules()) is squeeze
-    assert isinstance(next(iter(block.token_mixer)), RepDepthwise if stride == 1 else ConvBN)  # type: ignore[arg-type]
+    assert isinstance(next(iter(block.token_mixer)), RepDepthwise if stride == 1 else ConvBN)
 
 
 def test_activations() -> None:

@@ -10,7 +10,7 @@ from medsam_edge_train.models.mask_decoder import BoxPrior
 
 
 def test_the_names() -> None:
-    assert ZOO == {"rep_medsam": rep_medsam, "rep_medsam_s": rep_medsam_s}
+    assert sorted(ZOO.items()) == [("rep_medsam", rep_medsam), ("rep_medsam_s", rep_medsam_s)]
 
 
 @pytest.mark.parametrize("name", ["", "sam", "Rep_MedSAM"])

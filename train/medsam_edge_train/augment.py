@@ -49,15 +49,17 @@ class Augmentation:
         matrix = _about(-1.0 if flip_x else 1.0, -1.0 if flip_y else 1.0, 0.0, width * scale, height * scale) @ matrix
         if rng.random() >= self.plain:
             zoom = np.exp(rng.uniform(*np.log(self.zoom)))
-            aspect = np.exp(rng.uniform(-self.stretch, self.stretch))
+            aspect = np.exp(rng.uniform(-self.stretch, self.stretch) / 2)
             angle = np.deg2rad(rng.uniform(-self.rotation_degrees, self.rotation_degrees))
             moved = _about(zoom * aspect, zoom / aspect, angle, width * scale, height * scale)
             moved[:2, 2] += rng.uniform(-self.shift, self.shift, 2) * size
             matrix = moved @ matrix
         # cv2 maps pixel centres; ours is a map of pixel edges: shift by half a pixel on either side
         matrix = _shift(-0.5) @ matrix @ _shift(0.5)
-        warped = cv2.warpAffine(image, matrix[:2], (size, size), flags=cv2.INTER_LINEAR)
-        moved_labels = cv2.warpAffine(labels.astype(np.int16), matrix[:2], (size, size), flags=cv2.INTER_NEAREST)
+        # the outside is the image's darkest value, so that the min-max after it is that of the image alone
+        darkest = (float(image.min()),) * 3
+        warped = cv2.warpAffine(image, matrix[:2], (size, size), flags=cv2.INTER_LINEAR, borderValue=darkest)
+        moved_labels = cv2.warpAffine(labels.astype(np.uint16), matrix[:2], (size, size), flags=cv2.INTER_NEAREST)
         return warped.astype(np.uint8, copy=False), moved_labels.astype(np.int32)
 
     def intensity(self, image: Pixels, modality: Modality, rng: np.random.Generator) -> FloatArray:

@@ -7,7 +7,6 @@ Published `.pth` files are flat state dicts, or wrap one under `model` or `state
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +46,7 @@ def read(path: Path) -> Checkpoint:
         return _read_safetensors(path)
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+    except Exception as error:  # damaged pickles and archives raise whatever they run into
         raise CheckpointError(f"checkpoint: cannot read {path}: {_first_line(error)}") from error
     state = _unwrap(loaded)
     if not state:
@@ -98,8 +97,8 @@ def nearest_architecture(state: Mapping[str, Tensor]) -> str:
 
     def shared(name: str) -> float:
         expected = build(name).state_dict()
-        same = sum(key in state and state[key].shape == value.shape for key, value in expected.items())
-        return same / max(len(expected), len(state))
+        same = [key for key, value in expected.items() if key in state and state[key].shape == value.shape]
+        return len(same) / max(len(expected), len(state))
 
     return max(sorted(ZOO), key=shared)
 

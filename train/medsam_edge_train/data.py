@@ -6,6 +6,7 @@ ROOT/<Modality>/<dataset>/masks/<same stem>.png   label map: 0 background, 1..N 
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,10 +27,9 @@ from medsam_edge_train.augment import Augmentation
 Pixels = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int32]
 
+POSES = 100  # draws of one sample before the data are called empty
 MINIMUM_OBJECT_PIXELS = 10  # of the network's square; the challenge drops 2D objects below it
-CACHE_ZOOM = (
-    1.25  # images are kept in memory this much larger than the network's square, so that zooming in stays sharp
-)
+CACHE_ZOOM = 1.25  # images are kept in memory this much larger than the square, so that zooming in stays sharp
 
 
 class Case(NamedTuple):
@@ -54,17 +54,14 @@ def find_cases(root: Path) -> list[Case]:
     cases = []
     for mask in sorted(root.glob("*/*/masks/*.png")):
         dataset = mask.parent.parent
-        images = sorted((dataset / "images").glob(f"{glob_escape(mask.stem)}.*"))
+        same_name = (dataset / "images").glob(f"{glob.escape(mask.stem)}.*")
+        images = sorted(image for image in same_name if image.stem == mask.stem)
         modality = Modality.parse(dataset.parent.name)
         if images and modality:
             cases.append(Case(images[0], mask, modality, dataset.name))
     if not cases:
         raise ImageError(f"data: expected {root}/<Modality>/<dataset>/images and masks, found no pair")
     return cases
-
-
-def glob_escape(stem: str) -> str:
-    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in stem)
 
 
 def read_case(case: Case) -> tuple[Pixels, Labels]:
@@ -129,14 +126,17 @@ class TrainingData(Dataset[Sample]):
         epoch, position, index = draw
         rng = np.random.default_rng((self.seed, epoch, position))
         image, labels = self._load(index)
-        while True:
+        for _ in range(POSES):
             warped, warped_labels = self.augmentation.warp(image, labels, self.size, rng)
             values, counts = np.unique(warped_labels[warped_labels > 0], return_counts=True)
             values = values[counts >= MINIMUM_OBJECT_PIXELS]
             if len(values):
                 break
             # every object was moved out of the frame: draw another pose of a random image
-            image, labels = self._load(int(rng.integers(len(self.cases))))
+            index = int(rng.integers(len(self.cases)))
+            image, labels = self._load(index)
+        else:
+            raise ImageError(f"data: no object of {MINIMUM_OBJECT_PIXELS} pixels in {POSES} draws")
         chosen = rng.permutation(values)[: self.boxes_per_image]
         masks = warped_labels[None] == chosen[:, None, None]  # (K, S, S)
         boxes = np.concatenate([boxes_from_masks(mask.astype(np.int32)) for mask in masks])
@@ -201,7 +201,7 @@ class ValidationData(Dataset[tuple[Sample, int]]):
     def __getitem__(self, index: int) -> tuple[Sample, int]:
         case = self.cases[index]
         image, labels = read_case(case)
-        geometry = Geometry(*labels.shape, size=self.size)
+        geometry = Geometry.of(labels.shape, self.size)
         small = cv2.resize(labels, (geometry.new_width, geometry.new_height), interpolation=cv2.INTER_NEAREST_EXACT)
         square = np.zeros((self.size, self.size), dtype=np.int32)
         square[: geometry.new_height, : geometry.new_width] = small
@@ -220,9 +220,9 @@ class ValidationData(Dataset[tuple[Sample, int]]):
 
 def thin(cases: Sequence[Case], per_modality: int) -> list[Case]:
     """At most `per_modality` cases of each modality, evenly spaced, in the order given."""
-    kept: list[Case] = []
+    kept: set[int] = set()
     for modality in Modality:
-        own = [case for case in cases if case.modality is modality]
-        take = np.unique(np.linspace(0, len(own) - 1, min(per_modality, len(own))).round().astype(int))
-        kept += [own[index] for index in take]
-    return kept
+        own = [index for index, case in enumerate(cases) if case.modality is modality]
+        take = np.linspace(0, len(own) - 1, min(per_modality, len(own))).round().astype(int)
+        kept.update(own[index] for index in take)
+    return [cases[index] for index in sorted(kept)]

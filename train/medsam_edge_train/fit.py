@@ -105,6 +105,8 @@ class PipelineModule(pl.LightningModule):
 
     def validation_step(self, batch: list[tuple[Sample, int]], _: int) -> None:
         for sample, modality in batch:
+            if len(sample.boxes) == 0:
+                continue
             index = torch.zeros(len(sample.boxes), dtype=torch.int64, device=sample.boxes.device)
             logits, _iou = self.network(sample.image[None], sample.boxes, index)
             scores = self._scores.setdefault(list(Modality)[modality], [])
@@ -134,6 +136,16 @@ class PipelineModule(pl.LightningModule):
 
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+class Averaging(EMAWeightAveraging):
+    """Keeps the averaged weights in place until `on_validation_end`, where `BestCheckpoint` writes them."""
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Not yet."""
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        super().on_validation_epoch_end(trainer, pl_module)
 
 
 class BestCheckpoint(pl.Callback):
@@ -193,7 +205,7 @@ def _trainer(config: FitConfig, best: BestCheckpoint) -> pl.Trainer:
     config.output.mkdir(parents=True, exist_ok=True)
     callbacks: list[pl.Callback] = [ModelCheckpoint(config.output, filename="last", enable_version_counter=False), best]
     if config.ema > 0:
-        callbacks.insert(0, EMAWeightAveraging(decay=config.ema))
+        callbacks.append(Averaging(decay=config.ema))  # after BestCheckpoint
     if sys.stderr.isatty():
         callbacks.append(RichProgressBar())
     return pl.Trainer(
@@ -202,7 +214,7 @@ def _trainer(config: FitConfig, best: BestCheckpoint) -> pl.Trainer:
         max_epochs=config.epochs,
         gradient_clip_val=config.gradient_clip,
         callbacks=callbacks,
-        logger=CSVLogger(config.output, name="", version=""),
+        logger=CSVLogger(config.output, name="log"),
         enable_progress_bar=sys.stderr.isatty(),
         enable_model_summary=False,
         num_sanity_val_steps=0,
@@ -215,7 +227,10 @@ def choose_precision(wanted: str) -> str:
     """Lightning's name of the precision: `auto` is bf16 on hardware that multiplies in it."""
     if wanted != "auto":
         return wanted
-    fast = torch.cuda.is_bf16_supported() if torch.cuda.is_available() else torch.cpu._is_avx512_bf16_supported()
+    if torch.cuda.is_available():
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        fast = torch.cpu._is_avx512_bf16_supported()
     return "bf16-mixed" if fast else "32-true"
 
 

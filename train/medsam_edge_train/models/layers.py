@@ -20,8 +20,10 @@ def fuse(module: nn.Module) -> nn.Module:
 
     Equal up to rounding in eval mode only: batch norms are folded with their running statistics.
     """
+    if isinstance(module, Fusible):
+        return module.fuse()
     for name, child in module.named_children():
-        setattr(module, name, child.fuse() if isinstance(child, Fusible) else fuse(child))
+        setattr(module, name, fuse(child))
     return module
 
 

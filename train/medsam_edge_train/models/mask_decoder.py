@@ -28,6 +28,7 @@ from medsam_edge_train.models.layers import LayerNorm2d
 MASK_TOKENS = 4
 INSCRIBED_ELLIPSE = (-4.0, -4.0, 0.0, 0.0, 0.0, 4.0)  # 4·(1 − u² − v²); u, v are ±1 on the box's edges
 PRIOR_REACH = 3.0  # beyond three half-boxes from the centre the prior stays what it is there
+PRIOR_LIMIT = 4.0  # in logits, so that what the image shows can always outvote it
 
 
 class Attention(nn.Module):
@@ -56,25 +57,25 @@ class Attention(nn.Module):
         n, t, c = tokens.shape
         queries = self._split(self.q_proj(tokens)).transpose(1, 2) / math.sqrt(self.head_dim)  # (N, h, T, d)
         folded = queries @ self._per_head(self.k_proj.weight)  # (N, h, T, C)
-        weights = torch.softmax(folded.reshape(n, -1, c) @ keys.transpose(1, 2), dim=-1)  # (N, h·T, P)
+        weights = torch.softmax(folded.flatten(1, 2) @ keys.transpose(1, 2), dim=-1)  # (N, h·T, P)
         context = (weights @ values).reshape(n, self.heads, t, c)
         heads = context @ self._per_head(self.v_proj.weight).transpose(1, 2)  # (N, h, T, d)
         return cast(Tensor, self.out_proj(heads.transpose(1, 2).flatten(2) + self.v_proj.bias))
 
     def image_to_tokens(self, rows: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """`forward` for many queries and few keys. rows (N or 1, P, C), keys and values (N, T, C) → (N, P, C)."""
-        n, t, c = keys.shape
+        t = keys.shape[1]
         k = self._split(self.k_proj(keys)).transpose(1, 2) / math.sqrt(self.head_dim)  # (N, h, T, d)
-        folded = (k @ self._per_head(self.q_proj.weight)).reshape(n, -1, c)  # (N, h·T, C)
-        offset = (k @ self.q_proj.bias.reshape(self.heads, self.head_dim, 1)).reshape(n, 1, -1)  # (N, 1, h·T)
+        folded = (k @ self._per_head(self.q_proj.weight)).flatten(1, 2)  # (N, h·T, C)
+        offset = (k @ self.q_proj.bias.reshape(self.heads, self.head_dim, 1)).flatten(1)[:, None]  # (N, 1, h·T)
         scores = rows @ folded.transpose(1, 2) + offset  # (N, P, h·T)
-        weights = torch.softmax(scores.unflatten(-1, (self.heads, t)), dim=-1).flatten(-2)
+        weights = torch.softmax(scores.reshape(*scores.shape[:-1], self.heads, t), dim=-1).flatten(-2)
         v = self._split(self.v_proj(values)).transpose(1, 2)  # (N, h, T, d)
-        output = self.out_proj.weight.T.reshape(self.heads, self.head_dim, c)
-        return weights @ (v @ output).reshape(n, -1, c) + self.out_proj.bias
+        output = self.out_proj.weight.T.reshape(self.heads, self.head_dim, -1)
+        return torch.matmul(weights, (v @ output).flatten(1, 2)) + self.out_proj.bias
 
     def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, self.head_dim))  # (N, T, h, d)
+        return x.reshape(*x.shape[:-1], self.heads, self.head_dim)  # (N, T, h, d)
 
     def _per_head(self, weight: Tensor) -> Tensor:
         return weight.reshape(self.heads, self.head_dim, -1)  # (h, d, C)
@@ -200,16 +201,17 @@ class MaskDecoder(nn.Module):
         """rows (N, P, 256) → features of 4×4 sub-pixels per row → dot product with kernel → (N, 4·√P, 4·√P)."""
         first, norm, act, second, _ = self.output_upscaling
         x = _deconvolve(rows, cast(nn.ConvTranspose2d, first))  # (N, P, 4, 64)
-        x = _deconvolve(act(cast(LayerNorm2d, norm).rows(x)), cast(nn.ConvTranspose2d, second))  # (N, P, 4, 4, 32)
+        x = act(cast(LayerNorm2d, norm).rows(x))
+        x = act(_deconvolve(x, cast(nn.ConvTranspose2d, second)))  # (N, P, 4, 4, 32)
         n, p = x.shape[:2]
-        mask = act(x).reshape(n, p * 16, -1) @ kernel[:, :, None]  # (N, P·16, 1)
+        mask: Tensor = x.flatten(1, 3) @ kernel[:, :, None]  # (N, P·16, 1)
         side = math.isqrt(p)
         mask = mask.reshape(n, side, side, 2, 2, 2, 2).permute(0, 1, 3, 5, 2, 4, 6)  # y dy ddy x dx ddx
         return mask.reshape(n, 4 * side, 4 * side)
 
 
 class BoxPrior(nn.Module):
-    """a·u² + b·v² + c·uv + d·u + e·v + f over the square, with coefficients from the mask token."""
+    """L·tanh((a·u² + b·v² + c·uv + d·u + e·v + f) / L) over the square, with coefficients from the mask token."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -226,12 +228,14 @@ class BoxPrior(nn.Module):
         pixels = (torch.arange(side, device=boxes.device) + 0.5) / side
         uv = (pixels - centre[:, :, None]) / half[:, :, None].clamp(min=1e-6)  # (N, 2, side)
         uv = uv.clamp(-PRIOR_REACH, PRIOR_REACH)
-        u, v = uv[:, 0, None, :], uv[:, 1, :, None]
-        return (a * u + d) * u + (b * v + e + c * u) * v + f
+        u: Tensor = uv[:, 0, None, :]
+        v: Tensor = uv[:, 1, :, None]
+        form = (a * u + d) * u + (b * v + e + c * u) * v + f
+        return PRIOR_LIMIT * torch.tanh(form / PRIOR_LIMIT)
 
 
 def _deconvolve(x: Tensor, layer: nn.ConvTranspose2d) -> Tensor:
     """A 2×2, stride-2 transposed convolution on rows: (..., C) → (..., 4, C'), sub-pixels in row order."""
     inputs, outputs = layer.weight.shape[:2]
     weight = layer.weight.permute(0, 2, 3, 1).reshape(inputs, 4 * outputs)
-    return (x @ weight).unflatten(-1, (4, outputs)) + cast(Tensor, layer.bias)
+    return (x @ weight).reshape(*x.shape[:-1], 4, outputs) + cast(Tensor, layer.bias)

@@ -57,7 +57,7 @@ class RepViT(nn.Module):
     """(B, 3, S, S) in [0, 1] → embedding (B, 256, S/4, S/4).
 
     Args:
-        neck: takes the four stages' last features, gives the embedding; `top` of it reads only the last one.
+        neck: takes the four stages' last features, gives the embedding.
         stem_strides: (1, 1) for Rep-MedSAM, (2, 2) for the small one.
     """
 
@@ -96,8 +96,11 @@ class PlainNeck(nn.Sequential):
             LayerNorm2d(EMBEDDING_DIM),
         )
 
-    def forward(self, stages: list[Tensor]) -> Tensor:  # type: ignore[override]
-        return cast(Tensor, super().forward(stages[-1]))
+    def forward(self, stages: list[Tensor]) -> Tensor:
+        x = stages[-1]
+        for layer in self:
+            x = layer(x)
+        return x
 
 
 class PyramidNeck(nn.Module):

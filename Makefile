@@ -1,0 +1,36 @@
+# demo and test set up all they need; each in a virtual environment of its own, so that the runtime stays light.
+PYTHON ?= python3
+RUNTIME := .venv/runtime
+DEV := .venv/dev
+INSTALL := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test check bench clean
+
+demo: $(RUNTIME)/.done  ## segment synthetic images with the packaged model; writes demo/overlay.png
+	$(RUNTIME)/bin/medsam-edge demo
+
+test: $(DEV)/.done  ## run the tests
+	$(DEV)/bin/python -m pytest
+
+check: $(DEV)/.done  ## everything a change must pass
+	$(DEV)/bin/ruff format --check .
+	$(DEV)/bin/ruff check .
+	$(DEV)/bin/mypy
+	$(DEV)/bin/python -m pytest
+
+bench: $(DEV)/.done  ## encoder of rep_medsam: PyTorch, fused, OpenVINO f32 and int8 in one interleaved run
+	$(DEV)/bin/medsam-edge bench encoder
+
+clean:
+	rm -rf .venv demo
+
+$(RUNTIME)/.done: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(RUNTIME)
+	$(RUNTIME)/bin/python $(INSTALL) --editable .
+	touch $@
+
+$(DEV)/.done: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(DEV)
+	$(DEV)/bin/python $(INSTALL) torch
+	$(DEV)/bin/python $(INSTALL) --editable '.[dev]'
+	touch $@

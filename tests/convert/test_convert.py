@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import openvino as ov
+import pytest
+import torch
+from torch import nn
+
+from medsam_edge import CheckpointError, ConversionError, FileMissingError, InputError, Modality, Segmenter
+from medsam_edge.bundle import load_bundle
+from medsam_edge.cli import main
+from medsam_edge_convert import convert as module
+from medsam_edge_convert.convert import ConvertConfig, check_fusion, check_parity, convert, make_probe
+from medsam_edge_convert.export import export_decoder, export_encoder, halve_embedding
+from medsam_edge_convert.quantize import calibration_set
+from medsam_edge_train import checkpoint
+from medsam_edge_train.models import ZOO, MedSAM
+from medsam_edge_train.models.layers import ConvBN
+from medsam_edge_train.models.mask_decoder import MaskDecoder
+from medsam_edge_train.models.prompt_encoder import PromptEncoder
+
+KEYS = Path(__file__).parent.parent / "data" / "rep_medsam.keys.json"
+
+
+def tiny() -> MedSAM:
+    """A real decoder behind a two-layer encoder: converts in seconds."""
+    encoder = nn.Sequential(ConvBN(3, 16, 3, 2), nn.ReLU(), ConvBN(16, 256, 3, 2))
+    return MedSAM(encoder, PromptEncoder(), MaskDecoder(box_prior=True))
+
+
+@pytest.fixture
+def tiny_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setitem(ZOO, "tiny", tiny)
+    torch.manual_seed(0)
+    path = tmp_path / "tiny.safetensors"
+    checkpoint.write(path, tiny(), "tiny")
+    return path
+
+
+def published_state() -> dict[str, torch.Tensor]:
+    """Random weights of the published layout; scales near one, variances of 0.5–1.5."""
+    generator = torch.Generator().manual_seed(0)
+    state = {}
+    for key, (shape, dtype) in json.loads(KEYS.read_text()).items():
+        if dtype == "int64":
+            state[key] = torch.zeros(shape, dtype=torch.int64)
+        elif key.endswith("running_var"):
+            state[key] = torch.rand(shape, generator=generator) + 0.5
+        else:
+            scale = 1.0 if key.endswith("weight") and len(shape) == 1 else 0.0
+            state[key] = scale + 0.05 * torch.randn(shape, generator=generator)
+    return state
+
+
+def test_published_checkpoint_becomes_the_same_network(tmp_path: Path) -> None:
+    """Loads strictly, fuses, converts; the f32 bundle's masks are PyTorch's on at least 99.9 % of the pixels."""
+    torch.save({"model": {f"module.{key}": value for key, value in published_state().items()}}, tmp_path / "rep.pth")
+    bundle = tmp_path / "bundle"
+    assert main(["convert", str(tmp_path / "rep.pth"), "-o", str(bundle), "--precision", "f32"]) == 0
+    manifest = load_bundle(bundle).manifest
+    assert manifest.architecture == "rep_medsam"
+    assert manifest.checks["fusion_max_difference"] < 1e-4
+
+    network, _ = checkpoint.load(tmp_path / "rep.pth")
+    probe = make_probe(Modality.ENDOSCOPY)
+    result = Segmenter(bundle).segment(probe.phantom.image, probe.boxes)
+    with torch.inference_mode():
+        logits, scores = network.decode(network.embed(probe.image), torch.from_numpy(probe.prompts))
+    expected = logits[0].numpy() > 0  # the phantom has the network's size: no resizing between
+    assert 0.01 < expected.mean() < 0.99
+    assert (result.mask(0) == expected).mean() >= 0.999
+    assert result.scores == pytest.approx(scores.numpy(), abs=1e-3)
+
+
+def test_int8_bundle_is_close_and_hands_over_halves(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    manifest = convert(ConvertConfig(tiny_checkpoint, bundle, "int8", "phantoms"))
+    assert manifest.encoder_precision == "int8"
+    assert manifest.calibration["images"] == "44 phantoms"
+    assert manifest.checks["bundle_mask_agreement"] > 0.98
+    assert "i8" in {str(node.get_element_type()) for node in _operations(bundle / "encoder.xml")} | {
+        node.get_element_type().to_string() for node in _operations(bundle / "encoder.xml")
+    }
+    segmenter = Segmenter(bundle)
+    assert segmenter.embed(np.eye(64)).features.dtype == np.float16
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["bundle", "tiny.safetensors"]
+
+
+def _operations(xml: Path) -> list[ov.Node]:
+    return [node for node in ov.Core().read_model(xml).get_ordered_ops() if node.get_output_size()]
+
+
+def test_calibration_reads_pictures_and_leaves_masks_out(tmp_path: Path) -> None:
+    import cv2
+
+    for folder in ("images", "masks"):
+        (tmp_path / "CT" / "set" / folder).mkdir(parents=True)
+        for number in range(5):
+            cv2.imwrite(str(tmp_path / "CT" / "set" / folder / f"{number}.png"), np.full((8, 8), number, np.uint8))
+    found = calibration_set(str(tmp_path), 64, count=3)
+    assert found.source == "3 of 5 images"
+    assert found.images[0].shape == (3, 64, 64)
+    with pytest.raises(FileMissingError, match="calibration"):
+        calibration_set(str(tmp_path / "nowhere"), 64)
+    with pytest.raises(InputError, match="no picture"):
+        (tmp_path / "empty").mkdir()
+        calibration_set(str(tmp_path / "empty"), 64)
+
+
+def test_bad_settings_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="precision"):
+        ConvertConfig(tmp_path / "a", tmp_path / "b", "int4")
+    with pytest.raises(InputError, match="calibration"):
+        ConvertConfig(tmp_path / "a", tmp_path / "b", "int8")
+    with pytest.raises(InputError, match="exists"):
+        ConvertConfig(tmp_path / "a", tmp_path, "f32")
+
+
+def test_a_checkpoint_that_does_not_match_leaves_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], tiny_checkpoint: Path
+) -> None:
+    state = tiny().state_dict()
+    state["mask_decoder.iou_token.weight"] = state["mask_decoder.iou_token.weight"].T
+    del state["prompt_encoder.no_mask_embed.weight"]
+    torch.save(state, tmp_path / "broken.pth")
+    assert main(["convert", str(tmp_path / "broken.pth"), "-o", str(tmp_path / "bundle"), "--precision", "f32"]) == 1
+    message = capsys.readouterr().err
+    assert "mask_decoder.iou_token.weight (expected (1, 256), got (256, 1))" in message
+    assert "prompt_encoder.no_mask_embed.weight" in message
+    assert "does not match tiny" in message
+    assert not (tmp_path / "bundle").exists()
+    with pytest.raises(CheckpointError):
+        convert(ConvertConfig(tmp_path / "broken.pth", tmp_path / "bundle", "f32"))
+
+
+def test_a_failing_last_step_leaves_nothing(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "check_bundle", lambda *_: 0.5)
+    with pytest.raises(ConversionError, match="masks agree"):
+        convert(ConvertConfig(tiny_checkpoint, tmp_path / "bundle", "f32"))
+    assert [file.name for file in tmp_path.iterdir()] == ["tiny.safetensors"]
+
+
+def test_wrong_fusion_is_noticed() -> None:
+    network, other = tiny().eval().double(), tiny().eval().double()
+    with pytest.raises(ConversionError, match="batch norms are left"):
+        check_fusion(network, other, [make_probe(Modality.CT)])
+    with pytest.raises(ConversionError, match="difference"):
+        check_fusion(network, _fused(other), [make_probe(Modality.CT)])
+
+
+def test_wrong_export_is_noticed() -> None:
+    network, other = _fused(tiny().eval()), _fused(tiny().eval())
+    with pytest.raises(ConversionError, match="differs from PyTorch"):
+        check_parity(network, export_encoder(other, 256), export_decoder(network, 256), [make_probe(Modality.CT)])
+
+
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_decoder_takes_any_number_of_boxes(count: int) -> None:
+    network = tiny().eval()
+    encoder, decoder = halve_embedding(export_encoder(network, 64), export_decoder(network, 64))
+    assert encoder.output("embedding").get_element_type() == ov.Type.f16
+    run = ov.compile_model(decoder, "CPU")
+    boxes = np.linspace(4, 60, count * 4, dtype=np.float32).reshape(count, 4)
+    embedding = np.random.default_rng(0).standard_normal((1, 256, 256)).astype(np.float16)
+    outputs = run({"embedding": embedding, "boxes": boxes})
+    assert outputs["logits"].shape == (count, 64, 64)
+    assert outputs["scores"].shape == (count,)
+    alone = run({"embedding": embedding, "boxes": boxes[-1:]})
+    assert outputs["logits"][-1] == pytest.approx(alone["logits"][0], abs=1e-3)
+
+
+def _fused(network: MedSAM) -> MedSAM:
+    from medsam_edge_train.models import fuse
+
+    fused = fuse(network)
+    assert isinstance(fused, MedSAM)
+    return fused

@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from medsam_edge.cli import main
+from medsam_edge.phantom import phantom
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("images") / "lesion.png"
+    cv2.imwrite(str(path), cv2.cvtColor(phantom("Dermoscopy").image, cv2.COLOR_RGB2BGR))
+    return path
+
+
+def test_demo_writes_a_picture_and_masks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "-o", str(tmp_path / "demo")]) == 0
+    names = {file.name for file in (tmp_path / "demo").iterdir()}
+    assert "overlay.png" in names
+    assert len(names) == 12
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[:3] == ["modality", "objects", "DSC"]
+    scores = [float(line.split()[2]) for line in lines[1:12]]
+    assert all(0.5 < score <= 1 for score in scores)
+    overlay = cv2.imread(str(tmp_path / "demo" / "overlay.png"))
+    assert overlay is not None
+    assert overlay.std() > 10
+
+
+def test_segment_writes_mask_overlay_and_json(image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    box = ",".join(f"{value:g}" for value in phantom("Dermoscopy").boxes[0])
+    mask, overlay = tmp_path / "mask.png", tmp_path / "overlay.png"
+    arguments = ["segment", str(image), "--box", box, "--modality", "skin", "-o", str(mask), "--overlay", str(overlay)]
+    assert main([*arguments, "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    labels = cv2.imread(str(mask), cv2.IMREAD_UNCHANGED)
+    assert printed["modality"] == "Dermoscopy"
+    assert printed["objects"][0]["pixels"] == int((labels == 1).sum()) > 100
+    assert cv2.imread(str(overlay)).shape == (256, 256, 3)
+    assert main(arguments) == 0
+    assert "score" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("boxes.json", "[[10, 20, 60, 80], [100, 100, 150.5, 140]]"),
+        ("boxes.csv", "10,20,60,80\n100,100,150.5,140\n"),
+        ("head.csv", "x0,y0,x1,y1\n10,20,60,80\n100,100,150.5,140\n"),
+    ],
+)
+def test_boxes_from_a_file(
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, text: str
+) -> None:
+    (tmp_path / name).write_text(text)
+    assert main(["segment", str(image), "--boxes", str(tmp_path / name), "-o", str(tmp_path / "o.npz"), "--json"]) == 0
+    boxes = [item["box"] for item in json.loads(capsys.readouterr().out)["objects"]]
+    assert boxes == [[10, 20, 60, 80], [100, 100, 150.5, 140]]
+
+
+def test_challenge_npz_brings_its_own_boxes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    truth = phantom("Fundus")
+    np.savez(tmp_path / "2DBox_Fundus.npz", imgs=truth.image, boxes=truth.boxes.astype(int), spacing=np.ones(3))
+    assert main(["segment", str(tmp_path / "2DBox_Fundus.npz"), "-o", str(tmp_path / "o.npz"), "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["objects"]) == len(truth.boxes)
+    with np.load(tmp_path / "o.npz") as arrays:
+        assert arrays["segs"].shape == truth.labels.shape
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ([], 2, "required"),
+        (["paint"], 2, "invalid choice"),
+        (["segment", "IMAGE"], 2, "-o"),
+        (["segment", "IMAGE", "-o", "OUT"], 2, "--box"),
+        (["segment", "nowhere.png", "--box", "1,2,3,4", "-o", "OUT"], 2, "nowhere.png"),
+        (["segment", "IMAGE", "--box", "1,2,3", "-o", "OUT"], 2, "4 numbers"),
+        (["segment", "IMAGE", "--box", "a,b,c,d", "-o", "OUT"], 2, "4 numbers"),
+        (["segment", "IMAGE", "--box", "nan,2,3,4", "-o", "OUT"], 2, "finite"),
+        (["segment", "IMAGE", "--box", "9,2,3,4", "-o", "OUT"], 2, "swapped"),
+        (["segment", "IMAGE", "--box", "900,900,950,950", "-o", "OUT"], 2, "meets"),
+        (["segment", "IMAGE", "--box", "1,2,3,4", "--modality", "XX", "-o", "OUT"], 2, "modality"),
+        (["segment", "IMAGE", "--box", "1,2,3,4", "--window", "1", "-o", "OUT"], 2, "--window"),
+        (["segment", "IMAGE", "--boxes", "none.json", "-o", "OUT"], 2, "none.json"),
+        (["segment", "IMAGE", "--box", "1,2,3,4", "-o", "OUT.gif"], 2, "output"),
+        (["segment", "IMAGE", "--box", "1,2,3,4", "--bundle", "nowhere", "-o", "OUT"], 1, "bundle"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_clear_line_and_leaves_nothing(
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, message: str
+) -> None:
+    out = tmp_path / "out.png"
+    places = {"IMAGE": str(image), "OUT": str(out), "OUT.gif": str(out.with_suffix(".gif"))}
+    assert main([places.get(argument, argument) for argument in arguments]) == code
+    printed = capsys.readouterr()
+    assert message in printed.err
+    assert "Traceback" not in printed.err
+    assert printed.out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("text", ["{}", "[[1,2,3]]", "[1,2,3,4]", "x", '[["a",1,2,3]]'])
+def test_bad_box_files(image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str) -> None:
+    file = tmp_path / "boxes.json"
+    file.write_text(text)
+    out = tmp_path / "out.png"
+    code = main(["segment", str(image), "--boxes", str(file), "-o", str(out)])
+    if text == "{}":  # no rows: no boxes, an empty mask
+        assert code == 0
+    else:
+        assert code == 2
+        assert "--boxes" in capsys.readouterr().err
+        assert not out.exists()
+
+
+def test_info(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["packaged"] is True
+    assert "CPU" in facts["devices"]
+    assert facts["weights"]["encoder"] in ("int8", "f32")
+    assert main(["info"]) == 0
+    assert "openvino" in capsys.readouterr().out
+
+
+def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    assert main(["--version"]) == 0
+    assert "medsam-edge" in capsys.readouterr().out
+
+
+def test_commands_of_missing_extras_say_what_to_install(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("medsam_edge.cli.entry_points", lambda **_: ())
+    assert main(["bench", "encoder"]) == 2
+    assert "medsam-edge[benchmarks]" in capsys.readouterr().err
+
+
+def test_module_runs() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "medsam_edge", "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("medsam-edge ")

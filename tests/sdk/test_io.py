@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from medsam_edge.errors import FileMissingError, ImageError
+from medsam_edge.io import read_image, replacing, write_picture
+from medsam_edge.modality import Modality
+
+GREY = np.arange(48, dtype=np.uint8).reshape(6, 8)
+RGB = np.stack([GREY, GREY + 50, GREY + 100], axis=-1)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".bmp"])
+def test_pictures(tmp_path: Path, suffix: str) -> None:
+    for name, image in (("grey", GREY), ("rgb", RGB)):
+        write_picture(tmp_path / (name + suffix), image)
+        assert (read_image(tmp_path / (name + suffix)).pixels == image).all()
+
+
+def test_sixteen_bits_and_alpha(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "deep.png"), GREY.astype(np.uint16) * 1000)
+    assert (read_image(tmp_path / "deep.png").pixels == GREY.astype(np.uint16) * 1000).all()
+    cv2.imwrite(str(tmp_path / "alpha.png"), np.dstack([RGB[..., ::-1], GREY]))
+    assert (read_image(tmp_path / "alpha.png").pixels == RGB).all()
+
+
+def test_jpg_and_a_name_in_another_script(tmp_path: Path) -> None:
+    path = tmp_path / "снимок.jpg"
+    path.write_bytes(cv2.imencode(".jpg", np.full((5, 7), 90, np.uint8))[1].tobytes())
+    assert abs(read_image(path).pixels.astype(int) - 90).max() <= 1
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".mha"])
+def test_medical_slice_keeps_values_and_frame(tmp_path: Path, suffix: str) -> None:
+    image = sitk.GetImageFromArray((GREY.astype(np.int16) - 1000)[None])
+    image.SetSpacing((0.5, 0.6, 5.0))
+    image.SetOrigin((10.0, 20.0, -30.0))
+    sitk.WriteImage(image, str(tmp_path / f"slice{suffix}"))
+    loaded = read_image(tmp_path / f"slice{suffix}")
+    assert loaded.frame is not None
+    assert (loaded.pixels == GREY.astype(np.int16) - 1000).all()
+    assert loaded.frame.spacing_mm == pytest.approx((0.5, 0.6, 5.0))
+    assert loaded.frame.origin_mm == pytest.approx((10.0, 20.0, -30.0))
+
+
+def dicom(path: Path, modality: str = "CT", photometric: str = "MONOCHROME2") -> Path:
+    image = sitk.GetImageFromArray(GREY.astype(np.int16)[None])
+    for key, value in (("0008|0060", modality), ("0028|0004", photometric), ("0028|1052", "-1024"), ("0028|1053", "2")):
+        image.SetMetaData(key, value)
+    writer = sitk.ImageFileWriter()
+    writer.KeepOriginalImageUIDOn()
+    writer.SetFileName(str(path))
+    writer.Execute(image)
+    return path
+
+
+def test_dicom_says_its_modality_and_is_rescaled(tmp_path: Path) -> None:
+    loaded = read_image(dicom(tmp_path / "slice.dcm"))
+    assert loaded.modality is Modality.CT
+    stored = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "slice.dcm")))[0]
+    assert (loaded.pixels == stored).all()
+
+
+def test_dicom_without_a_suffix_is_recognised(tmp_path: Path) -> None:
+    bare = tmp_path / "IM0001"
+    dicom(tmp_path / "slice.dcm", "MR").rename(bare)
+    assert read_image(bare).modality is Modality.MR
+
+
+def test_challenge_npz(tmp_path: Path) -> None:
+    np.savez(tmp_path / "case.npz", imgs=RGB, boxes=np.array([[1, 2, 3, 4]]), spacing=np.ones(3))
+    loaded = read_image(tmp_path / "case.npz")
+    assert (loaded.pixels == RGB).all()
+    assert loaded.boxes is not None
+    assert loaded.boxes.tolist() == [[1, 2, 3, 4]]
+
+
+def broken(tmp_path: Path, name: str) -> Path:
+    """A file of the named kind that must be refused."""
+    path = tmp_path / name
+    if name == "pages.tif":
+        cv2.imwritemulti(str(path), [GREY, GREY])
+    elif name == "volume.nii":
+        sitk.WriteImage(sitk.GetImageFromArray(np.zeros((3, 4, 5), np.int16)), str(path))
+    elif name == "nothing.npz":
+        np.savez(path, other=GREY)
+    elif name == "pickle.npz":
+        np.savez(path, imgs=np.array([{"a": 1}], dtype=object))
+    elif name == "cut.png":
+        path.write_bytes(cv2.imencode(".png", GREY)[1].tobytes()[:40])
+    elif name in ("empty.png", "empty.nii", "empty.npz", "empty.dcm"):
+        path.touch()
+    else:
+        path.write_bytes(b"not an image at all" * 20)
+    return path
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "noise.png", "noise.jpg", "noise.tif", "noise.nii", "noise.nii.gz", "noise.nrrd", "noise.mha", "noise.dcm",
+        "noise.npz", "noise.txt", "noise", "cut.png", "empty.png", "empty.nii", "empty.npz", "empty.dcm", "pages.tif",
+        "volume.nii", "nothing.npz", "pickle.npz",
+    ],
+)  # fmt: skip
+def test_what_cannot_be_used_is_refused(tmp_path: Path, name: str) -> None:
+    path = broken(tmp_path, name)
+    with pytest.raises(ImageError, match="image:"):
+        read_image(path)
+
+
+def test_missing_files_and_folders(tmp_path: Path) -> None:
+    with pytest.raises(FileMissingError, match=r"none\.png"):
+        read_image(tmp_path / "none.png")
+    with pytest.raises(FileMissingError):
+        read_image(tmp_path)
+
+
+def test_a_failed_write_keeps_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), replacing(path) as partial:
+        partial.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert [file.name for file in tmp_path.iterdir()] == ["file.txt"]

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from medsam_edge.errors import ImageError, InputError
+from medsam_edge.io import Frame
+from medsam_edge.result import CroppedMask, Segmentation, color
+
+
+def result(frame: Frame | None = None, count: int = 2) -> Segmentation:
+    """Object 1 is a 2×3 block at row 1, column 2; object 2 covers its last column and one more."""
+    masks = (CroppedMask(1, 2, np.ones((2, 3), bool)), CroppedMask(1, 4, np.ones((1, 2), bool)))[:count]
+    boxes = np.array([[2, 1, 5, 3], [4, 1, 6, 2]], np.float32)[:count]
+    scores = np.array([0.9, 0.8], np.float32)[:count]
+    return Segmentation(boxes, scores, masks, np.full((4, 7), 100, np.uint8), None, {}, frame=frame)
+
+
+def test_label_map_later_wins() -> None:
+    expected = [[0, 0, 0, 0, 0, 0, 0], [0, 0, 1, 1, 2, 2, 0], [0, 0, 1, 1, 1, 0, 0], [0, 0, 0, 0, 0, 0, 0]]
+    labels = result().label_map
+    assert labels.dtype == np.uint16
+    assert labels.tolist() == expected
+    with pytest.raises(ValueError, match="read-only"):
+        labels[0, 0] = 1
+
+
+def test_label_map_score_wins() -> None:
+    values = result()
+    by_score = Segmentation(values.boxes, values.scores, values.masks, values.display, None, {}, overlap="score")
+    assert by_score.label_map[1].tolist() == [0, 0, 1, 1, 1, 2, 0]
+
+
+def test_mask_is_whole_whatever_the_label_map_says() -> None:
+    assert np.argwhere(result().mask(0)).tolist() == [[1, 2], [1, 3], [1, 4], [2, 2], [2, 3], [2, 4]]
+    assert (result().mask(-1) == result().mask(1)).all()
+    with pytest.raises(InputError, match="index"):
+        result().mask(2)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".bmp"])
+def test_save_picture(tmp_path: Path, suffix: str) -> None:
+    path = result().save(tmp_path / "new" / f"labels{suffix}")
+    assert (cv2.imread(str(path), cv2.IMREAD_UNCHANGED) == result().label_map).all()
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_save_npz(tmp_path: Path) -> None:
+    path = result().save(tmp_path / "labels.npz")
+    with np.load(path, allow_pickle=False) as arrays:
+        assert (arrays["segs"] == result().label_map).all()
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".mha"])
+def test_save_medical_keeps_the_frame(tmp_path: Path, suffix: str) -> None:
+    frame = Frame((0.5, 0.7, 3.0), (1.0, -2.0, 30.0), (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0))
+    image = sitk.ReadImage(str(result(frame).save(tmp_path / f"labels{suffix}")))
+    assert image.GetSpacing() == pytest.approx(frame.spacing_mm)
+    assert image.GetOrigin() == pytest.approx(frame.origin_mm)
+    assert image.GetDirection() == pytest.approx(frame.direction)
+    assert (sitk.GetArrayFromImage(image)[0] == result().label_map).all()
+
+
+@pytest.mark.parametrize("name", ["labels.jpg", "labels", "labels.txt"])
+def test_save_refuses_other_suffixes_and_leaves_nothing(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ImageError, match="expected one of"):
+        result().save(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_more_than_255_labels_are_written_in_16_bits(tmp_path: Path) -> None:
+    masks = tuple(CroppedMask(index // 20, index % 20, np.ones((1, 1), bool)) for index in range(300))
+    many = Segmentation(
+        np.zeros((300, 4), np.float32), np.zeros(300, np.float32), masks, np.zeros((20, 20), np.uint8), None, {}
+    )
+    read = cv2.imread(str(many.save(tmp_path / "many.png")), cv2.IMREAD_UNCHANGED)
+    assert read.dtype == np.uint16
+    assert read.max() == 300
+
+
+def test_overlay_tints_the_mask_and_leaves_the_rest() -> None:
+    one = result(count=1)
+    picture = one.overlay()
+    assert picture.shape == (4, 7, 3)
+    assert picture[0, 0].tolist() == [100, 100, 100]
+    assert picture[1, 2].tolist() == list(color(0))  # on the outline and on the box
+    assert (one.display == 100).all()
+
+
+def test_colors_differ() -> None:
+    assert len({color(index) for index in range(50)}) == 50

@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from medsam_edge import BoxError, FileMissingError, ImageError, InputError, Modality, ModalityError, Segmenter
+from medsam_edge.segmenter import DECODE_BATCH
+from tests.sdk.fake import SIZE, FakeDecoder, FakeEncoder, fake_model
+
+GRADIENT = np.arange(SIZE * SIZE, dtype=np.float32).reshape(SIZE, SIZE)
+
+
+def picture(height: int = SIZE, width: int = SIZE) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    return np.random.default_rng(0).integers(0, 255, (height, width), dtype=np.uint8)
+
+
+def encoder_calls(segmenter: Segmenter) -> int:
+    assert isinstance(segmenter.model.encoder, FakeEncoder)
+    return segmenter.model.encoder.calls
+
+
+def test_box_comes_back_as_its_mask_at_network_size() -> None:
+    result = Segmenter(fake_model()).segment(picture(), [[8, 16, 24, 20]])
+    expected = np.zeros((SIZE, SIZE), dtype=bool)
+    expected[16:20, 8:24] = True
+    assert (result.mask(0) == expected).all()
+    assert result.scores.tolist() == pytest.approx([0.5])
+    assert (result.masks[0].top, result.masks[0].left, result.masks[0].pixels.shape) == (16, 8, (4, 16))
+
+
+@pytest.mark.parametrize("factor", [2, 5])
+def test_box_comes_back_at_image_size(factor: int) -> None:
+    """Whole-numbered network boxes: the bilinear zero crossing lies on the box's edge."""
+    image = picture(SIZE * factor, SIZE * factor // 2)
+    box = np.array([4, 8, 20, 40]) * factor
+    mask = Segmenter(fake_model()).segment(image, [box]).mask(0)
+    expected = np.zeros(image.shape, dtype=bool)
+    expected[box[1] : box[3], box[0] : box[2]] = True
+    corners = mask != expected  # the interpolated corner is rounded: less than one network pixel each
+    assert corners.sum() <= 4 * factor**2
+    assert mask[box[1] : box[3], (box[0] + box[2]) // 2].all()
+    assert not mask[: box[1]].any()
+    assert not mask[box[3] :].any()
+
+
+def test_second_call_finds_the_embedding() -> None:
+    segmenter = Segmenter(fake_model())
+    first = segmenter.segment(picture(), [[1, 1, 9, 9]])
+    second = segmenter.segment(picture(), [[2, 2, 30, 30]])
+    assert encoder_calls(segmenter) == 1
+    assert first.timings_ms["encode"] > 0
+    assert second.timings_ms["encode"] == 0
+
+
+@pytest.mark.parametrize("change", ["pixel", "shape", "window"])
+def test_other_content_is_encoded_again(change: str) -> None:
+    segmenter = Segmenter(fake_model())
+    segmenter.embed(GRADIENT, window=(2000.0, 4000.0))
+    image, window = GRADIENT.copy(), (2000.0, 4000.0)
+    if change == "pixel":
+        image[3, 5] += 500
+    elif change == "shape":
+        image = image.reshape(SIZE // 2, SIZE * 2)
+    else:
+        window = (2000.0, 3000.0)
+    segmenter.embed(image, window=window)
+    assert encoder_calls(segmenter) == 2
+
+
+def test_no_cache_encodes_every_time() -> None:
+    segmenter = Segmenter(fake_model(), cache_bytes=0)
+    segmenter.embed(picture())
+    segmenter.embed(picture())
+    assert encoder_calls(segmenter) == 2
+
+
+def test_embed_and_decode_equal_segment() -> None:
+    segmenter = Segmenter(fake_model())
+    boxes = [[3, 4, 30, 50], [0, 0, 64, 64]]
+    embedding = segmenter.embed(picture(), "MR")
+    apart, together = segmenter.decode(embedding, boxes), segmenter.segment(picture(), boxes, "MR")
+    assert (apart.label_map == together.label_map).all()
+    assert apart.modality is together.modality is Modality.MR
+    with pytest.raises(ValueError, match="read-only"):
+        embedding.features[...] = 0
+
+
+def test_many_boxes_are_decoded_in_batches_and_keep_their_order() -> None:
+    segmenter = Segmenter(fake_model())
+    boxes = [[column, row, column + 4, row + 4] for row in range(0, 60, 8) for column in range(0, 60, 8)]
+    result = segmenter.segment(picture(), boxes)
+    assert isinstance(segmenter.model.decoder, FakeDecoder)
+    assert segmenter.model.decoder.batches == [DECODE_BATCH] * (len(boxes) // DECODE_BATCH)
+    for index, (x, y, _, _) in enumerate(boxes):
+        assert result.label_map[y + 1, x + 1] == index + 1
+
+
+def test_no_boxes_give_an_empty_result() -> None:
+    result = Segmenter(fake_model()).segment(picture(10, 20), np.zeros((0, 4)))
+    assert len(result) == 0
+    assert result.scores.shape == (0,)
+    assert result.label_map.shape == (10, 20)
+    assert result.label_map.max() == 0
+
+
+def test_box_outside_is_clipped_with_a_warning() -> None:
+    with pytest.warns(UserWarning, match="clipped"):
+        result = Segmenter(fake_model()).segment(picture(), [[-5, 60, 10, 90]])
+    assert result.boxes.tolist() == [[0, 60, 10, 64]]
+
+
+def test_overlap_later_or_score() -> None:
+    segmenter = Segmenter(fake_model())  # the fake's scores rise with the box number
+    boxes = [[0, 0, 32, 32], [16, 16, 48, 48]]
+    assert segmenter.segment(picture(), boxes).label_map[20, 20] == 2
+    low_last = segmenter.segment(picture(), boxes, overlap="score")
+    assert low_last.label_map[20, 20] == 2
+    assert segmenter.segment(picture(), boxes[::-1], overlap="score").label_map[20, 20] == 2
+    with pytest.raises(InputError, match="overlap"):
+        segmenter.segment(picture(), boxes, overlap="first")  # type: ignore[arg-type]
+
+
+def test_embedding_of_another_model_is_refused() -> None:
+    embedding = Segmenter(fake_model("one")).embed(picture())
+    with pytest.raises(InputError, match="another model"):
+        Segmenter(fake_model("two")).decode(embedding, [[0, 0, 4, 4]])
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((4, 5, 6, 7), np.uint8), "volumes"),
+        (np.zeros((8, 64, 64), np.uint8), "volumes"),
+        (np.zeros((0, 5), np.uint8), "expected"),
+        (np.zeros((5, 5, 4), np.uint8), "expected"),
+        (np.zeros((5, 5), complex), "dtype"),
+        (np.full((5, 5), np.nan), "finite"),
+        ([[1, 2], [3, 4]], "list"),
+        (None, "NoneType"),
+    ],
+)
+def test_bad_images_are_refused(image: Any, message: str) -> None:
+    with pytest.raises(ImageError, match=message):
+        Segmenter(fake_model()).segment(image, [[0, 0, 1, 1]])
+
+
+def test_bad_arguments_name_themselves() -> None:
+    segmenter = Segmenter(fake_model())
+    with pytest.raises(ModalityError, match="modality"):
+        segmenter.segment(picture(), [[0, 0, 4, 4]], "XYZ")
+    with pytest.raises(BoxError, match="swapped"):
+        segmenter.segment(picture(), [[4, 0, 0, 4]])
+    with pytest.raises(InputError, match="window"):
+        segmenter.embed(picture(), window=(40.0, 0.0))
+    with pytest.raises(FileMissingError, match=r"nowhere\.png"):
+        segmenter.embed("nowhere.png")
+
+
+def test_array_file_and_simpleitk_image_give_the_same(tmp_path: Path) -> None:
+    segmenter = Segmenter(fake_model())
+    boxes = [[3, 4, 30, 50]]
+    cv2.imwrite(str(tmp_path / "a.png"), picture())
+    expected = segmenter.segment(picture(), boxes)
+    for image in (tmp_path / "a.png", str(tmp_path / "a.png"), sitk.GetImageFromArray(picture())):
+        assert (segmenter.segment(image, boxes).label_map == expected.label_map).all()
+    assert encoder_calls(segmenter) == 1  # the same pixels each time
+
+
+def test_modality_rule_is_applied_to_other_dtypes() -> None:
+    hounsfield = np.full((SIZE, SIZE), -160, np.int16)
+    hounsfield[:, 32:] = 240
+    display = Segmenter(fake_model()).embed(hounsfield, "CT").display
+    assert display[0, 0] == 0
+    assert display[0, 63] == 255
+
+
+def test_threads_agree_with_serial() -> None:
+    segmenter = Segmenter(fake_model())
+    images = [np.roll(picture(), shift, axis=1) for shift in range(4)]
+    boxes = [[3, 4, 30, 50], [10, 10, 60, 20]]
+    serial = [segmenter.segment(image, boxes).label_map for image in images]
+    start = threading.Barrier(8)
+
+    def work(worker: int) -> bool:
+        start.wait()
+        return all(
+            (segmenter.segment(images[(worker + step) % 4], boxes).label_map == serial[(worker + step) % 4]).all()
+            for step in range(20)
+        )
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(work, range(8)))

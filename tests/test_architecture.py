@@ -1,0 +1,102 @@
+"""The rules of ARCHITECTURE.md that a reader cannot see at a glance."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import medsam_edge
+
+ROOT = Path(__file__).parent.parent
+ROOTS = {
+    "medsam_edge": ROOT / "sdk",
+    "medsam_edge_train": ROOT / "train",
+    "medsam_edge_convert": ROOT / "convert",
+    "medsam_edge_benchmarks": ROOT / "benchmarks",
+}
+MAY_IMPORT = {
+    "medsam_edge": set(),
+    "medsam_edge_train": {"medsam_edge"},
+    "medsam_edge_convert": {"medsam_edge", "medsam_edge_train.models", "medsam_edge_train.checkpoint"},
+    "medsam_edge_benchmarks": {"medsam_edge", "medsam_edge_train", "medsam_edge_convert"},
+}
+RUNTIME = {"numpy", "cv2", "openvino", "SimpleITK"}
+
+
+def imports(file: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: relative import"
+            if node.module and "." not in node.module and node.module.startswith("medsam_edge"):
+                yield from (f"{node.module}.{name.name}" for name in node.names)
+            elif node.module:
+                yield node.module
+
+
+@pytest.mark.parametrize("package", ROOTS)
+def test_imports_go_one_way(package: str) -> None:
+    for file in sorted((ROOTS[package] / package).rglob("*.py")):
+        for name in imports(file):
+            if name.startswith("medsam_edge") and name.split(".")[0] != package:
+                allowed = any(name == other or name.startswith(f"{other}.") for other in MAY_IMPORT[package])
+                assert allowed, f"{file.relative_to(ROOT)} imports {name}"
+
+
+def test_the_sdk_imports_only_its_runtime() -> None:
+    third_party = {
+        name.split(".")[0]
+        for file in (ROOT / "sdk").rglob("*.py")
+        for name in imports(file)
+        if name.split(".")[0] not in sys.stdlib_module_names
+    }
+    assert third_party - {"medsam_edge"} == RUNTIME
+
+
+def test_one_file_imports_openvino() -> None:
+    files = [file.name for file in (ROOT / "sdk").rglob("*.py") if "openvino" in set(imports(file))]
+    assert files == ["engine.py"]
+
+
+@pytest.mark.parametrize(
+    ("code", "absent"),
+    [
+        ("import medsam_edge", ["openvino", "SimpleITK", "torch", "nncf", "matplotlib"]),
+        (
+            "import numpy, medsam_edge; medsam_edge.segment(numpy.eye(99), [[1, 1, 50, 50]], 'MR')",
+            ["SimpleITK", "torch", "nncf", "matplotlib", "scipy"],
+        ),
+        ("import medsam_edge_train.fit", ["openvino", "SimpleITK", "nncf"]),
+    ],
+)
+def test_light_imports(code: str, absent: list[str]) -> None:
+    path = [str(folder) for folder in ROOTS.values()]
+    program = f"import sys; sys.path[:0] = {path!r}; {code}; print([n for n in {absent!r} if n in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_public_names_are_sorted_and_exist() -> None:
+    assert sorted(medsam_edge.__all__) == medsam_edge.__all__
+    assert all(hasattr(medsam_edge, name) for name in medsam_edge.__all__)
+
+
+def test_the_source_roots_are_the_same_everywhere() -> None:
+    tomllib = pytest.importorskip("tomllib", reason="part of Python since 3.11")
+    tools = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
+    roots = ["sdk", "convert", "train", "benchmarks"]
+    assert tools["setuptools"]["packages"]["find"]["where"] == roots
+    assert tools["pytest"]["ini_options"]["pythonpath"][:4] == roots
+    assert tools["mypy"]["mypy_path"] == tools["pyright"]["extraPaths"] == tools["ruff"]["src"] == roots
+
+
+def test_constraints_are_exact() -> None:
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    assert "torch==2.13.0" in lines
+    assert all("==" in line for line in lines if line and not line.startswith("#"))
