@@ -33,7 +33,7 @@ from medsam_edge_train.models import MedSAM, fuse
 
 IMAGE_SIZE = 256
 FUSION_LIMIT = 1e-6
-"""Largest difference of the fused embedding, as a share of the embedding's largest value, in double precision: fusing is
+"""Largest difference of the fused embedding, as a share of its largest value, in double precision: fusing is
 exact algebra, and a deep network of unusual weights can amplify the rounding of f32 to any size."""
 FUSION_STRIDE = 4
 """Fusing is checked on every fourth pixel of the probes; the algebra does not depend on the resolution."""
