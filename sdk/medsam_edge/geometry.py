@@ -165,22 +165,31 @@ def _check_box(index: int, box: npt.NDArray[np.float64], height: int, width: int
         raise BoxError(f"boxes[{index}]: expected a box that meets the {width}x{height} image, got {shown}")
 
 
-def boxes_from_masks(labels: npt.NDArray[np.integer]) -> FloatArray:
-    """Tight boxes of a label map's objects, in the order of their values.
+def boxes_from_masks(labels: npt.NDArray[np.integer[Any]]) -> FloatArray:
+    """Tight boxes of a label map's objects, in the order of their values; one pass, whatever their number.
 
     Args:
-        labels: (H, W) integers, 0 background.
+        labels: (H, W) or (D, H, W) integers, 0 background.
 
     Returns:
-        (N, 4) float32 x0, y0, x1, y1 with the far edges exclusive; (0, 4) when there is no object.
+        float32 with the far edges exclusive: (N, 4) x0, y0, x1, y1, or (N, 6) x0, y0, z0, x1, y1, z1 for a volume;
+        no rows when there is no object.
     """
-    boxes = []
-    for value in np.unique(labels):
-        if value == 0:
-            continue
-        ys, xs = np.nonzero(labels == value)
-        boxes.append((xs.min(), ys.min(), xs.max() + 1, ys.max() + 1))
-    return np.asarray(boxes, dtype=np.float32).reshape(-1, 4)
+    planes = labels.reshape(-1, *labels.shape[-2:])
+    sides = planes.shape[::-1]
+    seen = [np.zeros((int(planes.max(initial=0)) + 1, side), dtype=bool) for side in sides]  # x, y, z
+    for z, plane in enumerate(planes):
+        rows, columns = np.flatnonzero(plane.any(axis=1)), np.flatnonzero(plane.any(axis=0))
+        if rows.size:
+            part = plane[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+            seen[0][part, np.arange(columns[0], columns[-1] + 1)] = True
+            seen[1][part, np.arange(rows[0], rows[-1] + 1)[:, None]] = True
+            seen[2][part, z] = True
+    values = 1 + np.flatnonzero(seen[2][1:].any(axis=1))
+    axes = [hit[values] for hit in seen[: labels.ndim]]
+    low = [hit.argmax(axis=1) for hit in axes]
+    high = [hit.shape[1] - hit[:, ::-1].argmax(axis=1) for hit in axes]
+    return np.stack(low + high, axis=1).astype(np.float32)
 
 
 def _reach(first: int, last: int, small: int, large: int) -> tuple[int, int]:

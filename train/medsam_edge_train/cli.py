@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from medsam_edge_train.fit import FitConfig, fit
+from medsam_edge_train.fit import PRECISIONS, FitConfig, fit
 from medsam_edge_train.models import ZOO
 
 DEFAULTS = FitConfig(data=Path(), output=Path())
@@ -38,7 +38,9 @@ def run(argv: list[str]) -> int:
     _setting(stage, "ema", "decay of the averaged weights, 0 for none")
     _setting(stage, "val_per_modality", "validation images per modality")
     _setting(stage, "workers", "processes that prepare images")
-    _setting(stage, "precision", "auto, 32-true or bf16-mixed")
+    stage.add_argument(
+        "--precision", choices=PRECISIONS, default=DEFAULTS.precision, help="auto: bf16 where it is fast"
+    )
     _setting(stage, "seed", "of draws and augmentation")
     options = vars(parser.parse_args(argv))
     resume = options.pop("resume")

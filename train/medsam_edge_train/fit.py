@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -30,6 +34,8 @@ from medsam_edge_train.data import (
 )
 from medsam_edge_train.losses import batch_dice, iou_loss, mask_loss
 from medsam_edge_train.models import build
+
+PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 
 
 @dataclass(frozen=True)
@@ -79,8 +85,13 @@ class FitConfig:
             raise InputError(f"image_size: expected a positive multiple of 64, got {self.image_size}")
         if self.schedule not in ("cosine", "constant"):
             raise InputError(f"schedule: expected 'cosine' or 'constant', got {self.schedule!r}")
+        for name in ("epochs", "batch_size", "boxes_per_image", "val_per_modality", "val_boxes"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name}: expected at least 1, got {getattr(self, name)}")
         if self.images_per_epoch < self.batch_size:
             raise InputError(f"images_per_epoch: expected at least batch_size, got {self.images_per_epoch}")
+        if self.precision not in PRECISIONS:
+            raise InputError(f"precision: expected one of {', '.join(PRECISIONS)}, got {self.precision!r}")
 
 
 class PipelineModule(pl.LightningModule):
@@ -193,17 +204,32 @@ def fit(config: FitConfig, resume: bool = False) -> Path:
     if resume != last.exists():
         state = "no run to resume" if resume else "a run that --resume would continue"
         raise InputError(f"output: {config.output} holds {state}")
-    pl.seed_everything(config.seed, verbose=False)
-    module = PipelineModule(config)
-    best = BestCheckpoint()
-    trainer = _trainer(config, best)
-    trainer.fit(module, _training_loader(config), _validation_loader(config), ckpt_path=last if resume else None)
+    training, validation = _training_loader(config), _validation_loader(config)  # before anything is written
+    with _quiet_lightning():
+        pl.seed_everything(config.seed, verbose=False)
+        module = PipelineModule(config)
+        _trainer(config).fit(module, training, validation, ckpt_path=last if resume else None)
     return config.output / "best.safetensors"
 
 
-def _trainer(config: FitConfig, best: BestCheckpoint) -> pl.Trainer:
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Without Lightning's advice and the deprecations inside it, which a user can do nothing about."""
+    logger = logging.getLogger("pytorch_lightning")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _trainer(config: FitConfig) -> pl.Trainer:
     config.output.mkdir(parents=True, exist_ok=True)
-    callbacks: list[pl.Callback] = [ModelCheckpoint(config.output, filename="last", enable_version_counter=False), best]
+    keep_last = ModelCheckpoint(config.output, filename="last", enable_version_counter=False)
+    callbacks: list[pl.Callback] = [keep_last, BestCheckpoint()]
     if config.ema > 0:
         callbacks.append(Averaging(decay=config.ema))  # after BestCheckpoint
     if sys.stderr.isatty():
