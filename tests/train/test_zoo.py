@@ -5,22 +5,25 @@ import torch
 from torch import nn
 
 from medsam_edge.errors import InputError
-from medsam_edge_train.models import ZOO, MedSAM, build, rep_medsam, rep_medsam_s
+from medsam_edge_train.models import ZOO, MedSAM, build, lite_medsam, rep_medsam, rep_medsam_s
 from medsam_edge_train.models.mask_decoder import BoxPrior
 
 
 def test_the_names() -> None:
-    assert sorted(ZOO.items()) == [("rep_medsam", rep_medsam), ("rep_medsam_s", rep_medsam_s)]
+    expected = [("lite_medsam", lite_medsam), ("rep_medsam", rep_medsam), ("rep_medsam_s", rep_medsam_s)]
+    assert sorted(ZOO.items()) == expected
 
 
 @pytest.mark.parametrize("name", ["", "sam", "Rep_MedSAM"])
 def test_unknown_names_are_refused(name: str) -> None:
-    with pytest.raises(InputError, match=r"architecture: expected one of rep_medsam, rep_medsam_s, got") as caught:
+    with pytest.raises(
+        InputError, match=r"architecture: expected one of lite_medsam, rep_medsam, rep_medsam_s, got"
+    ) as caught:
         build(name)
     assert repr(name) in str(caught.value)
 
 
-@pytest.mark.parametrize(("name", "prior"), [("rep_medsam", False), ("rep_medsam_s", True)])
+@pytest.mark.parametrize(("name", "prior"), [("lite_medsam", False), ("rep_medsam", False), ("rep_medsam_s", True)])
 def test_build(name: str, prior: bool) -> None:
     network = build(name)
     assert isinstance(network, MedSAM)

@@ -11,6 +11,7 @@ from medsam_edge_train.models.mask_decoder import MaskDecoder
 from medsam_edge_train.models.medsam import MedSAM
 from medsam_edge_train.models.prompt_encoder import PromptEncoder
 from medsam_edge_train.models.repvit import PlainNeck, PyramidNeck, RepViT
+from medsam_edge_train.models.tiny_vit import TinyViT
 
 
 def rep_medsam() -> MedSAM:
@@ -32,7 +33,16 @@ def rep_medsam_s() -> MedSAM:
     )
 
 
-ZOO: dict[str, Callable[[], MedSAM]] = {"rep_medsam": rep_medsam, "rep_medsam_s": rep_medsam_s}
+def lite_medsam() -> MedSAM:
+    """LiteMedSAM, the challenge's baseline: 435 entries, 9,791,300 parameters."""
+    return MedSAM(image_encoder=TinyViT(), prompt_encoder=PromptEncoder(), mask_decoder=MaskDecoder())
+
+
+ZOO: dict[str, Callable[[], MedSAM]] = {
+    "lite_medsam": lite_medsam,
+    "rep_medsam": rep_medsam,
+    "rep_medsam_s": rep_medsam_s,
+}
 
 
 def build(architecture: str) -> MedSAM:
