@@ -23,7 +23,7 @@ import numpy.typing as npt
 import medsam_edge
 from medsam_edge.bundle import packaged_bundle
 from medsam_edge.errors import BoxError, FileMissingError, InputError, MedsamEdgeError
-from medsam_edge.io import read_image, write_picture
+from medsam_edge.io import check_picture_suffix, label_writer, read_image, write_picture
 from medsam_edge.modality import Modality
 from medsam_edge.result import Segmentation
 from medsam_edge.segmenter import Segmenter
@@ -138,6 +138,9 @@ def _segment(options: argparse.Namespace) -> int:
     boxes = _boxes(options)
     window = _numbers("--window", options.window, 2) if options.window else None
     Modality.parse(options.modality)
+    label_writer(options.output)
+    if options.overlay:
+        check_picture_suffix(options.overlay)
     if boxes is None and not options.image.name.lower().endswith(".npz"):
         raise BoxError("boxes: expected --box x0,y0,x1,y1 or --boxes FILE")
     if boxes is None:

@@ -58,6 +58,8 @@ def read_image(path: str | os.PathLike[str]) -> LoadedImage:
         ImageError: unreadable, of an unknown kind, too large, or not two-dimensional.
     """
     file = Path(path)
+    if file.is_dir():
+        raise ImageError(f"image: expected a file, {file} is a folder; series are not supported yet")
     if not file.is_file():
         raise FileMissingError(f"image: no such file: {file}")
     name = file.name.lower()
@@ -113,11 +115,16 @@ def write_picture(path: Path, image: npt.NDArray[Any]) -> None:
         ImageError: a suffix that OpenCV cannot write.
     """
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
-    if not path.name.lower().endswith(PICTURE_SUFFIXES):
-        raise ImageError(f"output: expected one of {' '.join(PICTURE_SUFFIXES)}, got {path.name}")
+    check_picture_suffix(path)
     with replacing(path) as partial:
         if not cv2.imwrite(str(partial), bgr):
             raise ImageError(f"output: OpenCV cannot write {path}")
+
+
+def check_picture_suffix(path: Path) -> None:
+    """Raises ImageError when no picture is written with this suffix."""
+    if not path.name.lower().endswith(PICTURE_SUFFIXES):
+        raise ImageError(f"output: expected one of {' '.join(PICTURE_SUFFIXES)}, got {path.name}")
 
 
 def write_labels(path: Path, labels: npt.NDArray[np.uint16], frame: Frame | None) -> None:
@@ -126,12 +133,20 @@ def write_labels(path: Path, labels: npt.NDArray[np.uint16], frame: Frame | None
     Raises:
         ImageError: an unknown suffix, or jpg, which would change the labels.
     """
-    name = path.name.lower()
-    writer = next((write for suffixes, write in _LABEL_WRITERS if name.endswith(suffixes)), None)
-    if writer is None:
-        known = " ".join(suffix for suffixes, _ in _LABEL_WRITERS for suffix in suffixes)
-        raise ImageError(f"output: expected one of {known}, got {path.name}")
-    writer(path, labels, frame)
+    label_writer(path)(path, labels, frame)
+
+
+def label_writer(path: Path) -> _Writer:
+    """The function that writes a label map to a path of this suffix.
+
+    Raises:
+        ImageError: none does.
+    """
+    for suffixes, writer in _LABEL_WRITERS:
+        if path.name.lower().endswith(suffixes):
+            return writer
+    known = " ".join(suffix for suffixes, _ in _LABEL_WRITERS for suffix in suffixes)
+    raise ImageError(f"output: expected one of {known}, got {path.name}")
 
 
 def _write_labels_picture(path: Path, labels: npt.NDArray[np.uint16], _: Frame | None) -> None:

@@ -91,6 +91,7 @@ def test_challenge_npz_brings_its_own_boxes(tmp_path: Path, capsys: pytest.Captu
         (["segment", "IMAGE", "--box", "1,2,3,4", "--window", "1", "-o", "OUT"], 2, "--window"),
         (["segment", "IMAGE", "--boxes", "none.json", "-o", "OUT"], 2, "none.json"),
         (["segment", "IMAGE", "--box", "1,2,3,4", "-o", "OUT.gif"], 2, "output"),
+        (["segment", "IMAGE", "--box", "1,2,3,4", "-o", "OUT", "--overlay", "x.gif"], 2, "output"),
         (["segment", "IMAGE", "--box", "1,2,3,4", "--bundle", "nowhere", "-o", "OUT"], 1, "bundle"),
     ],
 )  # fmt: skip

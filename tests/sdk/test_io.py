@@ -117,7 +117,7 @@ def test_what_cannot_be_used_is_refused(tmp_path: Path, name: str) -> None:
 def test_missing_files_and_folders(tmp_path: Path) -> None:
     with pytest.raises(FileMissingError, match=r"none\.png"):
         read_image(tmp_path / "none.png")
-    with pytest.raises(FileMissingError):
+    with pytest.raises(ImageError, match="folder"):
         read_image(tmp_path)
 
 

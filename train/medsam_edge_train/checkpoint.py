@@ -47,7 +47,7 @@ def read(path: Path) -> Checkpoint:
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged pickles and archives raise whatever they run into
-        raise CheckpointError(f"checkpoint: cannot read {path}: {_first_line(error)}") from error
+        raise CheckpointError(f"checkpoint: expected a PyTorch file of plain tensors, {path} is not one") from error
     state = _unwrap(loaded)
     if not state:
         raise CheckpointError(f"checkpoint: expected tensors by name in {path}, found none")
@@ -109,7 +109,7 @@ def _read_safetensors(path: Path) -> Checkpoint:
             metadata = dict(file.metadata() or {})
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"checkpoint: cannot read {path}: {_first_line(error)}") from error
+        raise CheckpointError(f"checkpoint: cannot read {path}: {error}") from error
     return Checkpoint(_clean(state), metadata.get("architecture"), metadata)
 
 
@@ -144,7 +144,3 @@ def _differences(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) ->
 def _shorten(keys: list[str]) -> str:
     more = len(keys) - SHOWN_KEYS
     return ", ".join(keys[:SHOWN_KEYS]) + (f" and {more} more" if more > 0 else "")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

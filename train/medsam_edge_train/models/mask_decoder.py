@@ -237,5 +237,6 @@ class BoxPrior(nn.Module):
 def _deconvolve(x: Tensor, layer: nn.ConvTranspose2d) -> Tensor:
     """A 2×2, stride-2 transposed convolution on rows: (..., C) → (..., 4, C'), sub-pixels in row order."""
     inputs, outputs = layer.weight.shape[:2]
-    weight = layer.weight.permute(0, 2, 3, 1).reshape(inputs, 4 * outputs)
-    return (x @ weight).reshape(*x.shape[:-1], 4, outputs) + cast(Tensor, layer.bias)
+    weight = layer.weight.permute(2, 3, 1, 0).reshape(4 * outputs, inputs)
+    bias = cast(Tensor, layer.bias).repeat(4)  # here and not after the reshape, where an engine could not fuse it
+    return nn.functional.linear(x, weight, bias).reshape(*x.shape[:-1], 4, outputs)
