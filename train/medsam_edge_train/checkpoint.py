@@ -47,7 +47,7 @@ def read(path: Path) -> Checkpoint:
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged pickles and archives raise whatever they run into
-        raise CheckpointError(f"checkpoint: expected a PyTorch file of plain tensors, {path} is not one") from error
+        raise CheckpointError(f"checkpoint: cannot read {path}: expected a PyTorch file of plain tensors") from error
     state = _unwrap(loaded)
     if not state:
         raise CheckpointError(f"checkpoint: expected tensors by name in {path}, found none")
