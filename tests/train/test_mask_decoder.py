@@ -300,3 +300,21 @@ def test_the_box_prior_learns() -> None:
     last = prior.coefficients.layers[-1]
     assert isinstance(last, nn.Linear)
     assert last.weight.grad is not None and last.weight.grad.abs().sum() > 0
+
+
+def test_rows_are_told_where_they_lie_in_the_box() -> None:
+    """Zero at first; then what the weights read: here u into channel 0, v into 1, u²/3 into 2, 'inside' into 3."""
+    prior = BoxPrior(4)
+    rows = torch.rand(1, 16, 4)
+    boxes = torch.tensor([[0.0, 0.0, 1.0, 1.0], [0.0, 0.5, 0.25, 1.0]])  # on a 4×4 grid: all of it; 1 column × 2 rows
+    assert torch.equal(prior.place(rows, boxes), rows.expand(2, -1, -1))
+    with torch.no_grad():
+        for channel, feature in enumerate((0, 1, 3, 5)):
+            prior.dense.weight[channel, feature] = 1
+    told = (prior.place(rows, boxes) - rows).reshape(2, 4, 4, 4)  # box, y, x, channel
+    torch.testing.assert_close(told[0, 2, :, 0], torch.tensor([-0.75, -0.25, 0.25, 0.75]))
+    torch.testing.assert_close(told[0, :, 1, 1], torch.tensor([-0.75, -0.25, 0.25, 0.75]))
+    torch.testing.assert_close(told[1, 0, :, 0], torch.tensor([0.0, 2.0, 3.0, 3.0]))  # clamped at three half-boxes
+    torch.testing.assert_close(told[1, :, 0, 1], torch.tensor([-2.5, -1.5, -0.5, 0.5]))
+    torch.testing.assert_close(told[1, 0, :, 2], torch.tensor([0.0, 4 / 3, 3.0, 3.0]))
+    assert told[1, 2, 0, 3] > 0 > told[1, 2, 1, 3]  # in the box, and outside it

@@ -10,8 +10,9 @@ channels), and cross-attention projects the tokens *through* the image-side weig
 The two 2×2 transposed convolutions are matrix products on rows; pixels are un-shuffled once, on the one-channel mask.
 A single mask is decoded (mask token 0), as the published scripts do; the other hyper-networks are kept for their keys.
 
-With `box_prior` (our own networks) the mask token also predicts a quadratic form in the coordinates of the box, added
-to the logits. It starts as the ellipse inscribed in the box, so that the image features only refine what the box says.
+With `box_prior` (our own networks) each image row is told where it lies in the box, and the mask token also predicts a
+quadratic form in the coordinates of the box, added to the logits. It starts as the ellipse inscribed in the box, so
+that the image features only refine what the box says.
 """
 
 from __future__ import annotations
@@ -155,7 +156,7 @@ class MaskDecoder(nn.Module):
 
     Args:
         depth: two-way blocks; 2 as published by SAM and Rep-MedSAM, 3 in the class-prompt paper.
-        box_prior: add the quadratic form described above.
+        box_prior: add the two terms described above.
     """
 
     def __init__(
@@ -189,6 +190,8 @@ class MaskDecoder(nn.Module):
         """
         own = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
         tokens = torch.cat([own.expand(prompts.shape[0], -1, -1), prompts], dim=1)
+        if self.box_prior is not None:
+            rows = self.box_prior.place(rows, boxes)
         tokens, rows = self.transformer(tokens, rows, row_pe)
         kernel = self.output_hypernetworks_mlps[0](tokens[:, 1])  # (N, 32)
         scores = self.iou_prediction_head(tokens[:, 0])[:, 0]
@@ -211,27 +214,46 @@ class MaskDecoder(nn.Module):
 
 
 class BoxPrior(nn.Module):
-    """L·tanh((a·u² + b·v² + c·uv + d·u + e·v + f) / L) over the square, with coefficients from the mask token."""
+    """What the box alone says, to the image rows and to the logits.
+
+    `place` tells each row where it lies in the box: a dense prompt, linear in (u, v, uv, u², v², inside).
+    `forward` is L·tanh((a·u² + b·v² + c·uv + d·u + e·v + f) / L), with coefficients from the mask token.
+    """
 
     def __init__(self, dim: int) -> None:
         super().__init__()
+        self.dense = nn.Linear(6, dim, bias=False)
+        nn.init.zeros_(self.dense.weight)
         self.coefficients = MLP([dim, dim, len(INSCRIBED_ELLIPSE)])
         last = cast(nn.Linear, self.coefficients.layers[-1])
         nn.init.zeros_(last.weight)
         with torch.no_grad():
             last.bias.copy_(torch.tensor(INSCRIBED_ELLIPSE))
 
+    def place(self, rows: Tensor, boxes: Tensor) -> Tensor:
+        """rows (N or 1, P, C), boxes (N, 4) as shares of the side → rows that know their box, (N, P, C)."""
+        side = math.isqrt(rows.shape[1])
+        u, v = _box_coordinates(boxes, side)
+        u, v = u.expand(-1, side, -1), v.expand(-1, -1, side)
+        inside = torch.tanh(2 - 2 * torch.maximum(u.abs(), v.abs()))
+        features = torch.stack([u, v, u * v / 3, u * u / 3, v * v / 3, inside], dim=-1)
+        return rows + cast(Tensor, self.dense(features)).flatten(1, 2)
+
     def forward(self, token: Tensor, boxes: Tensor, side: int) -> Tensor:
         """token (N, C), boxes (N, 4) as shares of the side → (N, side, side)."""
         a, b, c, d, e, f = self.coefficients(token)[:, :, None, None].unbind(1)  # each (N, 1, 1)
-        centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2
-        pixels = (torch.arange(side, device=boxes.device) + 0.5) / side
-        uv = (pixels - centre[:, :, None]) / half[:, :, None].clamp(min=1e-6)  # (N, 2, side)
-        uv = uv.clamp(-PRIOR_REACH, PRIOR_REACH)
-        u: Tensor = uv[:, 0, None, :]
-        v: Tensor = uv[:, 1, :, None]
+        u, v = _box_coordinates(boxes, side)
         form = (a * u + d) * u + (b * v + e + c * u) * v + f
         return PRIOR_LIMIT * torch.tanh(form / PRIOR_LIMIT)
+
+
+def _box_coordinates(boxes: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """u (N, 1, side) and v (N, side, 1) of a grid's cells: ±1 on the box's edges, clamped at `PRIOR_REACH`."""
+    centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2
+    cells = (torch.arange(side, device=boxes.device) + 0.5) / side
+    uv = (cells - centre[:, :, None]) / half[:, :, None].clamp(min=1e-6)  # (N, 2, side)
+    uv = uv.clamp(-PRIOR_REACH, PRIOR_REACH)
+    return uv[:, 0, None, :], uv[:, 1, :, None]
 
 
 def _deconvolve(x: Tensor, layer: nn.ConvTranspose2d) -> Tensor:
