@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.jit._trace import TracerWarning
 
 from medsam_edge_train.models import MedSAM
-from medsam_edge_train.models.prompt_encoder import FRAME
 
 
 class EncoderPart(nn.Module):
@@ -33,7 +32,7 @@ class DecoderPart(nn.Module):
     def __init__(self, network: MedSAM, image_size: int) -> None:
         super().__init__()
         self.network = network
-        self.to_frame = FRAME / image_size
+        self.to_frame = network.prompt_encoder.frame / image_size
 
     def forward(self, embedding: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
         return self.network.decode(embedding, boxes * self.to_frame)

@@ -18,6 +18,7 @@ from medsam_edge_convert.export import export_decoder, export_encoder, halve_emb
 from medsam_edge_convert.quantize import calibration_set
 from medsam_edge_train import checkpoint
 from medsam_edge_train.models import ZOO, MedSAM
+from medsam_edge_train.models.class_prompt import ClassPromptMedSAM
 from medsam_edge_train.models.layers import ConvBN
 from medsam_edge_train.models.mask_decoder import MaskDecoder
 from medsam_edge_train.models.prompt_encoder import PromptEncoder
@@ -180,3 +181,14 @@ def _fused(network: MedSAM) -> MedSAM:
     fused = fuse(network)
     assert isinstance(fused, MedSAM)
     return fused
+
+
+def test_what_cannot_be_converted_yet_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def prompted() -> MedSAM:
+        return ClassPromptMedSAM(nn.Conv2d(3, 256, 4, 4), PromptEncoder(), MaskDecoder(depth=1))
+
+    monkeypatch.setitem(ZOO, "prompted", prompted)
+    checkpoint.write(tmp_path / "prompted.safetensors", prompted(), "prompted")
+    with pytest.raises(InputError, match="prompted can be trained, but not converted yet"):
+        convert(ConvertConfig(tmp_path / "prompted.safetensors", tmp_path / "bundle", "f32"))
+    assert not (tmp_path / "bundle").exists()

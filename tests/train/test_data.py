@@ -171,14 +171,15 @@ def training(cases: Sequence[Case], augmentation: Augmentation | None = None, bo
 
 
 def equal(first: Sample, second: Sample) -> bool:
-    return all(a.shape == b.shape and torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    tensors = zip(first[:3], second[:3], strict=True)
+    return first.modality is second.modality and all(torch.equal(a, b) for a, b in tensors)
 
 
 def test_a_training_sample(cases: list[Case]) -> None:
     data = training(cases)
     assert len(data) == 3
     for epoch, index in itertools.product(range(4), range(3)):
-        image, boxes, masks = data[epoch, 10 * index, index]
+        image, boxes, masks, _ = data[epoch, 10 * index, index]
         assert (image.dtype, boxes.dtype, masks.dtype) == (torch.float32, torch.float32, torch.bool)
         assert image.shape == (3, 64, 64)
         assert 1 <= len(boxes) <= 3
@@ -210,7 +211,7 @@ def test_no_more_boxes_than_asked_for(cases: list[Case]) -> None:
     data = training(cases, STILL, boxes=1)
     seen = set()
     for epoch in range(30):
-        _, boxes, masks = data[epoch, 0, 0]
+        _, boxes, masks, _ = data[epoch, 0, 0]
         assert len(boxes) == len(masks) == 1
         seen.add(int(masks.sum()))
     assert len(training(cases, STILL, boxes=9)[0, 0, 0].boxes) == 3
@@ -219,14 +220,14 @@ def test_no_more_boxes_than_asked_for(cases: list[Case]) -> None:
 
 
 def test_plain_samples_have_tight_boxes(cases: list[Case]) -> None:
-    _, boxes, masks = training(cases, STILL)[0, 0, 1]
+    _, boxes, masks, _ = training(cases, STILL)[0, 0, 1]
     assert np.array_equal(boxes.numpy(), boxes_from_masks(masks[0].numpy().astype(np.int32)))
 
 
 def test_large_images_are_kept_smaller(tmp_path: Path) -> None:
     case = write(tmp_path, "CT/a/x.png", *discs(400, 300, (7,)))
     data = training([case], STILL)
-    _, _, masks = data[0, 0, 0]
+    _, _, masks, _ = data[0, 0, 0]
     image, labels = data._load(0)
     assert image.shape == labels.shape == (80, 60)  # 1.25 · 64
     radius = 100 * 64 / 400
@@ -284,7 +285,7 @@ def test_data_without_any_object_is_refused(tmp_path: Path) -> None:
 def test_collate_says_which_image_an_object_is_on() -> None:
     def sample(value: float, objects: int) -> Sample:
         boxes = torch.full((objects, 4), value)
-        return Sample(torch.full((3, 8, 8), value), boxes, torch.zeros(objects, 8, 8, dtype=torch.bool))
+        return Sample(torch.full((3, 8, 8), value), boxes, torch.zeros(objects, 8, 8, dtype=torch.bool), Modality.US)
 
     batch = collate([sample(0.1, 2), sample(0.2, 0), sample(0.3, 3)])
     assert batch.images.shape == (3, 3, 8, 8)
@@ -341,19 +342,19 @@ def test_an_epoch_repeats_and_epochs_differ() -> None:
 
 @pytest.mark.parametrize("index", [0, 1, 2])
 def test_validation_sees_what_the_sdk_sees(cases: list[Case], index: int) -> None:
-    sample, modality = ValidationData(cases, 64, 9)[index]
+    sample = ValidationData(cases, 64, 9)[index]
     image, labels = read_case(cases[index])
     geometry = Geometry.of(labels.shape, 64)
     assert np.array_equal(sample.image.numpy(), geometry.image_to_network(image))
     assert np.array_equal(sample.boxes.numpy(), geometry.boxes_to_network(boxes_from_masks(labels)))
-    assert list(Modality)[modality] is cases[index].modality
+    assert sample.modality is cases[index].modality
     for box, mask in zip(sample.boxes.numpy(), sample.masks.numpy(), strict=True):
         assert np.abs(boxes_from_masks(mask.astype(np.int32))[0] - box).max() <= 1.0
 
 
 def test_validation_takes_the_first_objects(cases: list[Case]) -> None:
-    sample, _ = ValidationData(cases, 64, 2)[0]
-    everything, _ = ValidationData(cases, 64, 9)[0]
+    sample = ValidationData(cases, 64, 2)[0]
+    everything = ValidationData(cases, 64, 9)[0]
     assert len(sample.boxes) == 2 and len(everything.boxes) == 3
     assert torch.equal(sample.boxes, everything.boxes[:2])
     assert torch.equal(sample.masks, everything.masks[:2])
@@ -362,14 +363,14 @@ def test_validation_takes_the_first_objects(cases: list[Case]) -> None:
 
 def test_validation_of_an_image_without_objects(tmp_path: Path) -> None:
     case = write(tmp_path, "CT/a/x.png", np.full((20, 30), 9, dtype=np.uint8), np.zeros((20, 30)))
-    sample, _ = ValidationData([case], 64, 3)[0]
+    sample = ValidationData([case], 64, 3)[0]
     assert (sample.boxes.shape, sample.masks.shape) == ((0, 4), (0, 64, 64))
 
 
 def test_validation_leaves_out_objects_that_shrink_to_nothing(tmp_path: Path) -> None:
     image, labels = discs(640, 640, (4,))
     labels[3, 2] = 2  # one pixel, between the network's pixels
-    sample, _ = ValidationData([write(tmp_path, "CT/a/x.png", image, labels)], 64, 3)[0]
+    sample = ValidationData([write(tmp_path, "CT/a/x.png", image, labels)], 64, 3)[0]
     assert len(sample.boxes) == len(sample.masks) == 1
     assert sample.masks[0, 32, 32]
 

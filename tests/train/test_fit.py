@@ -22,6 +22,7 @@ from medsam_edge_train.data import Sample, TrainingData, ValidationData, find_ca
 from medsam_edge_train.fit import FitConfig, PipelineModule, choose_precision, fit
 from medsam_edge_train.losses import batch_dice
 from medsam_edge_train.models import ZOO, MedSAM
+from medsam_edge_train.models.class_prompt import ClassPromptMedSAM
 from medsam_edge_train.models.mask_decoder import MaskDecoder
 from medsam_edge_train.models.prompt_encoder import PromptEncoder
 
@@ -103,16 +104,16 @@ def val_scores(config: FitConfig) -> list[float]:
 
 def validation_score(network: MedSAM, config: FitConfig) -> float:
     """The mean over modalities of the mean DSC of all their objects, worked out anew."""
-    scores: dict[int, list[float]] = {}
-    for sample, modality in _samples(ValidationData(find_cases(config.data / "val"), 64, config.val_boxes)):
+    scores: dict[Modality, list[float]] = {}
+    for sample in _samples(ValidationData(find_cases(config.data / "val"), 64, config.val_boxes)):
         with torch.no_grad():
             boxes = sample.boxes * 4  # from the 64 to the 256 frame
             logits, _ = network.eval().decode(network.embed(sample.image[None]), boxes)
-        scores.setdefault(modality, []).extend(batch_dice(logits, sample.masks).tolist())
+        scores.setdefault(sample.modality, []).extend(batch_dice(logits, sample.masks).tolist())
     return float(np.mean([np.mean(own) for own in scores.values()]))
 
 
-def _samples(data: ValidationData) -> list[tuple[Sample, int]]:
+def _samples(data: ValidationData) -> list[Sample]:
     return [data[index] for index in range(len(data))]
 
 
@@ -356,8 +357,25 @@ def test_weight_decay_spares_biases_and_norms(config: FitConfig) -> None:
 
 def test_an_image_without_objects_can_be_validated(config: FitConfig) -> None:
     module = PipelineModule(config).eval()
-    empty = Sample(torch.rand(3, 64, 64), torch.zeros(0, 4), torch.zeros(0, 64, 64, dtype=torch.bool))
-    full = Sample(torch.rand(3, 64, 64), torch.tensor([[0.0, 0, 32, 32]]), torch.ones(1, 64, 64, dtype=torch.bool))
+    empty = Sample(torch.rand(3, 64, 64), torch.zeros(0, 4), torch.zeros(0, 64, 64, dtype=torch.bool), Modality.CT)
+    full = Sample(
+        torch.rand(3, 64, 64), torch.tensor([[0.0, 0, 32, 32]]), torch.ones(1, 64, 64, dtype=torch.bool), Modality.CT
+    )
     with torch.no_grad():
-        module.validation_step([(empty, 0), (full, 1)], 0)
+        module.validation_step([empty, full], 0)
     assert [len(scores) for scores in module._scores.values() if scores] == [1]
+
+
+def test_a_class_prompt_network_learns_its_modalities(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def tiny_cp() -> MedSAM:
+        return ClassPromptMedSAM(nn.Conv2d(3, 256, 4, 4), PromptEncoder(), MaskDecoder(depth=1))
+
+    monkeypatch.setitem(ZOO, "tiny_cp", tiny_cp)
+    config = replace(tiny_config(data, tmp_path / "run"), architecture="tiny_cp", epochs=1)
+    loaded, name = checkpoint.load(fit(config))
+    assert (name, type(loaded)) == ("tiny_cp", ClassPromptMedSAM)
+    accuracies = [float(row["val_class_accuracy"]) for row in log_of(config) if row["val_class_accuracy"]]
+    assert len(accuracies) == 1
+    assert 0 <= accuracies[0] <= 1

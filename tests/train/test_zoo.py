@@ -5,20 +5,36 @@ import torch
 from torch import nn
 
 from medsam_edge.errors import InputError
-from medsam_edge_train.models import ZOO, MedSAM, build, lite_medsam, rep_medsam, rep_medsam_s
+from medsam_edge_train.models import ZOO, MedSAM, build
 from medsam_edge_train.models.mask_decoder import BoxPrior
+from medsam_edge_train.models.zoo import (
+    class_prompt_tinyvit,
+    class_prompt_tinyvit_code,
+    lite_medsam,
+    medsam_vit_b,
+    rep_medsam,
+    rep_medsam_cp,
+    rep_medsam_s,
+)
 
 
 def test_the_names() -> None:
-    expected = [("lite_medsam", lite_medsam), ("rep_medsam", rep_medsam), ("rep_medsam_s", rep_medsam_s)]
-    assert sorted(ZOO.items()) == expected
+    factories = (
+        class_prompt_tinyvit,
+        class_prompt_tinyvit_code,
+        lite_medsam,
+        medsam_vit_b,
+        rep_medsam,
+        rep_medsam_cp,
+        rep_medsam_s,
+    )
+    assert {factory.__name__: factory for factory in factories} == ZOO
+    assert list(ZOO) == sorted(ZOO)
 
 
 @pytest.mark.parametrize("name", ["", "sam", "Rep_MedSAM"])
 def test_unknown_names_are_refused(name: str) -> None:
-    with pytest.raises(
-        InputError, match=r"architecture: expected one of lite_medsam, rep_medsam, rep_medsam_s, got"
-    ) as caught:
+    with pytest.raises(InputError, match=r"architecture: expected one of .*, rep_medsam, .*, got") as caught:
         build(name)
     assert repr(name) in str(caught.value)
 

@@ -96,7 +96,8 @@ def nearest_architecture(state: Mapping[str, Tensor]) -> str:
     """The network of the zoo that shares the most (key, shape) pairs with a state dict."""
 
     def shared(name: str) -> float:
-        expected = build(name).state_dict()
+        with torch.device("meta"):  # shapes only
+            expected = build(name).state_dict()
         same = [key for key, value in expected.items() if key in state and state[key].shape == value.shape]
         return len(same) / max(len(expected), len(state))
 

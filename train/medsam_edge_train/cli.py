@@ -34,6 +34,7 @@ def run(argv: list[str]) -> int:
     _setting(stage, "learning_rate", "after the warm-up")
     _setting(stage, "warmup_steps", "steps of linear warm-up")
     stage.add_argument("--schedule", choices=("cosine", "constant"), default=DEFAULTS.schedule, help="of the rate")
+    _setting(stage, "withhold_modality", "class prompts: share of images whose modality is not told")
     _setting(stage, "balance", "0: modalities equally often, 1: images equally often")
     _setting(stage, "ema", "decay of the averaged weights, 0 for none")
     _setting(stage, "val_per_modality", "validation images per modality")

@@ -23,6 +23,7 @@ from medsam_edge.errors import FileMissingError, ImageError
 from medsam_edge.geometry import Geometry, boxes_from_masks
 from medsam_edge.modality import Modality
 from medsam_edge_train.augment import Augmentation
+from medsam_edge_train.models.class_prompt import one_hot
 
 Pixels = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int32]
@@ -87,6 +88,7 @@ class Sample(NamedTuple):
     image: Tensor  # (3, S, S) float32 in [0, 1]
     boxes: Tensor  # (K, 4) float32, pixels of the S frame
     masks: Tensor  # (K, S, S) bool
+    modality: Modality
 
 
 class Batch(NamedTuple):
@@ -96,6 +98,7 @@ class Batch(NamedTuple):
     boxes: Tensor  # (N, 4)
     masks: Tensor  # (N, S, S) bool
     image_index: Tensor  # (N,) int64, which image each object is on
+    classes: Tensor  # (B, 11) float32, one-hot modality of each image in the order of `CLASSES`
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
@@ -105,6 +108,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
         torch.cat([sample.boxes for sample in samples]),
         torch.cat([sample.masks for sample in samples]),
         torch.arange(len(samples)).repeat_interleave(counts),
+        one_hot([sample.modality for sample in samples]),
     )
 
 
@@ -144,6 +148,7 @@ class TrainingData(Dataset[Sample]):
             torch.from_numpy(self.augmentation.intensity(warped, self.cases[index].modality, rng)),
             torch.from_numpy(self.augmentation.jitter(boxes, self.size, rng)),
             torch.from_numpy(masks),
+            self.cases[index].modality,
         )
 
     def _load(self, index: int) -> tuple[Pixels, Labels]:
@@ -188,8 +193,8 @@ class BalancedSampler(Sampler[tuple[int, int, int]]):
 
 
 @dataclass
-class ValidationData(Dataset[tuple[Sample, int]]):
-    """Images as the SDK prepares them, tight boxes, at most `boxes_per_image` objects; with the modality's index."""
+class ValidationData(Dataset[Sample]):
+    """Images as the SDK prepares them, tight boxes, at most `boxes_per_image` objects."""
 
     cases: Sequence[Case]
     size: int
@@ -198,7 +203,7 @@ class ValidationData(Dataset[tuple[Sample, int]]):
     def __len__(self) -> int:
         return len(self.cases)
 
-    def __getitem__(self, index: int) -> tuple[Sample, int]:
+    def __getitem__(self, index: int) -> Sample:
         case = self.cases[index]
         image, labels = read_case(case)
         geometry = Geometry.of(labels.shape, self.size)
@@ -208,13 +213,11 @@ class ValidationData(Dataset[tuple[Sample, int]]):
         values = np.unique(square[square > 0])[: self.boxes_per_image]
         masks = square[None] == values[:, None, None]
         boxes = [boxes_from_masks(np.where(labels == value, 1, 0)) for value in values]
-        return (
-            Sample(
-                torch.from_numpy(geometry.image_to_network(image)),
-                torch.from_numpy(geometry.boxes_to_network(np.concatenate([*boxes, np.zeros((0, 4), np.float32)]))),
-                torch.from_numpy(masks),
-            ),
-            list(Modality).index(case.modality),
+        return Sample(
+            torch.from_numpy(geometry.image_to_network(image)),
+            torch.from_numpy(geometry.boxes_to_network(np.concatenate([*boxes, np.zeros((0, 4), np.float32)]))),
+            torch.from_numpy(masks),
+            case.modality,
         )
 
 

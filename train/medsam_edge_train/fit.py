@@ -34,6 +34,8 @@ from medsam_edge_train.data import (
 )
 from medsam_edge_train.losses import batch_dice, iou_loss, mask_loss
 from medsam_edge_train.models import build
+from medsam_edge_train.models.class_prompt import ClassPromptMedSAM, one_hot
+from medsam_edge_train.models.medsam import Prediction
 
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 
@@ -51,6 +53,7 @@ class FitConfig:
         epochs, images_per_epoch: an epoch is a number of draws, not a pass over the data; a checkpoint ends it.
         learning_rate: AdamW's, after a linear warm-up.
         schedule: `cosine` to zero over all epochs, or `constant` (then a run can be stopped and extended at will).
+        withhold_modality: share of training images whose modality a class-prompt network must find out itself.
         balance: exponent of the modalities' shares, see `BalancedSampler`.
         ema: decay of the averaged weights that are validated and saved; 0 for none.
         val_per_modality, val_boxes: the part of `val/` that is looked at after each epoch.
@@ -71,6 +74,7 @@ class FitConfig:
     warmup_steps: int = 200
     schedule: str = "cosine"
     gradient_clip: float = 1.0
+    withhold_modality: float = 0.5
     balance: float = 0.5
     ema: float = 0.998
     val_per_modality: int = 20
@@ -106,22 +110,34 @@ class PipelineModule(pl.LightningModule):
         self._scores: dict[Modality, list[float]] = {}
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
-        logits, scores = self.network(batch.images, batch.boxes, batch.image_index)
-        logits, scores = logits.float(), scores.float()
+        told = batch.classes * (torch.rand(len(batch.classes), 1) >= self.config.withhold_modality).to(batch.classes)
+        prediction = self._predict(batch.images, batch.boxes, batch.image_index, told)
+        logits, scores = prediction.logits.float(), prediction.scores.float()
         loss = mask_loss(logits, batch.masks) + iou_loss(scores, logits, batch.masks)
+        if prediction.class_logits is not None:
+            loss = loss + torch.nn.functional.cross_entropy(prediction.class_logits.float(), batch.classes)
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.images))
         dice = batch_dice(logits.detach(), batch.masks).mean()
         self.log("train_dsc", dice, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(batch.images))
         return loss
 
-    def validation_step(self, batch: list[tuple[Sample, int]], _: int) -> None:
-        for sample, modality in batch:
+    def _predict(self, images: Tensor, boxes: Tensor, image_index: Tensor, classes: Tensor) -> Prediction:
+        if isinstance(self.network, ClassPromptMedSAM):
+            return cast(Prediction, self.network(images, boxes, image_index, classes))
+        return cast(Prediction, self.network(images, boxes, image_index))
+
+    def validation_step(self, batch: list[Sample], _: int) -> None:
+        for sample in batch:
             if len(sample.boxes) == 0:
                 continue
             index = torch.zeros(len(sample.boxes), dtype=torch.int64, device=sample.boxes.device)
-            logits, _iou = self.network(sample.image[None], sample.boxes, index)
-            scores = self._scores.setdefault(list(Modality)[modality], [])
-            scores += batch_dice(logits, sample.masks).tolist()
+            told = one_hot([sample.modality]).to(sample.boxes)
+            prediction = self._predict(sample.image[None], sample.boxes, index, told)
+            scores = self._scores.setdefault(sample.modality, [])
+            scores += batch_dice(prediction.logits, sample.masks).tolist()
+            if prediction.class_logits is not None:
+                hit = (prediction.class_logits.argmax(1) == told.argmax(1)).float().mean()
+                self.log("val_class_accuracy", hit, on_epoch=True, batch_size=1)
 
     def on_validation_epoch_end(self) -> None:
         means = {modality: sum(scores) / len(scores) for modality, scores in self._scores.items() if scores}

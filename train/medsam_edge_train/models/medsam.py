@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import math
-from typing import cast
+from typing import NamedTuple, cast
 
-import torch
 from torch import Tensor, nn
 
 from medsam_edge_train.models.mask_decoder import MaskDecoder
-from medsam_edge_train.models.prompt_encoder import FRAME, PromptEncoder
+from medsam_edge_train.models.prompt_encoder import PromptEncoder
+
+
+class Prediction(NamedTuple):
+    """What a training forward gives: logits (N, S, S), predicted IoU (N,), class logits (B, 11) if it classifies."""
+
+    logits: Tensor
+    scores: Tensor
+    class_logits: Tensor | None = None
 
 
 class MedSAM(nn.Module):
@@ -31,18 +38,24 @@ class MedSAM(nn.Module):
 
         Args:
             rows: (1, P, 256) for boxes of one image, or (N, P, 256), one image for each box.
-            boxes: (N, 4) x0, y0, x1, y1 in pixels of the 256 frame.
+            boxes: (N, 4) x0, y0, x1, y1 in pixels of the prompt encoder's frame (256).
 
         Returns:
             logits (N, S, S) and predicted IoU (N,).
         """
-        side = math.isqrt(rows.shape[1])
-        return cast(
-            "tuple[Tensor, Tensor]",
-            self.mask_decoder(rows, self.prompt_encoder.pe_layer.grid(side), self.prompt_encoder(boxes), boxes / FRAME),
-        )
+        return self.decode_tokens(rows, boxes, self.prompt_encoder(boxes))
 
-    def forward(self, images: Tensor, boxes: Tensor, image_index: Tensor) -> tuple[Tensor, Tensor]:
+    def decode_tokens(self, rows: Tensor, boxes: Tensor, prompts: Tensor) -> tuple[Tensor, Tensor]:
+        """`decode` with the prompts (N, K, 256) at hand."""
+        positions = self.prompt_encoder.pe_layer.grid(math.isqrt(rows.shape[1]))
+        shares = boxes / self.prompt_encoder.frame
+        return cast("tuple[Tensor, Tensor]", self.mask_decoder(rows, positions, prompts, shares))
+
+    def forward(self, images: Tensor, boxes: Tensor, image_index: Tensor) -> Prediction:
         """Training: images (B, 3, S, S); boxes (N, 4) in pixels of the S frame; image_index (N,) int64."""
         rows = self.embed(images)
-        return self.decode(torch.index_select(rows, 0, image_index), boxes * (FRAME / images.shape[-1]))
+        return Prediction(*self.decode(rows[image_index], self.to_frame(boxes, images)))
+
+    def to_frame(self, boxes: Tensor, images: Tensor) -> Tensor:
+        """Boxes from pixels of the images (…, S, S) to the prompt encoder's frame."""
+        return boxes * (self.prompt_encoder.frame / images.shape[-1])

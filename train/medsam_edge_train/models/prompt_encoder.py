@@ -13,9 +13,6 @@ from torch import Tensor, nn
 
 from medsam_edge_train.models.layers import LayerNorm2d
 
-FRAME = 256
-"""Box prompts are given in pixels of a square of this side, whatever the resolution the encoder runs at."""
-
 
 class RandomPositionEncoding(nn.Module):
     """Random Fourier features of positions in [0, 1]² (Tancik et al., 2020)."""
@@ -39,10 +36,15 @@ class RandomPositionEncoding(nn.Module):
 
 
 class PromptEncoder(nn.Module):
-    """Boxes → two tokens each, one per corner."""
+    """Boxes → two tokens each, one per corner.
 
-    def __init__(self, dim: int = 256, mask_channels: int = 16) -> None:
+    Args:
+        frame: boxes are given in pixels of a square of this side, whatever the resolution the encoder runs at.
+    """
+
+    def __init__(self, dim: int = 256, mask_channels: int = 16, frame: int = 256) -> None:
         super().__init__()
+        self.frame = frame
         self.pe_layer = RandomPositionEncoding(dim // 2)
         self.point_embeddings = nn.ModuleList(nn.Embedding(1, dim) for _ in range(4))
         self.not_a_point_embed = nn.Embedding(1, dim)
@@ -58,8 +60,8 @@ class PromptEncoder(nn.Module):
         self.no_mask_embed = nn.Embedding(1, dim)
 
     def forward(self, boxes: Tensor) -> Tensor:
-        """(N, 4) x0, y0, x1, y1 in the 256 frame → (N, 2, 256) sparse tokens."""
-        corners = (boxes.reshape(-1, 2, 2) + 0.5) / FRAME
+        """(N, 4) x0, y0, x1, y1 in pixels of the frame → (N, 2, 256) sparse tokens."""
+        corners = (boxes.reshape(-1, 2, 2) + 0.5) / self.frame
         embeddings = [cast(nn.Embedding, self.point_embeddings[index]).weight for index in (2, 3)]
         return cast(Tensor, self.pe_layer(corners) + torch.cat(embeddings))
 

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from torch import nn
 
 from medsam_edge.errors import InputError
+from medsam_edge_train.models.class_prompt import ClassPromptMedSAM, Pooling
 from medsam_edge_train.models.mask_decoder import MaskDecoder
 from medsam_edge_train.models.medsam import MedSAM
 from medsam_edge_train.models.prompt_encoder import PromptEncoder
 from medsam_edge_train.models.repvit import PlainNeck, PyramidNeck, RepViT
 from medsam_edge_train.models.tiny_vit import TinyViT
+from medsam_edge_train.models.vit import ViT
 
 
 def rep_medsam() -> MedSAM:
@@ -38,9 +40,42 @@ def lite_medsam() -> MedSAM:
     return MedSAM(image_encoder=TinyViT(), prompt_encoder=PromptEncoder(), mask_decoder=MaskDecoder())
 
 
+def medsam_vit_b() -> MedSAM:
+    """MedSAM itself, the teacher; it sees 1024² images."""
+    return MedSAM(image_encoder=ViT(), prompt_encoder=PromptEncoder(frame=1024), mask_decoder=MaskDecoder())
+
+
+def class_prompt_tinyvit(depth: int = 3, pooling: Pooling = "mean") -> MedSAM:
+    """LiteMedSAM with class prompts, by the paper: three decoder blocks, the pooled embedding classified."""
+    return ClassPromptMedSAM(
+        image_encoder=TinyViT(),
+        prompt_encoder=PromptEncoder(),
+        mask_decoder=MaskDecoder(depth=depth),
+        pooling=pooling,
+    )
+
+
+def class_prompt_tinyvit_code() -> MedSAM:
+    """The same as the published code has it: two decoder blocks, the embedding summed; 10,988,699 parameters."""
+    return class_prompt_tinyvit(depth=2, pooling="sum")
+
+
+def rep_medsam_cp() -> MedSAM:
+    """RepViT with class prompts, which neither paper has."""
+    return ClassPromptMedSAM(
+        image_encoder=RepViT(neck=PlainNeck(), stem_strides=(1, 1), activation=nn.GELU),
+        prompt_encoder=PromptEncoder(),
+        mask_decoder=MaskDecoder(),
+    )
+
+
 ZOO: dict[str, Callable[[], MedSAM]] = {
+    "class_prompt_tinyvit": class_prompt_tinyvit,
+    "class_prompt_tinyvit_code": class_prompt_tinyvit_code,
     "lite_medsam": lite_medsam,
+    "medsam_vit_b": medsam_vit_b,
     "rep_medsam": rep_medsam,
+    "rep_medsam_cp": rep_medsam_cp,
     "rep_medsam_s": rep_medsam_s,
 }
 
