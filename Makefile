@@ -4,7 +4,7 @@ RUNTIME := .venv/runtime
 DEV := .venv/dev
 INSTALL := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test check bench clean
+.PHONY: demo test lint check bench clean
 
 demo: $(RUNTIME)/.done  ## segment synthetic images with the packaged model; writes demo/overlay.png
 	$(RUNTIME)/bin/medsam-edge demo
@@ -12,11 +12,12 @@ demo: $(RUNTIME)/.done  ## segment synthetic images with the packaged model; wri
 test: $(DEV)/.done  ## run the tests
 	$(DEV)/bin/python -m pytest
 
-check: $(DEV)/.done  ## everything a change must pass
+lint: $(DEV)/.done
 	$(DEV)/bin/ruff format --check .
 	$(DEV)/bin/ruff check .
 	$(DEV)/bin/mypy
-	$(DEV)/bin/python -m pytest
+
+check: lint test  ## everything a change must pass
 
 bench: $(DEV)/.done  ## encoder of rep_medsam: PyTorch, fused, OpenVINO f32 and int8 in one interleaved run
 	$(DEV)/bin/medsam-edge bench encoder
