@@ -61,12 +61,15 @@ def _encoder(options: argparse.Namespace) -> dict[str, Any]:
     else:
         network, name = build(options.architecture).eval(), options.architecture
     timings = encoder.measure(network, options.rounds, options.threads, _progress)
-    print(f"\nencoder of {name}, 256×256, {options.threads} threads, {' '.join(cpu_features())}")
+    work = encoder.gmacs(network)
+    features = " ".join(cpu_features())
+    print(f"\nencoder of {name}, 256×256, {work:.1f} GMAC, {options.threads} threads, {features}")
     for variant, timing in timings.items():
         spread = f"{timing.low_ms:.0f}–{timing.high_ms:.0f}"
         print(f"{variant:28} {timing.median_ms:7.1f} ms  ({spread})  {timing.ratio:5.2f}×")
     return {
         "architecture": name,
+        "gmacs": work,
         "threads": options.threads,
         "cpu_features": cpu_features(),
         "openvino": ov.__version__,

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import openvino as ov
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from medsam_edge_convert.convert import IMAGE_SIZE
 from medsam_edge_convert.export import export_encoder
@@ -46,6 +47,13 @@ def measure(network: MedSAM, rounds: int, num_threads: int, report: Callable[[st
                 times[name].append((time.perf_counter() - start) * 1e3)
         report(f"round {number}/{rounds}")
     return summarize(times)
+
+
+def gmacs(network: MedSAM) -> float:
+    """Thousand millions of multiply-adds of one image's encoding, of convolutions and matrix products."""
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        network.embed(torch.zeros(1, 3, IMAGE_SIZE, IMAGE_SIZE))
+    return float(counter.get_total_flops()) / 2e9
 
 
 def summarize(times: Mapping[str, list[float]]) -> dict[str, Timing]:

@@ -33,6 +33,7 @@ EXTENSIONS = {
     "convert": "turn a checkpoint into a model bundle",
     "bench": "measure latency and accuracy",
 }
+EXTRAS = {"train": "train", "convert": "convert", "bench": "benchmarks"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -70,25 +71,20 @@ def run(argv: list[str]) -> int:
 
 
 def _extension(name: str) -> Callable[[list[str]], int]:
-    """The function behind `train`, `convert` or `bench`, or one that says what to install."""
-    for entry in entry_points(group="medsam_edge.commands", name=name):
-        try:
-            found: Callable[[list[str]], int] = entry.load()
-            return found
-        except ModuleNotFoundError as error:
-            if (error.name or "").startswith("medsam_edge"):
-                raise
-            missing = error.name
-            break
-    else:
-        missing = f"medsam_edge_{name}"
-    extra = {"bench": "benchmarks"}.get(name, name)
+    """`train`, `convert` or `bench`, found when it runs; what it lacks is named with the extra that brings it."""
 
-    def explain(_: list[str]) -> int:
-        print(f"medsam-edge: error: {name} needs {missing}: pip install 'medsam-edge[{extra}]'", file=sys.stderr)
+    def command(argv: list[str]) -> int:
+        try:
+            for entry in entry_points(group="medsam_edge.commands", name=name):
+                return int(entry.load()(argv))
+            missing = EXTRAS[name]
+        except ModuleNotFoundError as error:
+            missing = error.name or str(error)
+        install = f"pip install 'medsam-edge[{EXTRAS[name]}]'"
+        print(f"medsam-edge: error: {name} needs {missing}, which is not installed: {install}", file=sys.stderr)
         return 2
 
-    return explain
+    return command
 
 
 def _parser() -> argparse.ArgumentParser:

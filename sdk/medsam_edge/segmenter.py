@@ -32,7 +32,7 @@ ImageLike = Any
 """(H, W) or (H, W, 3) RGB array, SimpleITK.Image, or the path of an image file."""
 
 DECODE_BATCH = 16
-"""Boxes decoded at once: enough to keep the cores busy, few enough for small machines (about 20 MB each)."""
+"""Boxes decoded at once: enough to keep the cores busy, few enough for the memory of small machines."""
 
 DEFAULT_CACHE_BYTES = 256 * 1024**2
 
@@ -87,6 +87,9 @@ class Segmenter:
         told = Modality.parse(modality) or loaded.modality
         clock.lap("read")
         display = to_display(loaded.pixels, told, window)
+        if display is image:
+            display = display.copy()  # the caller may change theirs; an embedding never changes
+        display.setflags(write=False)
         geometry = Geometry.of(display.shape[:2], self.model.image_size)
         key = content_key(display)
         features = self._cache.get(key)

@@ -36,7 +36,9 @@ def test_command_measures_four_variants(
     assert main(command) == 0
     torch.set_num_threads(threads)
     printed = capsys.readouterr().out
-    timings = json.loads(out.read_text())["timings"]
+    measured = json.loads(out.read_text())
+    timings = measured["timings"]
+    assert measured["gmacs"] == pytest.approx((128**2 * 3 * 8 * 9 + 64**2 * 8 * 256 * 9) / 1e9)
     assert len(timings) == 4
     assert all(timing["median_ms"] > 0 and name in printed for name, timing in timings.items())
     assert main(["bench", "encoder", "--rounds", "0"]) == 2

@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import NoReturn
 
 import cv2
 import numpy as np
@@ -138,12 +140,21 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert "medsam-edge" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("loads", [None, "import", "run"])
 def test_commands_of_missing_extras_say_what_to_install(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, loads: str | None
 ) -> None:
-    monkeypatch.setattr("medsam_edge.cli.entry_points", lambda **_: ())
+    """Not there at all; there, but its imports fail; there, but something it needs only now is missing."""
+
+    def fail(*_: object) -> NoReturn:
+        raise ModuleNotFoundError("No module named 'nncf'", name="nncf")
+
+    entry = SimpleNamespace(load=fail if loads == "import" else lambda: fail)
+    monkeypatch.setattr("medsam_edge.cli.entry_points", lambda **_: [entry] if loads else [])
     assert main(["bench", "encoder"]) == 2
-    assert "medsam-edge[benchmarks]" in capsys.readouterr().err
+    message = capsys.readouterr().err
+    assert "medsam-edge[benchmarks]" in message
+    assert ("nncf" in message) is bool(loads)
 
 
 def test_module_runs() -> None:

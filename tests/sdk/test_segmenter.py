@@ -88,8 +88,16 @@ def test_embed_and_decode_equal_segment() -> None:
     apart, together = segmenter.decode(embedding, boxes), segmenter.segment(picture(), boxes, "MR")
     assert (apart.label_map == together.label_map).all()
     assert apart.modality is together.modality is Modality.MR
-    with pytest.raises(ValueError, match="read-only"):
-        embedding.features[...] = 0
+    for values in (embedding.features, embedding.display):
+        with pytest.raises(ValueError, match="read-only"):
+            values[...] = 0
+
+
+def test_changing_the_image_afterwards_changes_no_embedding() -> None:
+    image = picture()
+    embedding = Segmenter(fake_model()).embed(image)
+    image[:] = 0
+    assert (embedding.display == picture()).all()
 
 
 def test_many_boxes_are_decoded_in_batches_and_keep_their_order() -> None:
