@@ -37,6 +37,7 @@ from medsam_edge_train.models import build
 from medsam_edge_train.models.class_prompt import ClassPromptMedSAM, one_hot
 from medsam_edge_train.models.medsam import Prediction
 
+TEACHER = "medsam_vit_b"
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 
 
@@ -105,6 +106,8 @@ class PipelineModule(pl.LightningModule):
         super().__init__()
         self.config = config
         self.network = build(config.architecture)
+        if config.architecture == TEACHER:
+            raise InputError(f"architecture: {TEACHER} is a teacher and cannot be trained here")
         if config.init is not None:
             checkpoint.load_state(self.network, checkpoint.read(config.init).state, config.architecture)
         self._scores: dict[Modality, list[float]] = {}
