@@ -83,8 +83,7 @@ class Geometry:
 
         The padding is cut off, the rest is interpolated bilinearly (half-pixel centres, PyTorch's
         `align_corners=False`) and cut at zero, exactly as if the whole plane had been resized; only the
-        rows and columns a positive logit can reach are computed, so a nucleus on a 2560-pixel slide costs
-        what a nucleus costs.
+        rows that a positive logit can reach are computed, so a nucleus on a slide does not cost a slide.
 
         Args:
             logits: (size, size) float32, positive inside the object.

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from medsam_edge.errors import InputError
 from medsam_edge.metrics import dice
 
 
@@ -38,3 +39,8 @@ def test_works_on_volumes() -> None:
     truth = np.zeros((2, 3, 4), dtype=bool)
     truth[1] = True
     assert dice(np.ones((2, 3, 4)), truth) == pytest.approx(24 / 36)
+
+
+def test_masks_of_different_shapes_are_refused() -> None:
+    with pytest.raises(InputError, match=r"shape \(4, 1\), got \(4, 4\)"):
+        dice(np.ones((4, 4)), np.ones((4, 1)))
