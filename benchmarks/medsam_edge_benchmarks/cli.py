@@ -20,7 +20,7 @@ from medsam_edge.io import replacing, write_picture
 from medsam_edge_benchmarks import accuracy, encoder
 from medsam_edge_benchmarks.torch_model import torch_model
 from medsam_edge_train import checkpoint
-from medsam_edge_train.models import ZOO, build
+from medsam_edge_train.models import TEACHER, ZOO, build
 
 
 def run(argv: list[str]) -> int:
@@ -60,6 +60,8 @@ def _encoder(options: argparse.Namespace) -> dict[str, Any]:
         network, name = checkpoint.load(options.checkpoint)
     else:
         network, name = build(options.architecture).eval(), options.architecture
+    if name == TEACHER:
+        raise InputError(f"architecture: {TEACHER} sees larger images than the others and is not measured here")
     timings = encoder.measure(network, options.rounds, options.threads, _progress)
     work = encoder.gmacs(network)
     features = " ".join(cpu_features())

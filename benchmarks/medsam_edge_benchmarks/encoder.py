@@ -6,7 +6,7 @@ import copy
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -72,9 +72,7 @@ def summarize(times: Mapping[str, list[float]]) -> dict[str, Timing]:
 
 def variants(network: MedSAM, num_threads: int) -> dict[str, Callable[[npt.NDArray[np.float32]], Any]]:
     """The same encoder four ways, each a function of one (1, 3, S, S) image."""
-    fused = fuse(copy.deepcopy(network))
-    if not isinstance(fused, MedSAM):
-        raise TypeError(type(fused))
+    fused = cast(MedSAM, fuse(copy.deepcopy(network)))
     exported = export_encoder(fused, IMAGE_SIZE)
     quantized = quantize(exported, calibration_set(PHANTOMS, IMAGE_SIZE))
     config = {"INFERENCE_NUM_THREADS": num_threads, "PERFORMANCE_HINT": "LATENCY"}

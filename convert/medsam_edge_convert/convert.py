@@ -29,7 +29,7 @@ from medsam_edge.phantom import Phantom, phantom
 from medsam_edge_convert.export import export_decoder, export_encoder, halve_embedding
 from medsam_edge_convert.quantize import CalibrationSet, calibration_set, quantize
 from medsam_edge_train import checkpoint
-from medsam_edge_train.models import MedSAM, fuse
+from medsam_edge_train.models import TEACHER, MedSAM, fuse
 from medsam_edge_train.models.class_prompt import ClassPromptMedSAM
 
 IMAGE_SIZE = 256
@@ -86,10 +86,11 @@ def convert(config: ConvertConfig, report: Report = lambda line: None) -> Manife
     Raises:
         CheckpointError: the checkpoint cannot be read or does not match.
         ConversionError: a step changed the network more than it may.
+        InputError: a network that cannot be converted yet: class prompts, the teacher.
     """
     network, architecture = checkpoint.load(config.checkpoint, config.architecture)
-    if isinstance(network, ClassPromptMedSAM) or network.prompt_encoder.frame != IMAGE_SIZE:
-        raise InputError(f"architecture: {architecture} can be trained, but not converted yet")
+    if isinstance(network, ClassPromptMedSAM) or architecture == TEACHER:
+        raise InputError(f"architecture: {architecture} cannot be converted yet")
     report(f"load      {architecture}, {sum(p.numel() for p in network.parameters()):,} parameters")
     probes = [make_probe(modality) for modality in (Modality.CT, Modality.DERMOSCOPY, Modality.MICROSCOPY)]
     checks: dict[str, float] = {}

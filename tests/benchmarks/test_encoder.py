@@ -42,3 +42,4 @@ def test_command_measures_four_variants(
     assert len(timings) == 4
     assert all(timing["median_ms"] > 0 and name in printed for name, timing in timings.items())
     assert main(["bench", "encoder", "--rounds", "0"]) == 2
+    assert main(["bench", "encoder", "--architecture", "medsam_vit_b"]) == 2

@@ -33,11 +33,10 @@ from medsam_edge_train.data import (
     thin,
 )
 from medsam_edge_train.losses import batch_dice, iou_loss, mask_loss
-from medsam_edge_train.models import build
+from medsam_edge_train.models import TEACHER, build
 from medsam_edge_train.models.class_prompt import ClassPromptMedSAM, one_hot
 from medsam_edge_train.models.medsam import Prediction
 
-TEACHER = "medsam_vit_b"
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 
 
@@ -86,6 +85,8 @@ class FitConfig:
     augmentation: Augmentation = field(default_factory=Augmentation)
 
     def __post_init__(self) -> None:
+        if self.architecture == TEACHER:
+            raise InputError(f"architecture: {TEACHER} is a teacher and cannot be trained here")
         if self.image_size < 64 or self.image_size % 64:
             raise InputError(f"image_size: expected a positive multiple of 64, got {self.image_size}")
         if self.schedule not in ("cosine", "constant"):
@@ -106,8 +107,6 @@ class PipelineModule(pl.LightningModule):
         super().__init__()
         self.config = config
         self.network = build(config.architecture)
-        if config.architecture == TEACHER:
-            raise InputError(f"architecture: {TEACHER} is a teacher and cannot be trained here")
         if config.init is not None:
             checkpoint.load_state(self.network, checkpoint.read(config.init).state, config.architecture)
         self._scores: dict[Modality, list[float]] = {}

@@ -1,7 +1,7 @@
 """RepViT image encoders (Wang et al., RepViT, 2023; Rep-MedSAM, Wei et al., 2024).
 
-    rep_medsam      stem strides 1, 1: features at 256² 128² 64²; 1×1 + 3×3 neck. 32 GMAC at 256².
-    rep_medsam_s    stem strides 2, 2: features at 64² 32² 16²; feature-pyramid neck back to 64², ReLU. 4 GMAC.
+    rep_medsam      stem strides 1, 1: features at 256² 128² 64²; 1×1 + 3×3 neck.
+    rep_medsam_s    stem strides 2, 2: features at 64² 32² 16²; feature-pyramid neck back to 64², ReLU.
 
 Both have the same 26 blocks, so weights of one can warm-start the other. Keys are the published ones.
 """

@@ -69,6 +69,9 @@ def rep_medsam_cp() -> MedSAM:
     )
 
 
+TEACHER = "medsam_vit_b"
+"""Only ever a teacher: it is neither trained nor converted here."""
+
 ZOO: dict[str, Callable[[], MedSAM]] = {
     "class_prompt_tinyvit": class_prompt_tinyvit,
     "class_prompt_tinyvit_code": class_prompt_tinyvit_code,
