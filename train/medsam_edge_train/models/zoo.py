@@ -69,6 +69,15 @@ def rep_medsam_cp() -> MedSAM:
     )
 
 
+def rep_medsam_s_cp() -> MedSAM:
+    """`rep_medsam_s` with class prompts."""
+    return ClassPromptMedSAM(
+        image_encoder=RepViT(neck=PyramidNeck(), stem_strides=(2, 2), activation=nn.ReLU),
+        prompt_encoder=PromptEncoder(),
+        mask_decoder=MaskDecoder(box_prior=True),
+    )
+
+
 TEACHER = "medsam_vit_b"
 """Only ever a teacher: it is neither trained nor converted here."""
 
@@ -80,6 +89,7 @@ ZOO: dict[str, Callable[[], MedSAM]] = {
     "rep_medsam": rep_medsam,
     "rep_medsam_cp": rep_medsam_cp,
     "rep_medsam_s": rep_medsam_s,
+    "rep_medsam_s_cp": rep_medsam_s_cp,
 }
 
 
