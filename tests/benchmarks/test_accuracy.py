@@ -12,6 +12,7 @@ from medsam_edge.cli import main
 from medsam_edge_benchmarks import accuracy
 from medsam_edge_benchmarks.accuracy import ObjectScore, as_markdown, by_modality, inscribed_ellipse
 from medsam_edge_train.data import Case
+from medsam_edge_train.shards import Blob
 from tests.sdk.fake import fake_model
 
 
@@ -46,7 +47,7 @@ def test_ellipse_touches_the_box() -> None:
 
 def test_mean_is_over_modalities() -> None:
     def score(modality: Modality, dsc: float) -> ObjectScore:
-        return ObjectScore(Case(Path(), Path(), modality, "set"), 1, {"a": dsc, "ellipse": 0.5})
+        return ObjectScore(Case(Blob(Path()), Blob(Path()), modality, "set", "a"), 1, {"a": dsc, "ellipse": 0.5})
 
     table = by_modality([score(Modality.CT, 1.0), score(Modality.CT, 0.8), score(Modality.US, 0.5)])
     assert table["CT"] == pytest.approx({"objects": 2, "a": 90.0, "ellipse": 50.0})

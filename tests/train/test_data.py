@@ -28,6 +28,7 @@ from medsam_edge_train.data import (
     read_case,
     thin,
 )
+from medsam_edge_train.shards import Blob
 
 STILL = Augmentation(plain=1.0, intensity_p=0.0, jitter_px=0.0)
 
@@ -52,11 +53,13 @@ def write(root: Path, name: str, image: npt.NDArray[np.generic], labels: npt.NDA
     found = Modality.parse(modality)
     assert found is not None
     folder = root / modality / dataset
-    return Case(folder / "images" / file, folder / "masks" / f"{Path(file).stem}.png", found, dataset)
+    stem = Path(file).stem
+    image_blob, mask_blob = Blob(folder / "images" / file), Blob(folder / "masks" / f"{stem}.png")
+    return Case(image_blob, mask_blob, found, dataset, f"{modality}/{dataset}/{stem}")
 
 
 def named(modality: Modality, index: int) -> Case:
-    return Case(Path(f"{index}.png"), Path(f"{index}.png"), modality, "a")
+    return Case(Blob(Path(f"{index}.png")), Blob(Path(f"{index}.png")), modality, "a", str(index))
 
 
 def test_find_cases_reads_the_layout(tmp_path: Path) -> None:
@@ -81,15 +84,15 @@ def test_find_cases_takes_stems_literally(tmp_path: Path) -> None:
     expected = [write(tmp_path, f"CT/a/{stem}.png", image, labels) for stem in ("[1]", "a*", "b?c")]
     write(tmp_path, "CT/a/1.png", image, labels)
     write(tmp_path, "CT/a/ab.png", image, labels)
-    assert [case for case in find_cases(tmp_path) if case.image.stem in ("[1]", "a*", "b?c")] == sorted(expected)
-    assert all(case.image.stem == case.mask.stem for case in find_cases(tmp_path))
+    assert [case for case in find_cases(tmp_path) if case.image.path.stem in ("[1]", "a*", "b?c")] == sorted(expected)
+    assert all(case.image.path.stem == case.mask.path.stem for case in find_cases(tmp_path))
 
 
 def test_find_cases_does_not_mistake_a_longer_name(tmp_path: Path) -> None:
     image, labels = discs()
     for name in ("case.png", "case.1.png", "case.1.b.png"):
         write(tmp_path, f"CT/a/{name}", image, labels)
-    assert [(case.image.name, case.mask.name) for case in find_cases(tmp_path)] == [
+    assert [(case.image.path.name, case.mask.path.name) for case in find_cases(tmp_path)] == [
         (name, name) for name in ("case.1.b.png", "case.1.png", "case.png")
     ]
 
@@ -106,13 +109,13 @@ def test_find_cases_wants_a_pair(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="found no pair"):
         find_cases(tmp_path)
     case = write(tmp_path, "CT/a/x.png", *discs())
-    case.image.unlink()
+    case.image.path.unlink()
     with pytest.raises(ImageError, match="found no pair"):
         find_cases(tmp_path)
 
 
 def test_find_cases_wants_modalities(tmp_path: Path) -> None:
-    write(tmp_path, "CT/a/x.png", *discs()).image.parents[2].rename(tmp_path / "Scans")
+    write(tmp_path, "CT/a/x.png", *discs()).image.path.parents[2].rename(tmp_path / "Scans")
     with pytest.raises(ModalityError, match="'Scans'"):
         find_cases(tmp_path)
 
@@ -150,7 +153,7 @@ def test_read_case_refuses_a_color_mask(tmp_path: Path) -> None:
 @pytest.mark.parametrize("part", ["image", "mask"])
 def test_read_case_refuses_what_it_cannot_read(tmp_path: Path, part: str) -> None:
     case = write(tmp_path, "CT/a/x.png", *discs())
-    path: Path = getattr(case, part)
+    path: Path = getattr(case, part).path
     path.write_bytes(b"no picture")
     with pytest.raises(ImageError, match="cannot read") as caught:
         read_case(case)
@@ -241,7 +244,7 @@ def test_small_images_are_kept_as_they_are(cases: list[Case]) -> None:
 def test_a_case_is_read_once(cases: list[Case]) -> None:
     data = training(cases)
     data[0, 0, 0]
-    cases[0].image.unlink()
+    cases[0].image.path.unlink()
     data[1, 0, 0]
     with pytest.raises(ImageError):
         training(cases)[0, 0, 0]

@@ -1,16 +1,19 @@
-"""Image/mask folders as training and validation data.
+"""Image/mask folders and shards as training and validation data.
 
 ROOT/<Modality>/<dataset>/images/*.jpg|png|…      8-bit grey or colour
 ROOT/<Modality>/<dataset>/masks/<same stem>.png   label map: 0 background, 1..N one value per object
+or
+ROOT/*.tar                                        as `train prepare` writes them, see shards.py
 """
 
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -24,6 +27,7 @@ from medsam_edge.geometry import Geometry, boxes_from_masks
 from medsam_edge.modality import Modality
 from medsam_edge_train.augment import Augmentation
 from medsam_edge_train.models.class_prompt import one_hot
+from medsam_edge_train.shards import Blob, shard_index
 
 Pixels = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int32]
@@ -36,33 +40,51 @@ CACHE_ZOOM = 1.25  # images are kept in memory this much larger than the square,
 class Case(NamedTuple):
     """One image with its label map."""
 
-    image: Path
-    mask: Path
+    image: Blob
+    mask: Blob
     modality: Modality
     dataset: str
+    key: str  # names the case, the same each time; unique below the root it was found in
 
 
 def find_cases(root: Path) -> list[Case]:
-    """Every image of a folder tree that has a mask, sorted by path.
+    """Every image that has a mask, sorted: of the tars in a folder when there are any, else of a folder tree.
 
     Raises:
         FileMissingError: the folder does not exist.
-        ImageError: it holds no pair in the layout above.
+        ImageError: it holds no pair in one of the layouts above, or a damaged tar.
         ModalityError: a top-level folder is no modality.
     """
     if not root.is_dir():
         raise FileMissingError(f"data: expected a folder, got {root}")
-    cases = []
+    samples = shard_index(root)
+    cases = [_shard_case(key, members) for key, members in samples.items()] if samples else list(_folder_cases(root))
+    if not cases:
+        raise ImageError(f"data: expected {root}/<Modality>/<dataset>/images and masks, or {root}/*.tar, found no pair")
+    return cases
+
+
+def _folder_cases(root: Path) -> Iterator[Case]:
     for mask in sorted(root.glob("*/*/masks/*.png")):
         dataset = mask.parent.parent
         same_name = (dataset / "images").glob(f"{glob.escape(mask.stem)}.*")
         images = sorted(image for image in same_name if image.stem == mask.stem)
         modality = Modality.parse(dataset.parent.name)
         if images and modality:
-            cases.append(Case(images[0], mask, modality, dataset.name))
-    if not cases:
-        raise ImageError(f"data: expected {root}/<Modality>/<dataset>/images and masks, found no pair")
-    return cases
+            key = f"{dataset.parent.name}/{dataset.name}/{mask.stem}"
+            yield Case(Blob(images[0]), Blob(mask), modality, dataset.name, key)
+
+
+def _shard_case(key: str, members: Mapping[str, Blob]) -> Case:
+    if not members.keys() >= {"image.png", "mask.png", "json"}:
+        raise ImageError(f"data: expected image.png, mask.png and json of {key}, found {', '.join(members)}")
+    try:
+        about = json.loads(members["json"].read())
+        return Case(members["image.png"], members["mask.png"], Modality(about["modality"]), about["dataset"], key)
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, ImageError):
+            raise
+        raise ImageError(f"data: expected modality and dataset of {key} in {members['json']}") from error
 
 
 def read_case(case: Case) -> tuple[Pixels, Labels]:
@@ -71,15 +93,21 @@ def read_case(case: Case) -> tuple[Pixels, Labels]:
     Raises:
         ImageError: either file cannot be read, or the sizes differ.
     """
-    image = cv2.imread(str(case.image), cv2.IMREAD_ANYCOLOR)
-    labels = cv2.imread(str(case.mask), cv2.IMREAD_UNCHANGED)
-    if image is None or labels is None:
-        raise ImageError(f"data: cannot read {case.image if image is None else case.mask}")
+    image = _decode(case.image, cv2.IMREAD_ANYCOLOR)
+    labels = _decode(case.mask, cv2.IMREAD_UNCHANGED)
     if image.shape[:2] != labels.shape[:2] or labels.ndim != 2:
         raise ImageError(f"data: {case.image} is {image.shape}, its mask {labels.shape}")
     if image.ndim == 3:
         image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     return image.astype(np.uint8, copy=False), labels.astype(np.int32)
+
+
+def _decode(picture: Blob, flags: int) -> npt.NDArray[Any]:
+    raw = np.frombuffer(picture.read(), dtype=np.uint8)
+    image = cv2.imdecode(raw, flags) if raw.size else None
+    if image is None:
+        raise ImageError(f"data: cannot read {picture}")
+    return image
 
 
 class Sample(NamedTuple):
