@@ -2,6 +2,8 @@
 
     encoder.xml, encoder.bin    image (1, 3, S, S) f32 in [0, 1] → embedding, whatever its layout
     decoder.xml, decoder.bin    embedding, boxes (N, 4) f32 in network pixels → logits (N, S, S), scores (N,)
+                                with C class prompts the encoder also gives class_scores (1, C), probabilities,
+                                and the decoder also takes classes (1, C) f32, one-hot
     manifest.json               see `Manifest`
     MODEL_CARD.md               for people
 
@@ -19,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from medsam_edge.errors import BundleError
+from medsam_edge.modality import Modality
 
 SCHEMA = 1
 MODEL_FILES = ("encoder.xml", "encoder.bin", "decoder.xml", "decoder.bin")
@@ -39,6 +42,7 @@ class Manifest:
         encoder_precision, decoder_precision: `f32`, `f16` or `int8`.
         openvino: the version it was made with; older ones are refused.
         source_sha256: of the checkpoint it was made from.
+        classes: the modality of each class prompt, in the order of the network; empty for networks without.
         calibration: what the quantizer saw.
         checks: each step of the conversion with its number.
         accuracy, latency: as measured when it was made; see the model card.
@@ -52,6 +56,7 @@ class Manifest:
     decoder_precision: str
     openvino: str
     source_sha256: str
+    classes: tuple[str, ...] = ()
     calibration: Mapping[str, Any] = field(default_factory=dict)
     checks: Mapping[str, Any] = field(default_factory=dict)
     accuracy: Mapping[str, Any] = field(default_factory=dict)
@@ -107,8 +112,9 @@ def parse_manifest(raw: bytes, path: Path) -> Manifest:
         raise BundleError(f"bundle: {path / MANIFEST_FILE}: expected a JSON object, got {type(values).__name__}")
     if values.get("schema") != SCHEMA:
         raise BundleError(f"bundle: {path}: expected schema {SCHEMA}, got {values.get('schema')!r}")
+    values.setdefault("classes", [])  # bundles made before there were class prompts
     for item in fields(Manifest):
-        expected = {"str": str, "int": int}.get(str(item.type), dict)
+        expected = {"str": str, "int": int, "tuple[str, ...]": list}.get(str(item.type), dict)
         if not isinstance(values.get(item.name), expected):
             raise BundleError(f"bundle: {path / MANIFEST_FILE}: expected {item.name} to be a {expected.__name__}")
     unknown = sorted(set(values) - {item.name for item in fields(Manifest)})
@@ -119,7 +125,11 @@ def parse_manifest(raw: bytes, path: Path) -> Manifest:
         raise BundleError(f"bundle: {path / MANIFEST_FILE}: no sha256 of {', '.join(missing)}")
     if not 64 <= values["image_size"] <= 4096:
         raise BundleError(f"bundle: {path / MANIFEST_FILE}: image_size {values['image_size']} is out of range")
-    return Manifest(**values)
+    classes = values["classes"]
+    strange = [name for name in classes if name not in list(Modality) or classes.count(name) > 1]
+    if strange:
+        raise BundleError(f"bundle: {path / MANIFEST_FILE}: expected classes to be distinct modalities, got {strange}")
+    return Manifest(**{**values, "classes": tuple(classes)})
 
 
 def sha256(content: bytes) -> str:

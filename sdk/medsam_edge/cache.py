@@ -1,4 +1,4 @@
-"""Embeddings by the content of their image, within a byte budget."""
+"""What the encoder gave, by the content of the image, within a byte budget."""
 
 from __future__ import annotations
 
@@ -10,30 +10,32 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from medsam_edge.model import Arrays
+
 
 class EmbeddingCache:
-    """Least recently used arrays go first when the budget is exceeded. Safe to use from many threads."""
+    """Least recently used outputs go first when the budget is exceeded. Safe to use from many threads."""
 
     def __init__(self, budget_bytes: int) -> None:
         self.budget_bytes = budget_bytes
         self.used_bytes = 0
-        self._items: OrderedDict[str, npt.NDArray[Any]] = OrderedDict()
+        self._items: OrderedDict[str, Arrays] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, key: str) -> npt.NDArray[Any] | None:
+    def get(self, key: str) -> Arrays | None:
         with self._lock:
             if key in self._items:
                 self._items.move_to_end(key)
             return self._items.get(key)
 
-    def put(self, key: str, value: npt.NDArray[Any]) -> None:
+    def put(self, key: str, value: Arrays) -> None:
         """Keep a value; one larger than the whole budget is not kept."""
         with self._lock:
             self._drop(key)
-            if value.nbytes > self.budget_bytes:
+            if _nbytes(value) > self.budget_bytes:
                 return
             self._items[key] = value
-            self.used_bytes += value.nbytes
+            self.used_bytes += _nbytes(value)
             while self.used_bytes > self.budget_bytes:
                 self._drop(next(iter(self._items)))
 
@@ -48,7 +50,11 @@ class EmbeddingCache:
     def _drop(self, key: str) -> None:
         dropped = self._items.pop(key, None)
         if dropped is not None:
-            self.used_bytes -= dropped.nbytes
+            self.used_bytes -= _nbytes(dropped)
+
+
+def _nbytes(value: Arrays) -> int:
+    return sum(array.nbytes for array in value.values())
 
 
 def content_key(image: npt.NDArray[Any], *settings: object) -> str:

@@ -102,7 +102,8 @@ def _parser() -> argparse.ArgumentParser:
     segment.add_argument("image", type=Path, help="png jpg tif bmp, dcm nii nrrd mha (one slice), or challenge npz")
     segment.add_argument("--box", action="append", default=[], metavar="x0,y0,x1,y1", help="pixels; may be repeated")
     segment.add_argument("--boxes", type=Path, metavar="FILE", help=".json ([[x0,y0,x1,y1], …]) or .csv (x0,y0,x1,y1)")
-    segment.add_argument("--modality", metavar="NAME", help=", ".join(m.value for m in Modality))
+    names = ", ".join(modality.value for modality in Modality)
+    segment.add_argument("--modality", metavar="NAME", help=f"{names}; default: as the file says, or as recognised")
     segment.add_argument("--window", metavar="LEVEL,WIDTH", help="CT window in HU; default 40,400")
     segment.add_argument(
         "-o", "--output", type=Path, required=True, metavar="FILE", help="label map: png tif npz nii nrrd mha"
@@ -204,6 +205,7 @@ def _as_json(result: Segmentation, output: Path) -> dict[str, Any]:
     return {
         "output": str(output),
         "modality": result.modality and result.modality.value,
+        "modality_confidence": result.modality_confidence and round(result.modality_confidence, 4),
         "objects": [
             {"label": index + 1, "box": box.tolist(), "score": round(float(score), 4), "pixels": int(mask.pixels.sum())}
             for index, (box, score, mask) in enumerate(zip(result.boxes, result.scores, result.masks, strict=True))
@@ -218,7 +220,9 @@ def _as_table(result: Segmentation, output: Path) -> str:
         box = ", ".join(f"{value:g}" for value in item["box"])
         rows.append((str(item["label"]), box, f"{item['score']:.2f}", str(item["pixels"])))
     stages = ", ".join(f"{stage} {ms:.0f}" for stage, ms in result.timings_ms.items())
-    return f"{_table(rows)}\n{output}  (ms: {stages})"
+    confidence = result.modality_confidence
+    recognized = "" if confidence is None else f"\nrecognised as {result.modality} ({confidence:.0%})"
+    return f"{_table(rows)}{recognized}\n{output}  (ms: {stages})"
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -250,6 +254,7 @@ def _info(options: argparse.Namespace) -> int:
         "packaged": model.bundle.path == packaged_bundle(),
         "architecture": manifest.architecture,
         "image size": manifest.image_size,
+        "class prompts": list(manifest.classes),
         "weights": {"encoder": manifest.encoder_precision, "decoder": manifest.decoder_precision},
         "floating point": {"encoder": model.encoder.effective_precision, "decoder": model.decoder.effective_precision},
         "compiled models": str(options.cache_dir) if options.cache_dir else "not kept (--cache-dir)",
@@ -275,7 +280,7 @@ def cpu_features() -> list[str]:
 def _plain(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name}: {item}" for name, item in value.items())
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return " ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:

@@ -22,7 +22,10 @@ class Embedding:
         features: the encoder's output, in the layout of its bundle; read-only.
         geometry: how the image lies in the network's square.
         display: (H, W) or (H, W, 3) uint8, the image as the network was shown it before resizing.
-        modality: as told, or as the file says; None when unknown.
+        modality: as told, or as the file says; None when neither: the network's own recognition is used, if it has one.
+            The encoder does not see it: `dataclasses.replace(embedding, modality=...)` prompts with another class.
+        class_scores: probability of each modality as the network sees it, whatever was told; empty without class
+            prompts.
         model: identity of the bundle that made it; another bundle cannot decode it.
         frame: spacing, origin and direction of a medical file, for saving masks beside it.
         timings_ms: milliseconds of each stage; `encode` is 0.0 when the embedding came from the cache.
@@ -33,5 +36,11 @@ class Embedding:
     display: npt.NDArray[np.uint8]
     modality: Modality | None
     model: str
+    class_scores: Mapping[Modality, float] = field(default_factory=dict)
     frame: Frame | None = None
     timings_ms: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def recognized(self) -> Modality | None:
+        """The likeliest of `class_scores`; None without class prompts."""
+        return max(self.class_scores, key=lambda modality: self.class_scores[modality], default=None)

@@ -13,6 +13,7 @@ import openvino as ov
 
 from medsam_edge.bundle import Bundle
 from medsam_edge.errors import BundleError, InputError
+from medsam_edge.modality import Modality
 from medsam_edge.model import Arrays, Model, Network
 
 
@@ -74,6 +75,13 @@ class OpenVinoNetwork:
         finally:
             self._pool.put(request)
 
+    def shape(self, name: str) -> tuple[int, ...] | None:
+        """Of an input or output; None where there is none of that name, or its shape is dynamic."""
+        for port in (*self._compiled.inputs, *self._compiled.outputs):
+            if name in port.names and port.partial_shape.is_static:
+                return tuple(port.shape)
+        return None
+
     @property
     def effective_precision(self) -> str:
         return str(self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name())
@@ -83,22 +91,31 @@ def load_model(bundle: Bundle, settings: EngineSettings) -> Model:
     """Compile a verified bundle.
 
     Raises:
-        BundleError: made with a newer OpenVINO, or it cannot be compiled.
+        BundleError: made with a newer OpenVINO, it cannot be compiled, or its class prompts are not the manifest's.
     """
     manifest = bundle.manifest
     if _release(version()) < _release(manifest.openvino):
         raise BundleError(f"bundle: needs OpenVINO {manifest.openvino} or newer, this is {version()}")
     core = ov.Core()
+    classes = tuple(Modality(name) for name in manifest.classes)
 
-    def load(part: str, precision: str) -> Network:
+    def load(part: str, precision: str, class_port: str) -> Network:
         xml, weights = bundle.contents[f"{part}.xml"], bundle.contents[f"{part}.bin"]
-        return OpenVinoNetwork(core, xml, weights, precision, settings)
+        network = OpenVinoNetwork(core, xml, weights, precision, settings)
+        expected, shape = (1, len(classes)) if classes else None, network.shape(class_port)
+        if shape != expected:
+            raise BundleError(
+                f"bundle: the manifest has {len(classes)} classes: "
+                f"expected {class_port} of {part} to be {expected}, got {shape}"
+            )
+        return network
 
     return Model(
-        load("encoder", manifest.encoder_precision),
-        load("decoder", manifest.decoder_precision),
+        load("encoder", manifest.encoder_precision, "class_scores"),
+        load("decoder", manifest.decoder_precision, "classes"),
         manifest.image_size,
         bundle.identity,
+        classes,
         bundle,
     )
 

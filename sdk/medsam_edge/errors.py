@@ -3,7 +3,7 @@
     MedsamEdgeError
     ├── InputError (ValueError)             an argument is not what it must be
     │   ├── BoxError                        a box prompt
-    │   ├── ModalityError                   an unknown modality name
+    │   ├── ModalityError                   an unknown modality name, or one that the model has no class for
     │   └── ImageError                      an image's shape, type, size or content
     ├── FileMissingError (FileNotFoundError)    a path does not exist
     ├── BundleError (RuntimeError)          a model bundle is missing, incomplete, tampered with or too new
@@ -29,7 +29,7 @@ class BoxError(InputError):
 
 
 class ModalityError(InputError):
-    """A modality name is not one of the eleven."""
+    """A modality name is not one of the eleven, or not one of the model's classes."""
 
 
 class ImageError(InputError):

@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 import numpy.typing as npt
 
 from medsam_edge.bundle import Bundle
+from medsam_edge.errors import ModalityError
+from medsam_edge.modality import Modality
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
@@ -33,6 +36,7 @@ class Model:
     Attributes:
         image_size: side of the network's input square, in pixels.
         identity: differs between any two models, so that no embedding is decoded by the wrong one.
+        classes: the modality of each class prompt, in the network's order; empty for networks without.
         bundle: where it was loaded from, if from a bundle.
     """
 
@@ -40,4 +44,15 @@ class Model:
     decoder: Network
     image_size: int
     identity: str
+    classes: tuple[Modality, ...] = ()
     bundle: Bundle | None = None
+
+    def one_hot(self, modality: Modality) -> npt.NDArray[np.float32]:
+        """(1, C), the decoder's class prompt.
+
+        Raises:
+            ModalityError: none of the model's classes.
+        """
+        if modality not in self.classes:
+            raise ModalityError(f"modality: the model knows {', '.join(self.classes)}, got {modality}")
+        return np.array([[modality is other for other in self.classes]], dtype=np.float32)

@@ -43,10 +43,12 @@ class Segmentation:
         scores: (N,) float32, the network's own estimate of each mask's IoU, about 0..1.
         masks: N masks, each cropped to where it is; `mask(i)` gives a full one.
         display: (H, W) or (H, W, 3) uint8, the image as a person would see it.
-        modality: that the image was taken as, or None.
+        modality: as told, or as the file says, or as recognised by a network with class prompts; None where unknown.
         timings_ms: milliseconds per stage: read, prepare, encode, decode, restore.
         overlap: who owns a pixel of several masks in `label_map`: the `later` box, or the higher `score`.
         frame: of the medical file the image came from.
+        modality_confidence: probability, 0..1, that a network with class prompts gave to the modality it recognised;
+            None where the modality was told, or is None.
     """
 
     boxes: npt.NDArray[np.float32]
@@ -57,6 +59,7 @@ class Segmentation:
     timings_ms: Mapping[str, float]
     overlap: Overlap = "later"
     frame: Frame | None = None
+    modality_confidence: float | None = None
 
     def __len__(self) -> int:
         return len(self.masks)

@@ -76,15 +76,20 @@ class Segmenter:
         Args:
             image: (H, W) grey or (H, W, 3) RGB array of any real dtype, a SimpleITK image of one slice, or a file's
                 path. uint8 is taken as display-ready; other dtypes go through the modality's intensity rule.
-            modality: one of the eleven; None takes what a DICOM file says, if anything.
+            modality: one of the eleven; None takes what a DICOM file says, if anything. It chooses the intensity rule
+                and the class prompt of networks that have one. Without it, such a network is prompted with the class
+                that it recognises; the intensities have then followed the rule for an unknown modality and stay so.
             window: CT (level, width) in HU, or of any other grey image in its own units.
 
         Raises:
-            ImageError, FileMissingError, ModalityError, InputError: the argument at fault is named.
+            ImageError, FileMissingError, ModalityError, InputError: the argument at fault is named. A modality that is
+                no class of a network with class prompts is a ModalityError.
         """
         clock = _Clock()
         loaded = _load(image)
         told = Modality.parse(modality) or loaded.modality
+        if told and self.model.classes:
+            self.model.one_hot(told)  # to be refused here, before the slow half
         clock.lap("read")
         display = to_display(loaded.pixels, told, window)
         if display is image:
@@ -92,17 +97,27 @@ class Segmenter:
         display.setflags(write=False)
         geometry = Geometry.of(display.shape[:2], self.model.image_size)
         key = content_key(display)
-        features = self._cache.get(key)
+        outputs = self._cache.get(key)
         clock.lap("prepare")
-        if features is None:
+        if outputs is None:
             planes = geometry.image_to_network(display)
             clock.lap("prepare")
-            features = self.model.encoder.infer({"image": planes[None]})["embedding"]
-            features.setflags(write=False)
-            self._cache.put(key, features)
+            outputs = self.model.encoder.infer({"image": planes[None]})
+            for array in outputs.values():
+                array.setflags(write=False)
+            self._cache.put(key, outputs)
             clock.lap("encode")
-        timings = {"read": 0.0, "prepare": 0.0, "encode": 0.0} | clock.laps_ms
-        return Embedding(features, geometry, display, told, self.model.identity, loaded.frame, timings)
+        scores = outputs["class_scores"][0].tolist() if self.model.classes else []
+        return Embedding(
+            features=outputs["embedding"],
+            geometry=geometry,
+            display=display,
+            modality=told,
+            model=self.model.identity,
+            class_scores=dict(zip(self.model.classes, scores, strict=True)),
+            frame=loaded.frame,
+            timings_ms={"read": 0.0, "prepare": 0.0, "encode": 0.0} | clock.laps_ms,
+        )
 
     def decode(self, embedding: Embedding, boxes: BoxesLike, *, overlap: Overlap = "later") -> Segmentation:
         """Segment what each box holds.
@@ -116,6 +131,7 @@ class Segmenter:
         Raises:
             BoxError: a box breaks the rule of `medsam_edge.geometry.check_boxes`.
             InputError: an embedding of another model, or an unknown `overlap`.
+            ModalityError: the embedding's modality is no class of a network with class prompts.
         """
         if embedding.model != self.model.identity:
             raise InputError("embedding: made by another model than the one that is to decode it")
@@ -124,12 +140,17 @@ class Segmenter:
         geometry = embedding.geometry
         checked = check_boxes(boxes, geometry.height, geometry.width)
         prompts = geometry.boxes_to_network(checked)
+        modality, confidence = embedding.modality, None
+        if modality is None and (modality := embedding.recognized):
+            confidence = embedding.class_scores[modality]
+        inputs = {"embedding": embedding.features}
+        if modality and self.model.classes:
+            inputs["classes"] = self.model.one_hot(modality)
         clock = _Clock()
         masks: list[CroppedMask] = []
         scores: list[npt.NDArray[np.float32]] = [np.zeros(0, dtype=np.float32)]
         for start in range(0, len(prompts), DECODE_BATCH):
-            batch = {"embedding": embedding.features, "boxes": prompts[start : start + DECODE_BATCH]}
-            outputs = self.model.decoder.infer(batch)
+            outputs = self.model.decoder.infer({**inputs, "boxes": prompts[start : start + DECODE_BATCH]})
             clock.lap("decode")
             masks += [CroppedMask(*geometry.mask_to_image(logits)) for logits in outputs["logits"]]
             scores.append(outputs["scores"])
@@ -140,7 +161,8 @@ class Segmenter:
             scores=np.concatenate(scores),
             masks=tuple(masks),
             display=embedding.display,
-            modality=embedding.modality,
+            modality=modality,
+            modality_confidence=confidence,
             timings_ms=timings,
             overlap=overlap,
             frame=embedding.frame,
@@ -155,7 +177,8 @@ class Segmenter:
         window: Window | None = None,
         overlap: Overlap = "later",
     ) -> Segmentation:
-        """`embed`, then `decode`. The same pixels are not encoded again: `timings_ms["encode"]` is then 0.0."""
+        """`embed`, then `decode`. The same pixels are not encoded again, whatever the modality and the boxes:
+        `timings_ms["encode"]` is then 0.0."""
         return self.decode(self.embed(image, modality, window=window), boxes, overlap=overlap)
 
 

@@ -1,4 +1,5 @@
-"""A model whose masks can be worked out by hand: each box is its own mask."""
+"""Models whose masks can be worked out by hand: each box is its own mask, or, with class prompts, the box less as many
+network pixels on each side as the number of its class."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from medsam_edge.modality import Modality
 from medsam_edge.model import Arrays, Model
 
 SIZE = 64
@@ -15,13 +17,20 @@ SIZE = 64
 class FakeEncoder:
     effective_precision = "f32"
 
-    def __init__(self) -> None:
+    def __init__(self, classes: int) -> None:
+        self.classes = classes
         self.calls = 0
 
     def infer(self, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
         self.calls += 1
         assert inputs["image"].shape == (1, 3, SIZE, SIZE)
-        return {"embedding": inputs["image"].mean(axis=(2, 3))}
+        outputs = {"embedding": inputs["image"].mean(axis=(2, 3))}
+        if self.classes:  # the darker, the more it is class 0; the others share the rest
+            brightness = inputs["image"].mean()
+            shares = np.full((1, self.classes), brightness / (self.classes - 1), np.float32)
+            shares[0, 0] = 1 - brightness
+            outputs["class_scores"] = shares
+        return outputs
 
 
 class FakeDecoder:
@@ -29,12 +38,18 @@ class FakeDecoder:
 
     effective_precision = "f32"
 
-    def __init__(self) -> None:
+    def __init__(self, classes: int) -> None:
+        self.classes = classes
         self.batches: list[int] = []
 
     def infer(self, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
         boxes = inputs["boxes"]
         self.batches.append(len(boxes))
+        assert ("classes" in inputs) is bool(self.classes)
+        if self.classes:
+            assert inputs["classes"].shape == (1, self.classes)
+            assert inputs["classes"].sum() == 1
+            boxes = boxes + inputs["classes"].argmax() * np.array([1, 1, -1, -1])
         centres = np.arange(SIZE) + 0.5
         x = (boxes[:, 0, None] <= centres) & (centres < boxes[:, 2, None])
         y = (boxes[:, 1, None] <= centres) & (centres < boxes[:, 3, None])
@@ -42,5 +57,5 @@ class FakeDecoder:
         return {"logits": logits, "scores": (0.5 + 0.01 * np.arange(len(boxes))).astype(np.float32)}
 
 
-def fake_model(identity: str = "fake") -> Model:
-    return Model(FakeEncoder(), FakeDecoder(), SIZE, identity)
+def fake_model(identity: str = "fake", classes: tuple[Modality, ...] = ()) -> Model:
+    return Model(FakeEncoder(len(classes)), FakeDecoder(len(classes)), SIZE, identity, classes)

@@ -65,12 +65,27 @@ def test_missing_folder(tmp_path: Path) -> None:
         (lambda values: values.update(files=[]), "files"),
         (lambda values: values["files"].pop("encoder.xml"), r"encoder\.xml"),
         (lambda values: values.update(surprise=1), "surprise"),
+        (lambda values: values.update(classes="CT"), "classes"),
+        (lambda values: values.update(classes=["CT", "XX"]), "distinct modalities, got .'XX'"),
+        (lambda values: values.update(classes=["CT", "MR", "CT"]), "distinct modalities, got .'CT', 'CT'"),
+        (lambda values: values.update(classes=[["CT"]]), "distinct modalities"),
     ],
 )
 def test_bad_manifests_are_refused(bundle: Path, change: Callable[[Values], Any], message: str) -> None:
     rewrite(bundle, change)
     with pytest.raises(BundleError, match=message):
         load_bundle(bundle)
+
+
+def test_manifests_from_before_class_prompts_have_none(bundle: Path) -> None:
+    rewrite(bundle, lambda values: values.pop("classes", None))
+    assert load_bundle(bundle).manifest.classes == ()
+
+
+def test_classes_that_the_model_does_not_have_are_refused(bundle: Path) -> None:
+    rewrite(bundle, lambda values: values.update(classes=["CT", "MR"]))
+    with pytest.raises(BundleError, match=r"2 classes.*class_scores of encoder to be \(1, 2\), got None"):
+        Segmenter(bundle)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "[" * 100_000, "\x00"])

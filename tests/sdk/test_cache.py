@@ -4,7 +4,7 @@ import numpy as np
 
 from medsam_edge.cache import EmbeddingCache, content_key
 
-KILOBYTE = np.zeros(1024, np.uint8)
+KILOBYTE = {"embedding": np.zeros(1000, np.uint8), "class_scores": np.zeros(6, np.float32)}
 
 
 def test_least_recently_used_goes_first() -> None:
@@ -29,7 +29,7 @@ def test_same_key_is_counted_once_and_clear_frees_all() -> None:
 def test_larger_than_the_budget_is_not_kept_and_drops_nothing() -> None:
     cache = EmbeddingCache(1024)
     cache.put("a", KILOBYTE)
-    cache.put("b", np.zeros(2048, np.uint8))
+    cache.put("b", {"embedding": np.zeros(2048, np.uint8)})
     assert cache.get("a") is not None
     assert cache.get("b") is None
 

@@ -11,8 +11,10 @@ import cv2
 import numpy as np
 import pytest
 
+from medsam_edge import Modality, Segmenter
 from medsam_edge.cli import main
 from medsam_edge.phantom import phantom
+from tests.sdk.fake import fake_model
 
 
 @pytest.fixture(scope="module")
@@ -124,12 +126,35 @@ def test_bad_box_files(image: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
         assert not out.exists()
 
 
+def test_what_a_network_recognises_is_said(
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fake takes every picture for CT, less surely the brighter it is."""
+    segmenter = Segmenter(fake_model(classes=tuple(Modality)))
+    monkeypatch.setattr("medsam_edge.cli.Segmenter", lambda *_, **__: segmenter)
+    arguments = ["segment", str(image), "--box", "10,20,60,80", "-o", str(tmp_path / "o.png")]
+    confidence = segmenter.embed(image).class_scores[Modality.CT]
+    assert main([*arguments, "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["modality"], printed["modality_confidence"]) == ("CT", round(confidence, 4))
+    assert main(arguments) == 0
+    assert f"recognised as CT ({confidence:.0%})" in capsys.readouterr().out
+    assert main([*arguments, "--json", "--modality", "MR"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["modality"], printed["modality_confidence"]) == ("MR", None)
+    assert main(["demo", "-o", str(tmp_path / "demo")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[-1] == "recognised"
+    assert "CT" in lines[1].split()[-2]
+
+
 def test_info(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["packaged"] is True
     assert "CPU" in facts["devices"]
     assert facts["weights"]["encoder"] in ("int8", "f32")
+    assert isinstance(facts["class prompts"], list)
     assert main(["info"]) == 0
     assert "openvino" in capsys.readouterr().out
 

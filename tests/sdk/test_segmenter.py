@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -187,6 +188,79 @@ def test_modality_rule_is_applied_to_other_dtypes() -> None:
     display = Segmenter(fake_model()).embed(hounsfield, "CT").display
     assert display[0, 0] == 0
     assert display[0, 63] == 255
+
+
+PROMPTED = (Modality.CT, Modality.US, Modality.FUNDUS)
+
+
+def box_at(margin: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """The mask of box (8, 16, 40, 48) less a margin."""
+    mask = np.zeros((SIZE, SIZE), dtype=bool)
+    mask[16 + margin : 48 - margin, 8 + margin : 40 - margin] = True
+    return mask
+
+
+def test_the_modality_told_is_the_class_prompt() -> None:
+    segmenter = Segmenter(fake_model(classes=PROMPTED))
+    for number, modality in enumerate(PROMPTED):
+        result = segmenter.segment(picture(), [[8, 16, 40, 48]], modality)
+        assert (result.mask(0) == box_at(number)).all()
+        assert result.modality is modality
+        assert result.modality_confidence is None
+    assert encoder_calls(segmenter) == 1  # the encoder does not see the modality
+
+
+def partly_bright(rows: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    image = np.zeros((SIZE, SIZE), np.uint8)
+    image[:rows] = 255
+    return image
+
+
+@pytest.mark.parametrize(("rows", "modality", "confidence"), [(16, Modality.CT, 0.75), (48, Modality.US, 0.375)])
+def test_a_modality_that_is_not_told_is_recognised(rows: int, modality: Modality, confidence: float) -> None:
+    """A quarter bright is class 0 with 0.75; three quarters bright gives the two others 0.375 each."""
+    segmenter = Segmenter(fake_model(classes=PROMPTED))
+    result = segmenter.segment(partly_bright(rows), [[8, 16, 40, 48]])
+    assert result.modality is modality
+    assert result.modality_confidence == pytest.approx(confidence)
+    assert (result.mask(0) == box_at(PROMPTED.index(modality))).all()
+
+
+def test_an_embedding_says_what_the_network_sees_whatever_is_told() -> None:
+    segmenter = Segmenter(fake_model(classes=PROMPTED))
+    told, untold = segmenter.embed(partly_bright(16), "US"), segmenter.embed(partly_bright(16))
+    assert told.class_scores == untold.class_scores == dict(zip(PROMPTED, (0.75, 0.125, 0.125), strict=True))
+    assert (told.modality, untold.modality) == (Modality.US, None)
+    assert told.recognized is untold.recognized is Modality.CT
+    again = segmenter.decode(replace(untold, modality=Modality.US), [[8, 16, 40, 48]])
+    assert (again.mask(0) == box_at(1)).all()
+    assert segmenter.decode(untold, np.zeros((0, 4))).modality is Modality.CT
+
+
+def test_a_recognised_modality_does_not_change_the_intensities() -> None:
+    """Dark HU values are recognised as CT, and still have gone through percentiles, not through the CT window."""
+    image = np.full((SIZE, SIZE), -1000, np.int16)
+    image[:4] = 3000
+    segmenter = Segmenter(fake_model(classes=PROMPTED))
+    embedding = segmenter.embed(image)
+    assert embedding.recognized is Modality.CT
+    assert (embedding.display == Segmenter(fake_model()).embed(image).display).all()
+
+
+def test_a_modality_that_is_no_class_is_refused() -> None:
+    segmenter = Segmenter(fake_model(classes=PROMPTED))
+    with pytest.raises(ModalityError, match="the model knows CT, US, Fundus, got MR"):
+        segmenter.embed(picture(), "MR")
+    with pytest.raises(ModalityError, match="got MR"):
+        segmenter.decode(replace(segmenter.embed(picture()), modality=Modality.MR), [[0, 0, 4, 4]])
+
+
+def test_without_class_prompts_nothing_is_recognised() -> None:
+    segmenter = Segmenter(fake_model())
+    result = segmenter.segment(picture(), [[0, 0, 4, 4]])
+    assert (result.modality, result.modality_confidence) == (None, None)
+    assert segmenter.embed(picture()).class_scores == {}
+    assert segmenter.embed(picture()).recognized is None
 
 
 def test_threads_agree_with_serial() -> None:
