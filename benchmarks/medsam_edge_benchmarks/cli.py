@@ -18,7 +18,8 @@ from medsam_edge.cli import cpu_features
 from medsam_edge.errors import InputError
 from medsam_edge.io import replacing, write_picture
 from medsam_edge_benchmarks import accuracy, encoder
-from medsam_edge_benchmarks.torch_model import torch_model
+from medsam_edge_convert.convert import IMAGE_SIZE
+from medsam_edge_convert.torch_model import torch_model
 from medsam_edge_train import checkpoint
 from medsam_edge_train.models import TEACHER, ZOO, build
 
@@ -40,6 +41,12 @@ def run(argv: list[str]) -> int:
     scores.add_argument("--data", type=Path, required=True, metavar="DIR", help="<Modality>/<dataset>/images + masks")
     scores.add_argument("--bundle", type=Path, action="append", metavar="DIR", help="default: the packaged one")
     scores.add_argument("--checkpoint", type=Path, help="also its network in PyTorch, f32")
+    scores.add_argument(
+        "--modality",
+        choices=accuracy.TELLING,
+        default="told",
+        help="what networks with class prompts are told: the truth, nothing, or another modality; default: told",
+    )
     scores.add_argument("--examples", type=Path, metavar="PNG", help="draw five images of each modality")
     scores.set_defaults(handler=_accuracy)
 
@@ -84,13 +91,20 @@ def _accuracy(options: argparse.Namespace) -> dict[str, Any]:
     bundles = options.bundle or [None]
     segmenters = {"int8" if path is None else path.name: Segmenter(path, cache_bytes=0) for path in bundles}
     if options.checkpoint:
-        segmenters["torch"] = Segmenter(torch_model(options.checkpoint), cache_bytes=0)
+        network, name = checkpoint.load(options.checkpoint)
+        segmenters["torch"] = Segmenter(torch_model(network, IMAGE_SIZE, name), cache_bytes=0)
+    for name, segmenter in segmenters.items():
+        if options.modality != "told" and not segmenter.model.classes:
+            raise InputError(f"--modality {options.modality}: needs networks with class prompts, {name} has none")
     if options.examples:
-        write_picture(options.examples, accuracy.draw_examples(next(iter(segmenters.values())), options.data, 5))
-    scores = accuracy.measure(segmenters, options.data, lambda done, total: _progress(f"{done}/{total} images"))
+        sheet = accuracy.draw_examples(next(iter(segmenters.values())), options.data, 5, options.modality)
+        write_picture(options.examples, sheet)
+    scores = accuracy.measure(
+        segmenters, options.data, options.modality, lambda done, total: _progress(f"{done}/{total} images")
+    )
     table = accuracy.by_modality(scores)
-    print("\n" + accuracy.as_markdown(table))
-    return {"data": options.data.name, "dsc_percent": table}
+    print(f"\nDSC in percent, the modality {options.modality}\n\n{accuracy.as_markdown(table)}")
+    return {"data": options.data.name, "modality": options.modality, "dsc_percent": table}
 
 
 def _progress(line: str) -> None:

@@ -25,12 +25,13 @@ from medsam_edge.errors import ConversionError, InputError
 from medsam_edge.geometry import Geometry
 from medsam_edge.intensity import to_display
 from medsam_edge.modality import Modality
+from medsam_edge.model import Arrays
 from medsam_edge.phantom import Phantom, phantom
-from medsam_edge_convert.export import export_decoder, export_encoder, halve_embedding
+from medsam_edge_convert.export import classes_of, export_decoder, export_encoder, halve_embedding
 from medsam_edge_convert.quantize import CalibrationSet, calibration_set, quantize
+from medsam_edge_convert.torch_model import torch_model
 from medsam_edge_train import checkpoint
 from medsam_edge_train.models import TEACHER, MedSAM, fuse
-from medsam_edge_train.models.class_prompt import ClassPromptMedSAM
 
 IMAGE_SIZE = 256
 FUSION_LIMIT = 1e-6
@@ -86,11 +87,11 @@ def convert(config: ConvertConfig, report: Report = lambda line: None) -> Manife
     Raises:
         CheckpointError: the checkpoint cannot be read or does not match.
         ConversionError: a step changed the network more than it may.
-        InputError: a network that cannot be converted yet: class prompts, the teacher.
+        InputError: the teacher, which is not converted.
     """
     network, architecture = checkpoint.load(config.checkpoint, config.architecture)
-    if isinstance(network, ClassPromptMedSAM) or architecture == TEACHER:
-        raise InputError(f"architecture: {architecture} cannot be converted yet")
+    if architecture == TEACHER:
+        raise InputError(f"architecture: {TEACHER} is only ever a teacher and is not converted")
     report(f"load      {architecture}, {sum(p.numel() for p in network.parameters()):,} parameters")
     probes = [make_probe(modality) for modality in (Modality.CT, Modality.DERMOSCOPY, Modality.MICROSCOPY)]
     checks: dict[str, float] = {}
@@ -119,6 +120,8 @@ def convert(config: ConvertConfig, report: Report = lambda line: None) -> Manife
         f"bundle    {config.output}, {_megabytes(config.output):.1f} MB; masks as PyTorch's on "
         f"{manifest.checks['bundle_mask_agreement']:.4%} of pixels"
     )
+    if manifest.classes:
+        report(f"classes   probabilities as PyTorch's within {manifest.checks['bundle_class_difference']:.1e}")
     return manifest
 
 
@@ -127,8 +130,7 @@ class Probe:
     """A phantom as the sdk hands it to the network, with a few boxes."""
 
     phantom: Phantom
-    geometry: Geometry
-    image: torch.Tensor  # (1, 3, S, S)
+    image: npt.NDArray[np.float32]  # (1, 3, S, S)
     boxes: npt.NDArray[np.float32]  # (N, 4) in image pixels
     prompts: npt.NDArray[np.float32]  # (N, 4) in network pixels
 
@@ -136,9 +138,9 @@ class Probe:
 def make_probe(modality: Modality) -> Probe:
     source = phantom(modality, seed=PROBE_SEED)
     geometry = Geometry.of(source.labels.shape, IMAGE_SIZE)
-    image = torch.from_numpy(geometry.image_to_network(to_display(source.image, modality)))[None]
+    image = geometry.image_to_network(to_display(source.image, modality))[None]
     boxes = source.boxes[:PROBE_BOXES]
-    return Probe(source, geometry, image, boxes, geometry.boxes_to_network(boxes))
+    return Probe(source, image, boxes, geometry.boxes_to_network(boxes))
 
 
 def check_fusion(network: MedSAM, fused: MedSAM, probes: list[Probe]) -> float:
@@ -150,58 +152,69 @@ def check_fusion(network: MedSAM, fused: MedSAM, probes: list[Probe]) -> float:
     left = [name for name, part in fused.named_modules() if isinstance(part, nn.BatchNorm2d)]
     if left:
         raise ConversionError(f"fuse: batch norms are left: {', '.join(left)}")
-    images = [probe.image[:, :, ::FUSION_STRIDE, ::FUSION_STRIDE].double() for probe in probes]
-    with torch.inference_mode():
-        difference = max(relative_difference(network.embed(image), fused.embed(image)) for image in images)
+    differences = []
+    for probe in probes:
+        image = torch.from_numpy(probe.image[:, :, ::FUSION_STRIDE, ::FUSION_STRIDE]).double()
+        with torch.inference_mode():
+            differences.append(relative_difference(network.embed(image).numpy(), fused.embed(image).numpy()))
+    difference = float(np.max(differences))
     if not difference <= FUSION_LIMIT:
         raise ConversionError(f"fuse: expected a difference of at most {FUSION_LIMIT}, got {difference:.2e}")
     return difference
 
 
 def check_parity(network: MedSAM, encoder: ov.Model, decoder: ov.Model, probes: list[Probe]) -> dict[str, float]:
-    """Compare PyTorch with the exported f32 model on whole images.
+    """Compare PyTorch with the exported f32 model on whole images; class prompts with the class told and the likeliest.
 
     Raises:
-        ConversionError: the embedding differs by more than `PARITY_LIMIT`, or masks agree on less than
+        ConversionError: an output of the encoder differs by more than `PARITY_LIMIT`, or masks agree on less than
             `AGREEMENT_LIMIT`.
     """
     config = {"INFERENCE_PRECISION_HINT": "f32"}
     run_encoder = ov.compile_model(encoder, "CPU", config)
     run_decoder = ov.compile_model(decoder, "CPU", config)
+    reference = torch_model(network, IMAGE_SIZE, "PyTorch")
     differences, agreements = [], []
     for probe in probes:
-        with torch.inference_mode():
-            expected = network.embed(probe.image)
-            logits, _ = network.decode(expected, torch.from_numpy(probe.prompts))
-        got = run_encoder({"image": probe.image.numpy()})["embedding"]
-        differences.append(relative_difference(expected, torch.from_numpy(got)))
-        masks = run_decoder({"embedding": got, "boxes": probe.prompts})["logits"] > 0
-        agreements.append(float((masks == (logits.numpy() > 0)).mean()))
-    checks = {"parity_max_difference": max(differences), "parity_mask_agreement": min(agreements)}
-    if not (max(differences) <= PARITY_LIMIT and min(agreements) >= AGREEMENT_LIMIT):
+        expected, got = reference.encoder.infer({"image": probe.image}), run_encoder({"image": probe.image})
+        differences += [relative_difference(value, got[name]) for name, value in expected.items()]
+        prompts: list[Arrays] = [{}]
+        if reference.classes:
+            likeliest = reference.classes[int(got["class_scores"].argmax())]
+            prompts = [{"classes": reference.one_hot(modality)} for modality in (probe.phantom.modality, likeliest)]
+        for prompt in prompts:
+            inputs = {"boxes": probe.prompts, **prompt}
+            logits = reference.decoder.infer({"embedding": expected["embedding"], **inputs})["logits"]
+            masks = run_decoder({"embedding": got["embedding"], **inputs})["logits"] > 0
+            agreements.append(float((masks == (logits > 0)).mean()))
+    difference, agreement = float(np.max(differences)), min(agreements)
+    checks = {"parity_max_difference": difference, "parity_mask_agreement": agreement}
+    if not (difference <= PARITY_LIMIT and agreement >= AGREEMENT_LIMIT):
         raise ConversionError(f"export: OpenVINO differs from PyTorch: {checks}")
     return checks
 
 
-def check_bundle(bundle: Path, network: MedSAM, probes: list[Probe]) -> float:
-    """Smallest share of image pixels on which the sdk's masks equal PyTorch's."""
-    segmenter = Segmenter(bundle)
-    agreements = []
+def check_bundle(bundle: Path, network: MedSAM, probes: list[Probe]) -> dict[str, float]:
+    """Segment with the bundle and with PyTorch, both through the sdk, the modality told.
+
+    Returns:
+        `bundle_mask_agreement`, the smallest share of image pixels on which a mask is the same; with class prompts also
+        `bundle_class_difference`, the largest difference of a class's probability.
+    """
+    segmenters = Segmenter(bundle), Segmenter(torch_model(network, IMAGE_SIZE, "PyTorch"))
+    agreements, differences = [], []
     for probe in probes:
-        result = segmenter.segment(probe.phantom.image, probe.boxes, probe.phantom.modality)
-        with torch.inference_mode():
-            logits, _ = network.decode(network.embed(probe.image), torch.from_numpy(probe.prompts))
-        for index, plane in enumerate(logits.numpy()):
-            expected = np.zeros(probe.phantom.labels.shape, dtype=bool)
-            top, left, mask = probe.geometry.mask_to_image(plane)
-            expected[top : top + mask.shape[0], left : left + mask.shape[1]] = mask
-            agreements.append(float((result.mask(index) == expected).mean()))
-    return min(agreements)
+        ours, reference = (segmenter.embed(probe.phantom.image, probe.phantom.modality) for segmenter in segmenters)
+        differences += [abs(score - reference.class_scores[name]) for name, score in ours.class_scores.items()]
+        got, expected = segmenters[0].decode(ours, probe.boxes), segmenters[1].decode(reference, probe.boxes)
+        agreements += [float((got.mask(index) == expected.mask(index)).mean()) for index in range(len(got))]
+    checks = {"bundle_mask_agreement": min(agreements)}
+    return checks | {"bundle_class_difference": max(differences)} if differences else checks
 
 
-def relative_difference(expected: torch.Tensor, got: torch.Tensor) -> float:
+def relative_difference(expected: npt.NDArray[Any], got: npt.NDArray[Any]) -> float:
     """Largest difference over the largest value."""
-    return float((expected - got).abs().max() / expected.abs().max())
+    return float(np.abs(expected - got).max() / np.abs(expected).max())
 
 
 def _bundle(
@@ -230,10 +243,11 @@ def _bundle(
             "decoder_precision": "f16" if half else "f32",
             "openvino": ".".join(ov.__version__.split("-")[0].split(".")[:2]) + ".0",
             "source_sha256": sha256(config.checkpoint.read_bytes()),
+            "classes": classes_of(network),
             "calibration": {"images": calibration},
         }
         (partial / MANIFEST_FILE).write_text(Manifest(**values, checks=checks).to_json(), encoding="utf-8")
-        checks["bundle_mask_agreement"] = check_bundle(partial, network, probes)
+        checks |= check_bundle(partial, network, probes)
         if not half and checks["bundle_mask_agreement"] < AGREEMENT_LIMIT:
             raise ConversionError(
                 f"bundle: masks agree with PyTorch on {checks['bundle_mask_agreement']:.4%} of pixels"

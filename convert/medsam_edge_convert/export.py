@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import cast
 
 import numpy as np
@@ -12,46 +13,71 @@ from openvino.preprocess import PrePostProcessor
 from torch import Tensor, nn
 from torch.jit._trace import TracerWarning
 
+from medsam_edge.modality import Modality
 from medsam_edge_train.models import MedSAM
+from medsam_edge_train.models.class_prompt import CLASSES, ClassPromptMedSAM, one_hot
 
 
 class EncoderPart(nn.Module):
-    """image (1, 3, S, S) → embedding (1, (S/4)², 256)."""
+    """image (1, 3, S, S) → embedding (1, (S/4)², 256); with class prompts also class_scores (1, C), probabilities."""
 
     def __init__(self, network: MedSAM) -> None:
         super().__init__()
         self.network = network
+        self.outputs = ["embedding", "class_scores"] if classes_of(network) else ["embedding"]
 
-    def forward(self, image: Tensor) -> Tensor:
-        return self.network.embed(image)
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        embedding = self.network.embed(image)
+        if isinstance(self.network, ClassPromptMedSAM):
+            return embedding, torch.softmax(self.network.classify(embedding), dim=1)
+        return (embedding,)
 
 
 class DecoderPart(nn.Module):
-    """embedding, boxes (N, 4) in network pixels → logits (N, S, S), scores (N,)."""
+    """embedding, boxes (N, 4) in network pixels, with class prompts also classes (1, C) one-hot → logits (N, S, S),
+    scores (N,)."""
+
+    outputs = ("logits", "scores")
 
     def __init__(self, network: MedSAM, image_size: int) -> None:
         super().__init__()
         self.network = network
         self.to_frame = network.prompt_encoder.frame / image_size
 
-    def forward(self, embedding: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
-        return self.network.decode(embedding, boxes * self.to_frame)
+    def forward(self, embedding: Tensor, boxes: Tensor, classes: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        boxes = boxes * self.to_frame
+        if isinstance(self.network, ClassPromptMedSAM):
+            return self.network.decode(embedding, boxes, classes)
+        return self.network.decode(embedding, boxes)
+
+
+def classes_of(network: MedSAM) -> tuple[Modality, ...]:
+    """What each class score stands for; empty for networks without class prompts."""
+    return CLASSES if isinstance(network, ClassPromptMedSAM) else ()
 
 
 def export_encoder(network: MedSAM, image_size: int) -> ov.Model:
     """The encoder as a static OpenVINO model, f32."""
+    part = EncoderPart(network)
     example = torch.zeros(1, 3, image_size, image_size)
-    model = _trace(EncoderPart(network), (example,), [(1, 3, image_size, image_size)])
-    _name(model, ["image"], ["embedding"])
+    model = _trace(part, (example,), [(1, 3, image_size, image_size)])
+    _name(model, ["image"], part.outputs)
     return model
 
 
 def export_decoder(network: MedSAM, image_size: int) -> ov.Model:
-    """The decoder as an OpenVINO model for any number of boxes, f32."""
+    """The decoder as an OpenVINO model for any number of boxes, f32. The tokens of all classes are a constant in it."""
     positions = (image_size // 4) ** 2
-    example = (torch.zeros(1, positions, 256), torch.tensor([[8.0, 8.0, 40.0, 48.0], [0.0, 0.0, 16.0, 16.0]]))
-    model = _trace(DecoderPart(network, image_size), example, [(1, positions, 256), (-1, 4)])
-    _name(model, ["embedding", "boxes"], ["logits", "scores"])
+    boxes = torch.tensor([[8.0, 8.0, 40.0, 48.0], [0.0, 0.0, 16.0, 16.0]])
+    names, example = ["embedding", "boxes"], [torch.zeros(1, positions, 256), boxes]
+    shapes: list[tuple[int, ...]] = [(1, positions, 256), (-1, 4)]
+    if classes := classes_of(network):
+        names.append("classes")
+        example.append(one_hot([classes[0]]))
+        shapes.append((1, len(classes)))
+    part = DecoderPart(network, image_size)
+    model = _trace(part, tuple(example), shapes)
+    _name(model, names, part.outputs)
     return model
 
 
@@ -74,7 +100,7 @@ def _trace(module: nn.Module, example: tuple[Tensor, ...], shapes: list[tuple[in
     return ov.convert_model(traced, input=[(shape, np.float32) for shape in shapes], example_input=example)
 
 
-def _name(model: ov.Model, inputs: list[str], outputs: list[str]) -> None:
-    for port, name in zip([*model.inputs, *model.outputs], inputs + outputs, strict=True):
+def _name(model: ov.Model, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+    for port, name in zip([*model.inputs, *model.outputs], [*inputs, *outputs], strict=True):
         cast(ov.Output, port).get_tensor().set_names({name})
     model.validate_nodes_and_infer_types()

@@ -18,7 +18,6 @@ from medsam_edge_convert.export import export_decoder, export_encoder, halve_emb
 from medsam_edge_convert.quantize import calibration_set
 from medsam_edge_train import checkpoint
 from medsam_edge_train.models import ZOO, MedSAM
-from medsam_edge_train.models.class_prompt import ClassPromptMedSAM
 from medsam_edge_train.models.layers import ConvBN
 from medsam_edge_train.models.mask_decoder import MaskDecoder
 from medsam_edge_train.models.prompt_encoder import PromptEncoder
@@ -69,7 +68,7 @@ def test_published_checkpoint_becomes_the_same_network(tmp_path: Path) -> None:
     probe = make_probe(Modality.ENDOSCOPY)
     result = Segmenter(bundle).segment(probe.phantom.image, probe.boxes)
     with torch.inference_mode():
-        logits, scores = network.decode(network.embed(probe.image), torch.from_numpy(probe.prompts))
+        logits, scores = network.decode(network.embed(torch.from_numpy(probe.image)), torch.from_numpy(probe.prompts))
     expected = logits[0].numpy() > 0  # the phantom has the network's size: no resizing between
     assert 0.01 < expected.mean() < 0.99
     assert (result.mask(0) == expected).mean() >= 0.999
@@ -138,7 +137,7 @@ def test_a_checkpoint_that_does_not_match_leaves_nothing(
 def test_a_failing_last_step_leaves_nothing(
     tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "check_bundle", lambda *_: 0.5)
+    monkeypatch.setattr(module, "check_bundle", lambda *_: {"bundle_mask_agreement": 0.5})
     with pytest.raises(ConversionError, match="masks agree"):
         convert(ConvertConfig(tiny_checkpoint, tmp_path / "bundle", "f32"))
     assert [file.name for file in tmp_path.iterdir()] == ["tiny.safetensors"]
@@ -181,12 +180,8 @@ def _fused(network: MedSAM) -> MedSAM:
     return fused
 
 
-def test_what_cannot_be_converted_yet_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def prompted() -> MedSAM:
-        return ClassPromptMedSAM(nn.Conv2d(3, 256, 4, 4), PromptEncoder(), MaskDecoder(depth=1))
-
-    monkeypatch.setitem(ZOO, "prompted", prompted)
-    checkpoint.write(tmp_path / "prompted.safetensors", prompted(), "prompted")
-    with pytest.raises(InputError, match="prompted cannot be converted yet"):
-        convert(ConvertConfig(tmp_path / "prompted.safetensors", tmp_path / "bundle", "f32"))
+def test_the_teacher_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoint, "load", lambda *_: (tiny(), "medsam_vit_b"))
+    with pytest.raises(InputError, match="medsam_vit_b is only ever a teacher"):
+        convert(ConvertConfig(tmp_path / "teacher.pth", tmp_path / "bundle", "f32"))
     assert not (tmp_path / "bundle").exists()

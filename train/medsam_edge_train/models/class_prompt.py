@@ -66,14 +66,17 @@ class ClassPromptMedSAM(MedSAM):
         pooled = embedding.mean(1) if self.pooling == "mean" else embedding.sum(1)
         return cast(Tensor, self.image_encoder.get_submodule("class_prediction_head")(pooled))
 
+    def class_tokens(self) -> Tensor:
+        """(11, 4, 256): the two label tokens and the two category tokens of each class."""
+        numbers = torch.arange(len(CLASSES), dtype=torch.float32, device=self.prompt_encoder.dense().device)
+        label = self.class_encoder(numbers[:, None].expand(-1, 4))
+        category = self.cat_encoder(torch.eye(len(CLASSES)).to(numbers.device)).reshape(-1, 2, DIM)
+        return torch.cat([label, category], dim=1)
+
     def prompts(self, boxes: Tensor, classes: Tensor) -> Tensor:
-        """boxes (N, 4) in the 256 frame, classes (N or 1, 11) one-hot → tokens (N, 6, 256): class, box, category."""
-        numbers = torch.arange(len(CLASSES), dtype=boxes.dtype, device=boxes.device)
-        table = self.class_encoder(numbers[:, None].expand(-1, 4)).flatten(1)  # (11, 2·256)
-        classes = classes.expand(boxes.shape[0], -1)
-        label = (classes @ table).reshape(-1, 2, DIM)
-        category = self.cat_encoder(classes).reshape(-1, 2, DIM)
-        return torch.cat([label, self.prompt_encoder(boxes), category], dim=1)
+        """boxes (N, 4) in the 256 frame, classes (N or 1, 11) one-hot → tokens (N, 6, 256): label, box, category."""
+        tokens = (classes @ self.class_tokens().flatten(1)).reshape(-1, 4, DIM).expand(boxes.shape[0], -1, -1)
+        return torch.cat([tokens[:, :2], self.prompt_encoder(boxes), tokens[:, 2:]], dim=1)
 
     def decode(self, rows: Tensor, boxes: Tensor, classes: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """As `MedSAM.decode`.
