@@ -1,11 +1,11 @@
 """Shards: plain tar files in WebDataset's naming, read by byte offset.
 
-    CT/liver/case1_z0035.image.png    8-bit grey or RGB
-    CT/liver/case1_z0035.mask.png     label map, 8 or 16 bits
-    CT/liver/case1_z0035.json         what the picture is
+    CT/liver/case1/z0035.image.png    8-bit grey or RGB
+    CT/liver/case1/z0035.mask.png     label map, 8 or 16 bits
+    CT/liver/case1/z0035.json         its modality, data set and patient
 
-Members of one sample share everything up to the first dot, the sample's key. WebDataset reads such a file as a stream; here
-its headers are read once, so that any sampler can draw any sample at any time and a training run resumes exactly.
+Members of one sample share everything up to the first dot, the sample's key. WebDataset reads such a file as a stream;
+here its headers are read once, so that any sampler can draw any sample at any time and a training run resumes exactly.
 """
 
 from __future__ import annotations
@@ -93,8 +93,8 @@ def write_shard(path: Path, samples: Iterable[tuple[str, Mapping[str, bytes]]]) 
 def shard_index(root: Path) -> dict[str, dict[str, Blob]]:
     """Where everything lies in the tars of a folder: {key: {extension: Blob}}, by tar name, then as in the tar.
 
-    Only headers are read, and nothing is unpacked, so a member's name can do no harm. Names with a leading dot (unfinished files)
-    are left out; no tar gives no entries.
+    Only headers are read, and nothing is unpacked, so a member's name can do no harm. Tars with a leading dot in their
+    name (unfinished ones) are left out; no tar gives no entries.
 
     Raises:
         FileMissingError: the folder does not exist.

@@ -1,0 +1,107 @@
+"""Shards as they are finished: a tar, and beside it a json that says what it was made of.
+
+The json is written last. A part that has it is finished, and a run that was killed goes on after it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from medsam_edge.io import replacing
+from medsam_edge.modality import Modality
+from medsam_edge_train.prepare_report import LEVELS
+from medsam_edge_train.shards import write_shard
+from medsam_edge_train.sources import Pair, Skipped
+
+Stream = tuple[str, Modality]
+"""Split and modality: what a row of shards holds."""
+
+
+class Prepared(NamedTuple):
+    """What became of one pair."""
+
+    found: int = 0
+    samples: Sequence[tuple[str, Mapping[str, bytes]]] = ()  # as `write_shard` wants them
+    sampled: int = 0
+    objects: int = 0
+    histogram: Sequence[int] = (0,) * LEVELS
+    reason: str = ""  # why it was skipped
+
+
+@dataclass
+class Part:
+    """One shard and the consecutive pairs it was made of; its json is the sign that it is finished.
+
+    Attributes:
+        pairs: how many, with those that were skipped.
+        tar_bytes: size of the tar; 0 when no image was left and there is none.
+    """
+
+    pairs: int = 0
+    found: int = 0
+    sampled: int = 0
+    written: int = 0
+    objects: int = 0
+    tar_bytes: int = 0
+    histogram: list[int] = field(default_factory=lambda: [0] * LEVELS)
+    skipped: list[Skipped] = field(default_factory=list)
+
+    def add(self, pair: Pair, result: Prepared) -> None:
+        self.pairs += 1
+        self.found += result.found
+        self.sampled += result.sampled
+        self.written += len(result.samples)
+        self.objects += result.objects
+        self.histogram = [a + b for a, b in zip(self.histogram, result.histogram, strict=True)]
+        if result.reason:
+            self.skipped.append(Skipped(pair.source, result.reason))
+
+
+def _part_path(output: Path, stream: Stream, number: int) -> Path:
+    split, modality = stream
+    return output / split / f"{modality}-{number:05d}.tar"
+
+
+def finished_parts(output: Path, stream: Stream) -> list[Part]:
+    """Parts up to the first one that is not there or not whole."""
+    parts: list[Part] = []
+    while True:
+        path = _part_path(output, stream, len(parts))
+        try:
+            part = Part(**json.loads(path.with_suffix(".json").read_text(encoding="utf-8")))
+            if part.tar_bytes and path.stat().st_size != part.tar_bytes:
+                return parts
+        except (OSError, ValueError, TypeError):
+            return parts
+        part.skipped = [Skipped(*entry) for entry in part.skipped]
+        parts.append(part)
+
+
+def write_parts(
+    output: Path, stream: Stream, number: int, shard_images: int, work: Iterable[tuple[Pair, Prepared]]
+) -> Iterator[Part]:
+    """Write the results of a stream's next pairs, a part as soon as it has `shard_images` images.
+
+    Args:
+        number: of the first part to write.
+    """
+    part, samples = Part(), list[tuple[str, Mapping[str, bytes]]]()
+    for pair, result in work:
+        part.add(pair, result)
+        samples += result.samples
+        if part.written >= shard_images:
+            yield _write_part(_part_path(output, stream, number), part, samples)
+            number, part, samples = number + 1, Part(), []
+    if part.pairs:
+        yield _write_part(_part_path(output, stream, number), part, samples)
+
+
+def _write_part(path: Path, part: Part, samples: Sequence[tuple[str, Mapping[str, bytes]]]) -> Part:
+    part.tar_bytes = write_shard(path, samples) if samples else 0
+    with replacing(path.with_suffix(".json")) as partial:  # last: it says that the tar is whole
+        partial.write_text(json.dumps(asdict(part)), encoding="utf-8")
+    return part

@@ -1,0 +1,117 @@
+"""From an image or volume with labels to what is stored of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import SimpleITK as sitk
+
+from medsam_edge.errors import ImageError
+from medsam_edge.geometry import Geometry, boxes_from_masks
+from medsam_edge.intensity import Window, to_display
+from medsam_edge.modality import Modality
+
+Pixels = npt.NDArray[np.uint8]
+Labels = npt.NDArray[np.uint16]
+Positions = npt.NDArray[np.intp]
+
+
+def label_values(labels: Labels) -> npt.NDArray[np.intp]:
+    """Values above 0 of an (H, W) or (D, H, W) label map, rising."""
+    seen = np.zeros(np.iinfo(np.uint16).max + 1, dtype=bool)
+    for plane in labels.reshape(-1, *labels.shape[-2:]):  # numpy turns indices into 8 bytes each
+        seen[plane] = True
+    return 1 + np.flatnonzero(seen[1:])
+
+
+def drop_small_objects(labels: Labels, minimum: int) -> Labels:
+    """Without connected parts of one value (corners touch) that have fewer than `minimum` pixels or voxels.
+
+    A stray pixel far from its organ would stretch the organ's box; the challenge's data preparation removes them too.
+
+    Args:
+        labels: (H, W) or (D, H, W).
+
+    Returns:
+        The same array when there is nothing to remove.
+    """
+    kept = labels
+    for value, box in zip(label_values(labels), boxes_from_masks(labels).astype(int), strict=True):
+        low, high = box[: labels.ndim][::-1], box[labels.ndim :][::-1]
+        crop = tuple(slice(start, stop) for start, stop in zip(low, high, strict=True))
+        numbers = _number_parts((labels[crop] == value).astype(np.uint8))
+        small = np.bincount(numbers.ravel()) < minimum
+        small[0] = False  # background
+        if small.any():
+            kept = labels.copy() if kept is labels else kept
+            kept[crop][small[numbers]] = 0
+    return kept
+
+
+def _number_parts(mask: Pixels) -> npt.NDArray[Any]:
+    """1, 2, … on each connected part of an (H, W) or (D, H, W) mask; OpenCV is far quicker on the small ones."""
+    if mask.ndim == 2:
+        return cv2.connectedComponents(mask, connectivity=8)[1]
+    parts: npt.NDArray[Any] = sitk.GetArrayFromImage(sitk.ConnectedComponent(sitk.GetImageFromArray(mask), True))
+    return parts
+
+
+def choose_slices(labels: Labels, interval: int) -> Positions:
+    """Every `interval`-th of a volume's labelled slices, as many left out before the first as after the last.
+
+    Args:
+        labels: (D, H, W).
+
+    Returns:
+        Positions along the first axis, rising; at least one unless no slice is labelled.
+    """
+    labelled = np.flatnonzero([plane.any() for plane in labels])
+    return labelled[max(0, len(labelled) - 1) % interval // 2 :: interval]
+
+
+def display_slices(volume: npt.NDArray[Any], chosen: Positions, modality: Modality, window: Window) -> Pixels:
+    """Slices of a volume in 8 bits, by the sdk's rule of the modality.
+
+    Percentiles are those of the whole volume, as in the challenge's data preparation; a slice's own differ.
+
+    Args:
+        volume: (D, H, W).
+        chosen: (K,) positions along the first axis.
+        window: of CT that is not uint8.
+
+    Returns:
+        (K, H, W).
+
+    Raises:
+        ImageError: values that are not finite real numbers.
+    """
+    if modality is Modality.CT or volume.dtype == np.uint8:  # slices do not depend on each other
+        volume, chosen = volume[chosen], np.arange(len(chosen))
+    rows = volume.reshape(-1, volume.shape[-1])
+    return display(rows, modality, window).reshape(volume.shape)[chosen]
+
+
+def display(image: npt.NDArray[Any], modality: Modality, window: Window) -> Pixels:
+    """`to_display`, with the window for CT in HU alone."""
+    return to_display(image, modality, window if modality is Modality.CT and image.dtype != np.uint8 else None)
+
+
+def shrink(image: Pixels, labels: Labels, longest: int) -> tuple[Pixels, Labels]:
+    """Image (H, W) or (H, W, 3) and labels (H, W), their longest side at most `longest`, by the network's geometry."""
+    if max(labels.shape) <= longest:
+        return image, labels
+    geometry = Geometry.of(labels.shape, longest)
+    size = (geometry.new_width, geometry.new_height)
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    return small, cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST_EXACT).astype(np.uint16, copy=False)
+
+
+def encode(image: npt.NDArray[Any]) -> bytes:
+    """(H, W) uint8 or uint16, or (H, W, 3) RGB uint8 → png."""
+    done, png = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image)
+    if not done:
+        raise ImageError(f"image: OpenCV cannot encode {image.dtype} of shape {image.shape}")
+    return png.tobytes()

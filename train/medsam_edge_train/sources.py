@@ -1,0 +1,195 @@
+"""Where training images come from: four kinds of folders.
+
+| what | how image and labels find each other |
+|---|---|
+| `images/` with `masks/` or `labels/`, `imagesTr/` with `labelsTr/` | same stem; the image may end in `_0000` |
+| `X_image.nii.gz` with `X_label.nii.gz` (nrrd, mha too) | same X |
+| challenge npz | arrays `imgs` and `gts` of one file |
+| a folder with one DICOM series | `FOLDER_label.nii.gz` beside it, or `label.nii.gz` in it (nrrd, mha too) |
+
+Pictures, single DICOM files and volumes (NIfTI, NRRD, MetaImage) can lie in those folders.
+
+The modality is the nearest folder name that is one (for npz first a part of the file's name, `3DBox_CT_0566`), else
+what a DICOM header says, else the caller's. What lies in or below a folder `train` or `val` keeps that split; `test` is
+left out. Links to folders are not followed.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import SimpleITK as sitk
+
+from medsam_edge.errors import FileMissingError, ImageError, MedsamEdgeError, ModalityError
+from medsam_edge.io import PICTURE_SUFFIXES, read_image
+from medsam_edge.modality import Modality
+
+VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
+IMAGE_SUFFIXES = (*PICTURE_SUFFIXES, ".dcm", *VOLUME_SUFFIXES)
+LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", *VOLUME_SUFFIXES)  # jpg would change labels
+FOLDER_PAIRS = (("images", "masks"), ("images", "labels"), ("imagesTr", "labelsTr"))
+FIRST_CHANNEL = "_0000"
+SPLITS = ("train", "val")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An image and its labels on disk.
+
+    Attributes:
+        image: a file, or the folder of a DICOM series.
+        label: a file; the image itself for a challenge npz.
+        dataset: name of the folder that holds the pair.
+        name: of the image without its suffix; (split, modality, dataset, name) is unique.
+        split: `train` or `val` when the source says so, else empty.
+        source: the image relative to its source folder, for reports.
+    """
+
+    image: Path
+    label: Path
+    modality: Modality
+    dataset: str
+    name: str
+    split: str
+    source: str
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether this is one 2D image, as its name tells; a challenge npz may still be one."""
+        return self.image.name.lower().endswith((*PICTURE_SUFFIXES, ".dcm"))
+
+
+class Skipped(NamedTuple):
+    """A source that gives nothing, and why."""
+
+    source: str
+    reason: str
+
+
+def find_pairs(root: Path, modality: Modality | None = None) -> Iterator[Pair | Skipped]:
+    """Every pair below a folder, and what looks like half a pair, in a stable order. Only names are looked at (and the
+    first header of a DICOM series).
+
+    Args:
+        root: the source folder.
+        modality: of what does not say it.
+
+    Raises:
+        FileMissingError: the folder does not exist.
+    """
+    if not root.is_dir():
+        raise FileMissingError(f"sources: expected a folder, got {root}")
+    for folder, folders, files in os.walk(root):
+        here = Path(folder)
+        folders.sort()
+        resolved = here.resolve()
+        above = (root.resolve().name, *here.relative_to(root).parts)
+        if "test" in above:
+            folders.clear()
+            yield Skipped(_relative(here, root), "a test split")
+            continue
+        for image, label in _halves(here, folders, sorted(files)):
+            source = _relative(image or label or here, root)
+            if image is None or label is None:
+                yield Skipped(source, f"no {'image' if image is None else 'labels'} found")
+                continue
+            found = _modality(image, here, root) or modality
+            if found is None:
+                yield Skipped(source, "modality: no folder is named after one, and none was given")
+                continue
+            split = next((part for part in above if part in SPLITS), "")
+            dataset = (resolved.parent if image == here else resolved).name
+            yield Pair(image, label, found, dataset, _name(image), split, source)
+
+
+def series_files(folder: Path) -> list[Path]:
+    """Files of the one DICOM series in a folder, by position.
+
+    Raises:
+        ImageError: there are several, or none.
+    """
+    reader = sitk.ImageSeriesReader
+    series = reader.GetGDCMSeriesIDs(str(folder))
+    if len(series) > 1:
+        raise ImageError(f"expected one DICOM series in the folder, found {len(series)}")
+    if not series:
+        raise ImageError("expected a DICOM series in the folder, found none")
+    return [Path(file) for file in reader.GetGDCMSeriesFileNames(str(folder), series[0])]
+
+
+def _relative(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix()
+
+
+def _stem(name: str, suffixes: tuple[str, ...]) -> str | None:
+    """A file name without its suffix, None when that is none of these."""
+    found = next((suffix for suffix in suffixes if name.lower().endswith(suffix)), None)
+    return name[: -len(found)] if found else None
+
+
+def _name(image: Path) -> str:
+    stem = image.name if image.is_dir() else _stem(image.name, (*IMAGE_SUFFIXES, ".npz")) or image.name
+    return stem.removesuffix("_image").removesuffix(FIRST_CHANNEL)
+
+
+def _halves(here: Path, folders: list[str], files: list[str]) -> Iterator[tuple[Path | None, Path | None]]:
+    """(image, label) of all in a folder, None for what is missing. Takes from `folders` what it has dealt with."""
+    for images, labels in FOLDER_PAIRS:
+        if images in folders and labels in folders:
+            folders.remove(images)
+            folders.remove(labels)
+            yield from _same_stems(here / images, here / labels)
+    if any(name.lower().endswith(".dcm") for name in files):
+        yield here, _label_of_series(here)
+        return
+    for name in files:
+        stem = _stem(name, VOLUME_SUFFIXES)
+        if name.lower().endswith(".npz"):
+            yield here / name, here / name
+        elif stem and stem.endswith("_image"):
+            label = stem.removesuffix("_image") + "_label"
+            yield here / name, _first(here / f"{label}{suffix}" for suffix in VOLUME_SUFFIXES)
+
+
+def _same_stems(images: Path, labels: Path) -> Iterator[tuple[Path | None, Path | None]]:
+    by_stem: dict[str, Path] = {}
+    for image in sorted(images.iterdir()):
+        stem = _stem(image.name, IMAGE_SUFFIXES)
+        if stem is not None:
+            by_stem.setdefault(stem, image)
+    for label in sorted(labels.iterdir()):
+        stem = _stem(label.name, LABEL_SUFFIXES)
+        if stem is not None and stem in by_stem:
+            yield by_stem.pop(stem), label
+        elif stem is not None:
+            yield by_stem.pop(stem + FIRST_CHANNEL, None), label
+            for channel in itertools.count(1):
+                if by_stem.pop(f"{stem}_{channel:04d}", None) is None:
+                    break
+    yield from ((image, None) for image in by_stem.values())
+
+
+def _label_of_series(folder: Path) -> Path | None:
+    beside = (folder.with_name(f"{folder.name}_label{suffix}") for suffix in VOLUME_SUFFIXES)
+    return _first(folder / f"label{suffix}" for suffix in VOLUME_SUFFIXES) or _first(beside)
+
+
+def _first(paths: Iterator[Path]) -> Path | None:
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _modality(image: Path, here: Path, root: Path) -> Modality | None:
+    names = image.stem.split("_") if image.suffix.lower() == ".npz" else []
+    for name in (*names, *reversed(here.relative_to(root).parts), root.resolve().name):
+        with suppress(ModalityError):
+            return Modality.parse(name)
+    with suppress(MedsamEdgeError, RuntimeError):
+        if image.is_dir() or image.suffix.lower() == ".dcm":
+            return read_image(series_files(image)[0] if image.is_dir() else image).modality
+    return None
