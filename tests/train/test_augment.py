@@ -11,7 +11,7 @@ from medsam_edge.modality import Modality
 from medsam_edge_train.augment import Augmentation
 
 Array = npt.NDArray[np.generic]
-STILL = Augmentation(plain=1.0, intensity_p=0.0)
+STILL = Augmentation(plain=1.0, color_p=0.0, noise_p=0.0)
 
 
 def generators(count: int) -> list[np.random.Generator]:
@@ -191,7 +191,7 @@ def test_intensity_stays_in_range(modality: Modality, shape: tuple[int, ...]) ->
     image = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
     still = STILL.intensity(image, modality, np.random.default_rng(0))
     for rng in generators(25):
-        shown = Augmentation(intensity_p=1.0).intensity(image, modality, rng)
+        shown = Augmentation(color_p=1.0, noise_p=1.0).intensity(image, modality, rng)
         assert (shown.dtype, shown.shape) == (np.float32, (3, 24, 24))
         assert shown.flags.c_contiguous
         assert np.isfinite(shown).all()
@@ -208,7 +208,7 @@ def test_noise_of_ultrasound_is_multiplicative() -> None:
     dark = {Modality.US: 0, Modality.CT: 0}
     for modality in dark:
         for rng in generators(200):
-            shown = Augmentation(intensity_p=0.4).intensity(image, modality, rng)[0, :, :24]
+            shown = Augmentation(color_p=0.4, noise_p=0.4).intensity(image, modality, rng)[0, :, :24]
             dark[modality] += int(np.unique(shown).size > 100)  # noise where the image is black and was not brightened
     assert dark[Modality.CT] > dark[Modality.US] > 0
 

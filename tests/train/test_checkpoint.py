@@ -11,7 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from medsam_edge.errors import CheckpointError, FileMissingError, MedsamEdgeError
+from medsam_edge.errors import CheckpointError, FileMissingError, InputError, MedsamEdgeError
 from medsam_edge_train import checkpoint
 from medsam_edge_train.models import ZOO, MedSAM, build
 from medsam_edge_train.models.mask_decoder import MaskDecoder
@@ -286,3 +286,38 @@ def test_a_header_with_an_unknown_architecture(tmp_path: Path, network: MedSAM) 
     loaded, name = checkpoint.load(path, "tiny")
     assert name == "tiny"
     assert_same(loaded.state_dict(), network.state_dict())
+
+
+@pytest.mark.parametrize("layout", checkpoint.LAYOUTS)
+@pytest.mark.parametrize("name", ["lite_medsam", "rep_medsam"])
+def test_a_published_layout_round_trips(tmp_path: Path, name: str, layout: str) -> None:
+    network = build(name)
+    checkpoint.write(tmp_path / "own.safetensors", network, name)
+    checkpoint.export(tmp_path / "own.safetensors", tmp_path / "published.pth", layout)
+    loaded, found = checkpoint.load(tmp_path / "published.pth")
+    assert found == name
+    for key, value in network.state_dict().items():
+        assert torch.equal(loaded.state_dict()[key], value), key
+    assert [path.name for path in tmp_path.glob("*.partial")] == []
+
+
+def test_export_refuses_what_it_cannot_do(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="layout: expected one of flat, wrapped, module, got 'zip'"):
+        checkpoint.export(tmp_path / "own.safetensors", tmp_path / "out.pth", "zip")
+    (tmp_path / "out.pth").touch()
+    with pytest.raises(InputError, match=r"output: .* exists already"):
+        checkpoint.export(tmp_path / "own.safetensors", tmp_path / "out.pth")
+
+
+def test_a_partial_load_takes_what_fits_and_says_what_does_not() -> None:
+    network = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 3))
+    kept = network.state_dict()["1.weight"].clone()
+    state = {"0.weight": torch.ones(2, 2), "0.bias": torch.ones(2), "1.weight": torch.ones(5, 2), "old": torch.ones(1)}
+    with pytest.raises(CheckpointError, match=r"1 missing: 1.bias; 1 unexpected: old; 1 wrong shape: 1.weight"):
+        checkpoint.load_state(network, state, "it")
+    problems = checkpoint.load_state(network, state, "it", partial=True)
+    assert [line.split(":")[0] for line in problems] == ["1 missing", "1 unexpected", "1 wrong shape"]
+    assert torch.equal(network.state_dict()["0.weight"], torch.ones(2, 2))
+    assert torch.equal(network.state_dict()["1.weight"], kept)
+    with pytest.raises(CheckpointError, match="does not match it"):
+        checkpoint.load_state(network, {"old": torch.ones(1)}, "it", partial=True)  # nothing fits

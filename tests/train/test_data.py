@@ -21,6 +21,7 @@ from medsam_edge_train.data import (
     BalancedSampler,
     Case,
     Sample,
+    Steps,
     TrainingData,
     ValidationData,
     collate,
@@ -30,7 +31,7 @@ from medsam_edge_train.data import (
 )
 from medsam_edge_train.shards import Blob
 
-STILL = Augmentation(plain=1.0, intensity_p=0.0, jitter_px=0.0)
+STILL = Augmentation(plain=1.0, color_p=0.0, noise_p=0.0, jitter_px=0.0)
 
 
 def discs(height: int = 60, width: int = 80, values: Sequence[int] = (1, 2)) -> tuple[Pixels, Labels]:
@@ -170,7 +171,7 @@ def cases(tmp_path: Path) -> list[Case]:
 
 
 def training(cases: Sequence[Case], augmentation: Augmentation | None = None, boxes: int = 3) -> TrainingData:
-    return TrainingData(cases, 64, boxes, 0, augmentation or Augmentation())
+    return TrainingData(cases, [64], boxes, 0, augmentation or Augmentation())
 
 
 def equal(first: Sample, second: Sample) -> bool:
@@ -182,7 +183,7 @@ def test_a_training_sample(cases: list[Case]) -> None:
     data = training(cases)
     assert len(data) == 3
     for epoch, index in itertools.product(range(4), range(3)):
-        image, boxes, masks, _ = data[epoch, 10 * index, index]
+        image, boxes, masks, *_ = data[epoch, 10 * index, index]
         assert (image.dtype, boxes.dtype, masks.dtype) == (torch.float32, torch.float32, torch.bool)
         assert image.shape == (3, 64, 64)
         assert 1 <= len(boxes) <= 3
@@ -199,7 +200,7 @@ def test_draws_repeat_and_differ(cases: list[Case]) -> None:
     assert equal(sample, training(cases)[0, 0, 0])
     assert not equal(sample, training(cases)[1, 0, 0])  # another epoch
     assert not equal(sample, training(cases)[0, 1, 0])  # another position
-    other_seed = TrainingData(cases, 64, 3, 1, Augmentation())
+    other_seed = TrainingData(cases, [64], 3, 1, Augmentation())
     assert not equal(sample, other_seed[0, 0, 0])
 
 
@@ -214,7 +215,7 @@ def test_no_more_boxes_than_asked_for(cases: list[Case]) -> None:
     data = training(cases, STILL, boxes=1)
     seen = set()
     for epoch in range(30):
-        _, boxes, masks, _ = data[epoch, 0, 0]
+        _, boxes, masks, *_ = data[epoch, 0, 0]
         assert len(boxes) == len(masks) == 1
         seen.add(int(masks.sum()))
     assert len(training(cases, STILL, boxes=9)[0, 0, 0].boxes) == 3
@@ -223,14 +224,14 @@ def test_no_more_boxes_than_asked_for(cases: list[Case]) -> None:
 
 
 def test_plain_samples_have_tight_boxes(cases: list[Case]) -> None:
-    _, boxes, masks, _ = training(cases, STILL)[0, 0, 1]
+    _, boxes, masks, *_ = training(cases, STILL)[0, 0, 1]
     assert np.array_equal(boxes.numpy(), boxes_from_masks(masks[0].numpy().astype(np.int32)))
 
 
 def test_large_images_are_kept_smaller(tmp_path: Path) -> None:
     case = write(tmp_path, "CT/a/x.png", *discs(400, 300, (7,)))
     data = training([case], STILL)
-    _, _, masks, _ = data[0, 0, 0]
+    _, _, masks, *_ = data[0, 0, 0]
     image, labels = data._load(0)
     assert image.shape == labels.shape == (80, 60)  # 1.25 · 64
     radius = 100 * 64 / 400
@@ -341,6 +342,39 @@ def test_an_epoch_repeats_and_epochs_differ() -> None:
     assert cases_of(0, 3) == cases_of(0, 3)
     assert cases_of(0, 3) != cases_of(0, 4)
     assert cases_of(0, 3) != cases_of(1, 3)
+
+
+def test_length_zero_is_a_pass() -> None:
+    sampler = BalancedSampler(UNEVEN, 0, 0.5, 0)
+    assert len(sampler) == len(UNEVEN)
+    first = [index for _, _, index in sampler]
+    sampler.set_epoch(1)
+    second = [index for _, _, index in sampler]
+    assert sorted(first) == sorted(second) == list(range(len(UNEVEN)))
+    assert first != second
+
+
+def test_steps_split_each_batch_among_the_processes() -> None:
+    sampler = BalancedSampler(UNEVEN, 11, 0.5, 0)
+    alone = list(Steps(sampler, 4))
+    assert [[position for _, position, _ in step] for step in alone] == [
+        [0, 1, 2, 3],
+        [4, 5, 6, 7],
+    ]  # full batches only
+    left, right = (list(Steps(sampler, 4, rank, 2)) for rank in (0, 1))
+    assert [a + b for a, b in zip(left, right, strict=True)] == alone
+    assert list(Steps(sampler, 4, start=1)) == alone[1:]
+
+
+def test_the_square_of_each_epoch_and_withheld_modalities(cases: list[Case]) -> None:
+    data = TrainingData(cases, [64, 128], 1, 0, Augmentation(), withhold=0.5)
+    assert [data[epoch, 0, 0].image.shape[-1] for epoch in (0, 1, 7)] == [64, 128, 128]
+    told = [data[0, position, 0].told for position in range(40)]
+    assert told == [data[0, position, 0].told for position in range(40)]
+    assert 8 < sum(told) < 32
+    batch = collate([data[0, position, 0] for position in range(40)])
+    assert torch.equal(batch.told.any(1), torch.tensor(told))
+    assert torch.equal(batch.classes[told], batch.told[told])
 
 
 @pytest.mark.parametrize("index", [0, 1, 2])

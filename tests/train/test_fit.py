@@ -1,14 +1,11 @@
 from __future__ import annotations
 
-import csv
-import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 import pytorch_lightning as pl
@@ -18,38 +15,16 @@ from torch import nn
 from medsam_edge.errors import CheckpointError, FileMissingError, InputError
 from medsam_edge.modality import Modality
 from medsam_edge_train import checkpoint
+from medsam_edge_train.curves import read_curves
 from medsam_edge_train.data import Sample, TrainingData, ValidationData, find_cases
-from medsam_edge_train.fit import FitConfig, PipelineModule, choose_precision, fit
+from medsam_edge_train.engine import choose_precision
+from medsam_edge_train.fit import FitConfig, PipelineModule, finetune, fit, training_cases
 from medsam_edge_train.losses import batch_dice
 from medsam_edge_train.models import ZOO, MedSAM
 from medsam_edge_train.models.class_prompt import ClassPromptMedSAM
 from medsam_edge_train.models.mask_decoder import MaskDecoder
 from medsam_edge_train.models.prompt_encoder import PromptEncoder
-
-
-def tiny() -> MedSAM:
-    """One convolution and a narrow decoder: a training step takes milliseconds."""
-    encoder = nn.Sequential(nn.Conv2d(3, 32, 4, 4), nn.BatchNorm2d(32))
-    return MedSAM(encoder, PromptEncoder(32, 4), MaskDecoder(32, depth=1, heads=2, hidden=32, box_prior=True))
-
-
-def write_data(root: Path) -> Path:
-    """Bright rectangles of two modalities, one of them in colour; five to train on and three to validate."""
-    rng = np.random.default_rng(0)
-    for part, modality, index in [*itertools.product(["train", "val"], ["CT", "Fundus"], range(2)), ("train", "CT", 2)]:
-        image, mask = rng.integers(0, 60, (48, 64)).astype(np.uint8), np.zeros((48, 64), dtype=np.uint8)
-        for value, left in ((1, 4), (2, 36)):
-            top, height, width = rng.integers(4, 14), rng.integers(14, 28), rng.integers(14, 24)
-            mask[top : top + height, left : left + width] = value
-            image[top : top + height, left : left + width] += 150
-        if modality == "Fundus":
-            image = np.stack([image // 3, image // 2, image], axis=-1)
-        for kind, data in (("images", image), ("masks", mask)):
-            path = root / part / modality / "phantom" / kind / f"{index}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            assert cv2.imwrite(str(path), data)
-    (root / "val/Fundus/phantom/images/1.png").unlink()
-    return root
+from tests.train.tiny import tiny, tiny_config, write_data
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -64,24 +39,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_data(tmp_path_factory.mktemp("data"))
 
 
-def tiny_config(data: Path, output: Path) -> FitConfig:
-    return FitConfig(
-        data,
-        output,
-        architecture="tiny",
-        image_size=64,
-        epochs=2,
-        images_per_epoch=8,
-        batch_size=2,
-        boxes_per_image=2,
-        learning_rate=1e-2,
-        warmup_steps=2,
-        ema=0.5,
-        workers=0,
-        precision="32-true",
-    )
-
-
 @pytest.fixture(scope="module")
 def config(data: Path, tmp_path_factory: pytest.TempPathFactory) -> FitConfig:
     """The settings of a run of two epochs that has been made."""
@@ -90,16 +47,13 @@ def config(data: Path, tmp_path_factory: pytest.TempPathFactory) -> FitConfig:
     return config
 
 
-def log_of(config: FitConfig) -> list[dict[str, str]]:
-    rows = []
-    for path in sorted(config.output.rglob("metrics.csv")):
-        with path.open() as file:
-            rows += list(csv.DictReader(file))
-    return rows
+def curve(config: FitConfig, name: str) -> list[float]:
+    """A metric after each epoch, without the value before training."""
+    return [value for epoch, value in sorted(read_curves(config.output)[name].items()) if epoch > 0]
 
 
 def val_scores(config: FitConfig) -> list[float]:
-    return [float(row["val_dsc"]) for row in log_of(config) if row["val_dsc"]]
+    return curve(config, "val_dsc")
 
 
 def validation_score(network: MedSAM, config: FitConfig) -> float:
@@ -119,8 +73,7 @@ def _samples(data: ValidationData) -> list[Sample]:
 
 def test_a_run_leaves_what_it_promises(config: FitConfig) -> None:
     files = {path.name for path in config.output.iterdir()}
-    assert {"best.safetensors", "last.ckpt"} <= files
-    assert log_of(config)
+    assert {"best.safetensors", "last.ckpt", "curves.png", "before.json", "log", "tensorboard"} == files
     assert not any(name.endswith(".partial") for name in files)
 
 
@@ -170,13 +123,14 @@ def test_training_changed_weights_and_statistics(config: FitConfig) -> None:
 
 
 def test_the_log_holds_losses_and_scores(config: FitConfig) -> None:
-    rows = log_of(config)
-    assert len(val_scores(config)) == 2
-    assert sum(bool(row["train_loss"]) for row in rows) == 2
-    last = [row for row in rows if row["val_dsc"]][-1]
-    own = [float(last[f"val_dsc/{modality}"]) for modality in (Modality.CT, Modality.FUNDUS)]
-    assert float(last["val_dsc"]) == pytest.approx(np.mean(own))
-    assert all(0 <= value <= 1 for value in own)
+    curves = read_curves(config.output)
+    assert [len(curve(config, name)) for name in ("train_loss", "train_dsc", "val_dsc", "val_nsd")] == [2, 2, 2, 2]
+    assert sorted(curves["val_dsc"]) == [0, 1, 2]  # and the score before training
+    for name in ("val_dsc", "val_nsd"):
+        for epoch, mean in curves[name].items():
+            own = [curves[f"{name}/{modality.value}"][epoch] for modality in (Modality.CT, Modality.FUNDUS)]
+            assert mean == pytest.approx(np.mean(own))
+            assert all(0 <= value <= 1 for value in own)
 
 
 def test_a_run_repeats(config: FitConfig, tmp_path: Path) -> None:
@@ -284,8 +238,12 @@ def test_data_must_exist(config: FitConfig, tmp_path: Path) -> None:
         ({"image_size": -64}, "image_size: .* got -64"),
         ({"image_size": 32}, "image_size: .* got 32"),
         ({"image_size": 100}, "image_size: .* got 100"),
-        ({"schedule": "linear"}, "schedule: expected 'cosine' or 'constant', got 'linear'"),
-        ({"images_per_epoch": 15, "batch_size": 16}, "images_per_epoch: expected at least batch_size, got 15"),
+        ({"schedule": "linear"}, "schedule: expected 'cosine', 'constant' or 'plateau', got 'linear'"),
+        ({"images_per_epoch": 15, "batch_size": 16}, "images_per_epoch: expected 0 or at least batch_size, got 15"),
+        ({"boxes_per_image": 0}, "boxes_per_image: expected at least 1, got 0"),
+        ({"augmentation": "none"}, "augmentation: expected one of full, flips, flips.color, got 'none'"),
+        ({"pixel_loss": "mse"}, "pixel_loss: expected one of bce, focal, got 'mse'"),
+        ({"select": "loss"}, "select: expected one of dsc, paper, got 'loss'"),
     ],
 )
 def test_bad_settings_are_refused(settings: dict[str, Any], message: str) -> None:
@@ -363,7 +321,42 @@ def test_an_image_without_objects_can_be_validated(config: FitConfig) -> None:
     )
     with torch.no_grad():
         module.validation_step([empty, full], 0)
-    assert [len(scores) for scores in module._scores.values() if scores] == [1]
+    assert {name: sums[0] for name, sums in module._sums.items()} == {"CT": 1}
+
+
+@pytest.mark.parametrize(
+    ("select", "seconds", "expected"), [("dsc", 3.0, 0.8), ("paper", 1.0, 0.65), ("paper", 0.0, 0.9)]
+)
+def test_selection_by_hand(config: FitConfig, select: Any, seconds: float, expected: float) -> None:
+    # accuracy: the mean of DSC 0.8, NSD 1.0 and Jaccard 0.6; the time counts 1 / (1 + seconds), half of it all
+    module = PipelineModule(replace(config, select=select))
+    module._sums = {"CT": [2.0, 1.6, 2.0, 1.2]}
+    module._timing = {"seconds": [4.0, 4 * seconds]}
+    scores = module.scores()
+    assert (scores["val_dsc"], scores["val_nsd"]) == (pytest.approx(0.8), pytest.approx(1.0))
+    assert scores["val_score"] == pytest.approx(expected)
+    assert module._sums == module._timing == {}
+
+
+def test_finetune_needs_a_start(config: FitConfig, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="init: finetune starts from a trained checkpoint, got none"):
+        finetune(replace(config, output=tmp_path / "run"))
+    start = config.output / "best.safetensors"
+    gentle = replace(config, output=tmp_path / "run", init=start, epochs=1, learning_rate=1e-9, warmup_steps=0)
+    before = checkpoint.read(start).state["image_encoder.0.weight"]
+    after = checkpoint.read(finetune(gentle)).state["image_encoder.0.weight"]
+    torch.testing.assert_close(before, after, rtol=0, atol=1e-6)
+
+
+def test_extra_data_and_modalities_left_out(config: FitConfig, tmp_path: Path) -> None:
+    other = write_data(tmp_path / "other")
+    base = replace(config, output=tmp_path / "run")
+    assert [case.modality.value for case in training_cases(base)] == ["CT"] * 3 + ["Fundus"] * 2
+    assert [case.modality.value for case in training_cases(replace(base, leave_out=("ct",)))] == ["Fundus"] * 2
+    both = training_cases(replace(base, leave_out=("CT",), extra_data=(other,)))
+    assert [case.modality.value for case in both] == ["Fundus"] * 2 + ["CT"] * 3 + ["Fundus"] * 2
+    with pytest.raises(InputError, match="leave_out: nothing is left"):
+        training_cases(replace(base, leave_out=("CT", "Fundus")))
 
 
 def test_the_teacher_is_not_trained(data: Path, tmp_path: Path) -> None:
@@ -381,6 +374,6 @@ def test_a_class_prompt_network_learns_its_modalities(
     config = replace(tiny_config(data, tmp_path / "run"), architecture="tiny_cp", epochs=1)
     loaded, name = checkpoint.load(fit(config))
     assert (name, type(loaded)) == ("tiny_cp", ClassPromptMedSAM)
-    accuracies = [float(row["val_class_accuracy"]) for row in log_of(config) if row["val_class_accuracy"]]
+    accuracies = curve(config, "val_class_accuracy")
     assert len(accuracies) == 1
     assert 0 <= accuracies[0] <= 1

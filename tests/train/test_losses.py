@@ -5,12 +5,17 @@ import math
 import pytest
 import torch
 
-from medsam_edge_train.losses import batch_dice, iou_loss, mask_loss
+from medsam_edge_train.losses import batch_dice, bce_loss, dice_loss, focal_loss, iou_loss
 
 TOP = torch.tensor([[[True, True], [False, False]]])
 CORNER = torch.tensor([[[True, False], [False, False]]])
 NONE = torch.zeros(1, 2, 2, dtype=torch.bool)
 ALL = torch.ones(1, 2, 2, dtype=torch.bool)
+
+
+def mask_loss(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    """Rep-MedSAM's loss of the mask."""
+    return dice_loss(logits, truth) + bce_loss(logits, truth)
 
 
 def sure(mask: torch.Tensor, logit: float = 40.0) -> torch.Tensor:
@@ -44,6 +49,21 @@ def test_mask_loss_pulls_logits_towards_the_truth() -> None:
     assert logits.grad is not None
     assert (logits.grad[TOP] < 0).all()
     assert (logits.grad[~TOP] > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("logits", "truth", "expected"),
+    [
+        (torch.zeros(1, 2, 2), ALL, 0.25 * 0.25 * math.log(2)),  # α (1 - ½)² ln 2
+        (torch.zeros(1, 2, 2), NONE, 0.75 * 0.25 * math.log(2)),
+        (torch.zeros(1, 2, 2), TOP, 0.5 * 0.25 * math.log(2)),  # half of each
+        (sure(TOP), TOP, 0.0),
+        (sure(CORNER), TOP, 0.25 * 40 / 4),  # one pixel of four wrong by 40
+        (torch.full((1, 2, 2), math.log(3)), ALL, 0.25 * 0.25**2 * math.log(4 / 3)),  # p = ¾
+    ],
+)
+def test_focal_loss_by_hand(logits: torch.Tensor, truth: torch.Tensor, expected: float) -> None:
+    assert focal_loss(logits, truth).item() == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.parametrize(

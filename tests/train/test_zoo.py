@@ -15,6 +15,7 @@ from medsam_edge_train.models.zoo import (
     rep_medsam,
     rep_medsam_cp,
     rep_medsam_s,
+    rep_medsam_s_cp,
 )
 
 
@@ -27,6 +28,7 @@ def test_the_names() -> None:
         rep_medsam,
         rep_medsam_cp,
         rep_medsam_s,
+        rep_medsam_s_cp,
     )
     assert {factory.__name__: factory for factory in factories} == ZOO
     assert list(ZOO) == sorted(ZOO)

@@ -26,7 +26,8 @@ class Augmentation:
         stretch: largest relative change of the aspect ratio.
         shift: largest shift, as a share of the square.
         jitter_px: largest move of a box edge either way, in pixels of a 256 frame (and a tenth of the box's side).
-        intensity_p: probability of each intensity change.
+        color_p: probability of each change of color: gamma, brightness and contrast, the balance of the channels.
+        noise_p: probability of noise, and half of it that of blur.
     """
 
     plain: float = 0.3
@@ -35,7 +36,8 @@ class Augmentation:
     stretch: float = 0.15
     shift: float = 0.12
     jitter_px: float = 5.0
-    intensity_p: float = 0.4
+    color_p: float = 0.4
+    noise_p: float = 0.4
 
     def warp(self, image: Pixels, labels: Labels, size: int, rng: np.random.Generator) -> tuple[Pixels, Labels]:
         """Image and labels in the network's square, flipped and, mostly, rotated, zoomed, stretched and shifted.
@@ -68,15 +70,15 @@ class Augmentation:
         x = (x - x.min()) / max(float(x.max() - x.min()), 1e-8)
         if x.ndim == 2:
             x = x[..., None]
-        if rng.random() < self.intensity_p:
+        if rng.random() < self.color_p:
             x = x ** np.float32(np.exp(rng.uniform(-0.5, 0.5)))  # gamma
-        if rng.random() < self.intensity_p:
+        if rng.random() < self.color_p:
             x = (x - 0.5) * rng.uniform(0.7, 1.3) + 0.5 + rng.uniform(-0.15, 0.15)
-        if modality.is_color and rng.random() < self.intensity_p:
+        if modality.is_color and rng.random() < self.color_p:
             x = x * rng.uniform(0.8, 1.2, 3)
-        if rng.random() < self.intensity_p / 2:
+        if rng.random() < self.noise_p / 2:
             x = cv2.GaussianBlur(x, (0, 0), rng.uniform(0.3, 1.2)).reshape(x.shape)
-        if rng.random() < self.intensity_p:
+        if rng.random() < self.noise_p:
             noise = rng.standard_normal(x.shape, dtype=np.float32) * rng.uniform(0.0, 0.06)
             x = x * (1 + noise) if modality is Modality.US else x + noise
         x = x.clip(0, 1).astype(np.float32)
@@ -88,6 +90,14 @@ class Augmentation:
         reach = np.minimum(self.jitter_px * size / 256, 0.1 * sides)
         reach = reach * (rng.random((len(boxes), 1)) >= 1 / 3)
         return (boxes + reach * rng.uniform(-1, 1, boxes.shape)).clip(0, size).astype(np.float32)
+
+
+AUGMENTATIONS = {
+    "full": Augmentation(),
+    "flips": Augmentation(plain=1.0, color_p=0.0, noise_p=0.0),
+    "flips+color": Augmentation(plain=1.0, color_p=0.5, noise_p=0.0),
+}
+"""`flips` and `flips+color` are the papers'; boxes are jittered in all."""
 
 
 def _shift(offset: float) -> npt.NDArray[np.float64]:

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from medsam_edge.errors import CheckpointError, FileMissingError
+from medsam_edge.errors import CheckpointError, FileMissingError, InputError
 from medsam_edge_train.models import ZOO, MedSAM, build
 
 WRAPPERS = ("model", "state_dict", "network")
@@ -63,6 +63,35 @@ def write(path: Path, network: nn.Module, architecture: str, metadata: Mapping[s
     partial.replace(path)
 
 
+LAYOUTS = ("flat", "wrapped", "module")
+
+
+def export(source: Path, target: Path, layout: str = "flat", architecture: str | None = None) -> None:
+    """Write a checkpoint as a published-layout `.pth`; the file appears whole or not at all.
+
+    Args:
+        layout: `flat` (a state dict, as rep_medsam.pth and lite_medsam.pth), `wrapped` (under `model`, as the
+            published training scripts save it), `module` (wrapped, and `module.` before every key, as a distributed
+            run does).
+
+    Raises:
+        CheckpointError: the source cannot be read or does not match its architecture.
+        InputError: an unknown layout, or the target exists.
+    """
+    if layout not in LAYOUTS:
+        raise InputError(f"layout: expected one of {', '.join(LAYOUTS)}, got {layout!r}")
+    if target.exists():
+        raise InputError(f"output: {target} exists already")
+    network, _ = load(source, architecture)
+    state = dict(network.state_dict())
+    if layout == "module":
+        state = {f"module.{key}": value for key, value in state.items()}
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(target.name + ".partial")
+    torch.save(state if layout == "flat" else {"model": state, "epoch": 0}, partial)
+    partial.replace(target)
+
+
 def load(path: Path, architecture: str | None = None) -> tuple[MedSAM, str]:
     """The network a checkpoint holds, in eval mode, and its architecture's name.
 
@@ -79,17 +108,25 @@ def load(path: Path, architecture: str | None = None) -> tuple[MedSAM, str]:
     return network.eval(), name
 
 
-def load_state(network: nn.Module, state: Mapping[str, Tensor], name: str) -> None:
-    """Load strictly.
+def load_state(network: nn.Module, state: Mapping[str, Tensor], name: str, partial: bool = False) -> list[str]:
+    """Load every tensor, or raise.
+
+    Args:
+        partial: load what fits instead of raising; the rest of the network stays as it is.
+
+    Returns:
+        What did not fit, a line each.
 
     Raises:
-        CheckpointError: a key is missing or unexpected, or a shape differs.
+        CheckpointError: a key is missing or unexpected, or a shape differs; or nothing at all fits.
     """
     expected = network.state_dict()
     problems = _differences(expected, state)
-    if problems:
+    fitting = {key: value for key, value in state.items() if key in expected and expected[key].shape == value.shape}
+    if problems and not (partial and fitting):
         raise CheckpointError(f"checkpoint: does not match {name}: " + "; ".join(problems))
-    network.load_state_dict(dict(state))
+    network.load_state_dict(fitting, strict=False)
+    return problems
 
 
 def nearest_architecture(state: Mapping[str, Tensor]) -> str:

@@ -1,55 +1,66 @@
-"""`medsam-edge train fit`."""
+"""`medsam-edge train STAGE`: a stage is a settings dataclass, from which its options follow, and a function."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
-from typing import Any
 
-from medsam_edge_train.fit import PRECISIONS, FitConfig, fit
+from medsam_edge_train import checkpoint
+from medsam_edge_train.distill import DistillConfig, distill
+from medsam_edge_train.embed import EmbedConfig, embed
+from medsam_edge_train.engine import RunConfig
+from medsam_edge_train.fit import FitConfig, finetune, fit
 from medsam_edge_train.models import ZOO
+from medsam_edge_train.options import add_options, make_config
+from medsam_edge_train.phantoms import PhantomConfig, write_phantoms
+from medsam_edge_train.plan import plan
+from medsam_edge_train.presets import PRESETS
 
-DEFAULTS = FitConfig(data=Path(), output=Path())
+PREPARING = {
+    "phantoms": (PhantomConfig, write_phantoms, "write synthetic images with masks, to pre-train on or to try this"),
+    "embed": (EmbedConfig, embed, "compute a teacher's embeddings once per image"),
+}
+TRAINING = {
+    "distill": (DistillConfig, distill, "train the image encoder on a teacher's embeddings"),
+    "fit": (FitConfig, fit, "train the whole pipeline on images, masks and boxes made from the masks"),
+    "finetune": (FitConfig, finetune, "fit, from a trained network"),
+}
 
 
 def run(argv: list[str]) -> int:
-    """Parse and train; returns the exit code, raises the errors of `fit`."""
+    """Parse and run a stage; returns the exit code, raises the stage's errors."""
     parser = argparse.ArgumentParser(prog="medsam-edge train", description="Train a network.")
-    commands = parser.add_subparsers(title="stages", required=True, metavar="STAGE")
-    stage = commands.add_parser(
-        "fit",
-        help="train the whole pipeline on images, masks and boxes made from the masks",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    stage.add_argument("--data", type=Path, required=True, help="folder with train/ and val/")
-    stage.add_argument("-o", "--output", type=Path, required=True, help="folder for logs and checkpoints")
-    stage.add_argument("--architecture", choices=sorted(ZOO), default=DEFAULTS.architecture, help="network")
-    stage.add_argument("--init", type=Path, help="checkpoint to start from")
-    stage.add_argument("--resume", action="store_true", help="continue the run in the output folder")
-    _setting(stage, "image_size", "side of the training square, a multiple of 64")
-    _setting(stage, "epochs", "number of epochs")
-    _setting(stage, "images_per_epoch", "draws per epoch")
-    _setting(stage, "batch_size", "images per step")
-    _setting(stage, "boxes_per_image", "most objects per image")
-    _setting(stage, "learning_rate", "after the warm-up")
-    _setting(stage, "warmup_steps", "steps of linear warm-up")
-    stage.add_argument("--schedule", choices=("cosine", "constant"), default=DEFAULTS.schedule, help="of the rate")
-    _setting(stage, "withhold_modality", "class prompts: share of images whose modality is not told")
-    _setting(stage, "balance", "0: modalities equally often, 1: images equally often")
-    _setting(stage, "ema", "decay of the averaged weights, 0 for none")
-    _setting(stage, "val_per_modality", "validation images per modality")
-    _setting(stage, "workers", "processes that prepare images")
-    stage.add_argument(
-        "--precision", choices=PRECISIONS, default=DEFAULTS.precision, help="auto: bf16 where it is fast"
-    )
-    _setting(stage, "seed", "of draws and augmentation")
+    commands = parser.add_subparsers(dest="stage", title="stages", required=True, metavar="STAGE")
+    for name, (config, _, text) in {**PREPARING, **TRAINING}.items():
+        stage = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        add_options(stage, config, PRESETS.get(name, {}))
+        if name in TRAINING:
+            stage.add_argument("--resume", action="store_true", help="continue the run in the output folder")
+            stage.add_argument("--dry-run", action="store_true", help="print the plan and its cost, and stop")
+    text = "write a checkpoint in a published layout (.pth)"
+    stage = commands.add_parser("export", help=text, description=f"{text[0].upper()}{text[1:]}.")
+    stage.add_argument("checkpoint", type=Path, help="safetensors, or any layout that can be read")
+    stage.add_argument("-o", "--output", type=Path, required=True, help="file to write")
+    stage.add_argument("--layout", choices=checkpoint.LAYOUTS, default="flat", help="default: flat")
+    stage.add_argument("--architecture", choices=sorted(ZOO), help="default: recognised from the tensors")
     options = vars(parser.parse_args(argv))
-    resume = options.pop("resume")
-    print(fit(FitConfig(**options), resume))
+    name = options.pop("stage")
+    if name == "export":
+        checkpoint.export(options["checkpoint"], options["output"], options["layout"], options["architecture"])
+        print(options["output"])
+        return 0
+    resume, dry_run = options.pop("resume", False), options.pop("dry_run", False)
+    presets, yaml_file = PRESETS.get(name, {}), options.get("config")
+    if name in PREPARING:
+        config, prepare, _ = PREPARING[name]
+        print(prepare(make_config(config, options, presets, yaml_file), _report))  # type: ignore[operator]
+        return 0
+    config, train, _ = TRAINING[name]
+    settings: RunConfig = make_config(config, options, presets, yaml_file)
+    print(plan(settings) if dry_run else train(settings, resume))  # type: ignore[operator]
     return 0
 
 
-def _setting(parser: argparse.ArgumentParser, name: str, text: str) -> None:
-    """An option for a field of `FitConfig`, of its type and with its default."""
-    default: Any = getattr(DEFAULTS, name)
-    parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default, help=text)
+def _report(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -117,6 +117,7 @@ class Sample(NamedTuple):
     boxes: Tensor  # (K, 4) float32, pixels of the S frame
     masks: Tensor  # (K, S, S) bool
     modality: Modality
+    told: bool = True  # whether a class-prompt network is told the modality, or must find it out
 
 
 class Batch(NamedTuple):
@@ -127,28 +128,37 @@ class Batch(NamedTuple):
     masks: Tensor  # (N, S, S) bool
     image_index: Tensor  # (N,) int64, which image each object is on
     classes: Tensor  # (B, 11) float32, one-hot modality of each image in the order of `CLASSES`
+    told: Tensor  # (B, 11) float32, the same, a row of zeros where the modality is withheld
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
     counts = torch.tensor([len(sample.boxes) for sample in samples])
+    classes = one_hot([sample.modality for sample in samples])
     return Batch(
         torch.stack([sample.image for sample in samples]),
         torch.cat([sample.boxes for sample in samples]),
         torch.cat([sample.masks for sample in samples]),
         torch.arange(len(samples)).repeat_interleave(counts),
-        one_hot([sample.modality for sample in samples]),
+        classes,
+        classes * torch.tensor([[float(sample.told)] for sample in samples]),
     )
 
 
 @dataclass
 class TrainingData(Dataset[Sample]):
-    """Augmented samples. An index is (epoch, position, case), so that every draw can be repeated exactly."""
+    """Augmented samples. An index is (epoch, position, case), so that every draw can be repeated exactly.
+
+    Args:
+        sizes: side of the square in each epoch; the last one holds from then on.
+        withhold: share of images whose modality is not told.
+    """
 
     cases: Sequence[Case]
-    size: int
+    sizes: Sequence[int]
     boxes_per_image: int
     seed: int
     augmentation: Augmentation
+    withhold: float = 0.0
     _cache: dict[int, tuple[Pixels, Labels]] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -156,10 +166,11 @@ class TrainingData(Dataset[Sample]):
 
     def __getitem__(self, draw: tuple[int, int, int]) -> Sample:
         epoch, position, index = draw
+        size = self.sizes[min(epoch, len(self.sizes) - 1)]
         rng = np.random.default_rng((self.seed, epoch, position))
         image, labels = self._load(index)
         for _ in range(POSES):
-            warped, warped_labels = self.augmentation.warp(image, labels, self.size, rng)
+            warped, warped_labels = self.augmentation.warp(image, labels, size, rng)
             values, counts = np.unique(warped_labels[warped_labels > 0], return_counts=True)
             values = values[counts >= MINIMUM_OBJECT_PIXELS]
             if len(values):
@@ -174,15 +185,16 @@ class TrainingData(Dataset[Sample]):
         boxes = np.concatenate([boxes_from_masks(mask.astype(np.int32)) for mask in masks])
         return Sample(
             torch.from_numpy(self.augmentation.intensity(warped, self.cases[index].modality, rng)),
-            torch.from_numpy(self.augmentation.jitter(boxes, self.size, rng)),
+            torch.from_numpy(self.augmentation.jitter(boxes, size, rng)),
             torch.from_numpy(masks),
             self.cases[index].modality,
+            bool(rng.random() >= self.withhold),
         )
 
     def _load(self, index: int) -> tuple[Pixels, Labels]:
         if index not in self._cache:
             image, labels = read_case(self.cases[index])
-            shrink = self.size * CACHE_ZOOM / max(labels.shape)
+            shrink = max(self.sizes) * CACHE_ZOOM / max(labels.shape)
             if shrink < 1:
                 side = (max(1, round(labels.shape[1] * shrink)), max(1, round(labels.shape[0] * shrink)))
                 image = cv2.resize(image, side, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
@@ -191,33 +203,67 @@ class TrainingData(Dataset[Sample]):
         return self._cache[index]
 
 
+Draw = tuple[int, int, int]
+"""Epoch, position in the epoch, number of the case: all that a sample's random choices depend on, with the seed."""
+
+
 @dataclass
-class BalancedSampler(Sampler[tuple[int, int, int]]):
+class BalancedSampler(Sampler[Draw]):
     """Draws `length` cases an epoch, each modality with a probability ∝ (its number of cases) ** exponent.
 
-    Exponent 0 shows every modality equally often, 1 every image equally often. The draws depend on (seed, epoch) alone.
+    Exponent 0 shows every modality equally often, 1 every image equally often. Length 0 is a pass: every image once,
+    in random order. The draws depend on (seed, epoch) alone.
     """
 
     cases: Sequence[Case]
     length: int
     exponent: float
     seed: int
-    epoch: int = 0  # set by Lightning through set_epoch
+    epoch: int = 0
 
     def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.length
+        return self.length or len(self.cases)
 
-    def __iter__(self) -> Iterator[tuple[int, int, int]]:
-        modalities = np.array([case.modality.value for case in self.cases])
-        _, inverse, counts = np.unique(modalities, return_inverse=True, return_counts=True)
-        shares = counts**self.exponent / (counts**self.exponent).sum()
-        weights = (shares / counts)[inverse]
+    def __iter__(self) -> Iterator[Draw]:
         rng = np.random.default_rng((self.seed, self.epoch))
-        drawn = rng.choice(len(self.cases), self.length, p=weights / weights.sum())
+        if self.length:
+            modalities = np.array([case.modality.value for case in self.cases])
+            _, inverse, counts = np.unique(modalities, return_inverse=True, return_counts=True)
+            shares = counts**self.exponent / (counts**self.exponent).sum()
+            weights = (shares / counts)[inverse]
+            drawn = rng.choice(len(self.cases), self.length, p=weights / weights.sum())
+        else:
+            drawn = rng.permutation(len(self.cases))
         return ((self.epoch, position, int(index)) for position, index in enumerate(drawn))
+
+
+@dataclass
+class Steps(Sampler[list[Draw]]):
+    """Full batches of a sampler's draws, and of each batch the part of one process.
+
+    Args:
+        batch_size: images of one step over all processes.
+        start: step to begin at; the loader sets it.
+    """
+
+    sampler: BalancedSampler
+    batch_size: int
+    rank: int = 0
+    world: int = 1
+    start: int = 0
+
+    def __len__(self) -> int:
+        return len(self.sampler) // self.batch_size
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        draws, own = list(self.sampler), self.batch_size // self.world
+        for step in range(self.start, len(self)):
+            first = step * self.batch_size + self.rank * own
+            yield draws[first : first + own]
 
 
 @dataclass

@@ -1,18 +1,34 @@
-"""Rep-MedSAM's loss: Dice + binary cross-entropy on the mask, and squared error on the predicted IoU."""
+"""The papers' losses: Dice + cross-entropy + predicted IoU (Rep-MedSAM), Dice + focal (class-prompt Tiny-ViT)."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
+
+FOCAL_ALPHA, FOCAL_GAMMA = 0.25, 2.0
+"""The paper gives no values; these are those of the focal loss's own paper (Lin et al. 2017)."""
 
 
-def mask_loss(logits: Tensor, truth: Tensor) -> Tensor:
-    """Soft Dice loss + BCE, mean over objects. logits (N, S, S), truth (N, S, S) bool."""
+def dice_loss(logits: Tensor, truth: Tensor) -> Tensor:
+    """Soft Dice loss (class-prompt paper, eq. 4), mean over objects. logits (N, S, S), truth (N, S, S) bool."""
     target = truth.to(logits.dtype)
     probabilities = torch.sigmoid(logits)
     overlap = (probabilities * target).sum((1, 2))
-    dice = 1 - (2 * overlap + 1) / (probabilities.sum((1, 2)) + target.sum((1, 2)) + 1)
-    return dice.mean() + torch.nn.functional.binary_cross_entropy_with_logits(logits, target)
+    return (1 - (2 * overlap + 1) / (probabilities.sum((1, 2)) + target.sum((1, 2)) + 1)).mean()
+
+
+def bce_loss(logits: Tensor, truth: Tensor) -> Tensor:
+    """Binary cross-entropy, mean over pixels and objects."""
+    return binary_cross_entropy_with_logits(logits, truth.to(logits.dtype))
+
+
+def focal_loss(logits: Tensor, truth: Tensor) -> Tensor:
+    """Focal loss (class-prompt paper, eq. 5), mean over pixels and objects."""
+    target = truth.to(logits.dtype)
+    entropy = binary_cross_entropy_with_logits(logits, target, reduction="none")
+    weight = torch.where(truth, FOCAL_ALPHA, 1 - FOCAL_ALPHA)
+    return (weight * (1 - torch.exp(-entropy)) ** FOCAL_GAMMA * entropy).mean()
 
 
 def iou_loss(scores: Tensor, logits: Tensor, truth: Tensor) -> Tensor:
@@ -20,7 +36,7 @@ def iou_loss(scores: Tensor, logits: Tensor, truth: Tensor) -> Tensor:
     with torch.no_grad():
         mask = logits > 0
         iou = (mask & truth).sum((1, 2)) / (mask | truth).sum((1, 2)).clamp(min=1)
-    return torch.nn.functional.mse_loss(scores, iou.to(scores.dtype))
+    return mse_loss(scores, iou.to(scores.dtype))
 
 
 def batch_dice(logits: Tensor, truth: Tensor) -> Tensor:

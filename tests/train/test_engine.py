@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from medsam_edge.errors import InputError
+from medsam_edge_train import checkpoint
+from medsam_edge_train.curves import read_curves
+from medsam_edge_train.engine import StageModule
+from medsam_edge_train.fit import fit
+from medsam_edge_train.models import ZOO
+from tests.train.tiny import tiny, tiny_config, tiny_no_norm, write_data
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _tiny_networks_in_the_zoo() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(ZOO, "tiny", tiny)
+        patch.setitem(ZOO, "tiny_no_norm", tiny_no_norm)
+        yield
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_data(tmp_path_factory.mktemp("data"))
+
+
+def in_a_process(arguments: list[str], **environment: str) -> subprocess.Popen[bytes]:
+    path = os.pathsep.join(str(ROOT / part) for part in ("sdk", "convert", "train", "benchmarks", "."))
+    command = [sys.executable, "-m", "tests.train.tiny", *arguments]
+    return subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": path, **environment})
+
+
+def same_weights(first: Path, second: Path, **tolerance: Any) -> None:
+    expected, got = checkpoint.read(first).state, checkpoint.read(second).state
+    assert expected.keys() == got.keys()
+    for key, value in expected.items():
+        torch.testing.assert_close(got[key], value, msg=lambda text, key=key: f"{key}: {text}", **tolerance)
+
+
+# 8 steps in 2 epochs: killed before the first epoch's last step, and in the second; last.ckpt is up to a step old
+@pytest.mark.parametrize(
+    ("kill_at", "settings"),
+    [
+        (3, {"checkpoint_steps": 2}),
+        (7, {"checkpoint_steps": 2, "schedule": "plateau", "warmup_steps": 0, "plateau_patience": 0}),
+        (7, {"checkpoint_steps": 3, "ema": 0.0, "images_per_epoch": 0, "batch_size": 1, "epochs": 3, "workers": 1}),
+    ],
+)
+def test_a_killed_run_ends_with_the_weights_of_an_unbroken_one(
+    data: Path, tmp_path: Path, kill_at: int, settings: dict[str, Any]
+) -> None:
+    torch.set_num_threads(1)
+    whole = tiny_config(data, tmp_path / "whole", **settings)
+    fit(whole)
+    broken = tiny_config(data, tmp_path / "broken", **settings)
+    words = [f"{name}={value!r}" for name, value in settings.items()]
+    process = in_a_process([str(data), str(broken.output), str(kill_at), *words])
+    assert process.wait() == -signal.SIGKILL
+    position = torch.load(broken.output / "last.ckpt", weights_only=True)["global_step"]
+    assert 0 < position <= kill_at
+    fit(broken, resume=True)
+    exact = {"rtol": 0, "atol": 0}
+    same_weights(whole.output / "last.ckpt", broken.output / "last.ckpt", **exact)
+    same_weights(whole.output / "best.safetensors", broken.output / "best.safetensors", **exact)
+    curves = read_curves(whole.output)
+    for name, curve in read_curves(broken.output).items():
+        if name in ("train_loss", "train_dsc", "val_dsc", "learning_rate"):
+            assert curve == pytest.approx(curves[name], abs=1e-6), name
+
+
+def test_two_processes_train_as_one_does(data: Path, tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    settings = {"architecture": "tiny_no_norm", "batch_size": 4, "images_per_epoch": 12}
+    one = tiny_config(data, tmp_path / "one", **settings)
+    fit(one)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = [str(data), str(tmp_path / "two"), "0", *(f"{name}={value!r}" for name, value in settings.items())]
+    both = [  # what torchrun sets
+        in_a_process(
+            words,
+            WORLD_SIZE="2",
+            LOCAL_WORLD_SIZE="2",
+            RANK=str(rank),
+            LOCAL_RANK=str(rank),
+            GROUP_RANK="0",
+            MASTER_ADDR="127.0.0.1",
+            MASTER_PORT=str(port),
+            TORCHELASTIC_RUN_ID="test",
+        )
+        for rank in range(2)
+    ]
+    assert [process.wait(timeout=300) for process in both] == [0, 0]
+    close = {"rtol": 1e-3, "atol": 1e-5}
+    same_weights(one.output / "last.ckpt", tmp_path / "two" / "last.ckpt", **close)
+    one_curves, two_curves = read_curves(one.output), read_curves(tmp_path / "two")
+    for name in ("train_loss", "train_dsc", "val_dsc", "val_nsd", "val_score"):
+        assert two_curves[name] == pytest.approx(one_curves[name], abs=2e-3), name
+
+
+def test_the_batch_must_divide_among_the_processes(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    with pytest.raises(InputError, match="batch_size: expected a multiple of the 3 processes, got 2"):
+        tiny_config(data, Path("run"))
+
+
+def test_frozen_parts_keep_weights_and_statistics(data: Path, tmp_path: Path) -> None:
+    config = tiny_config(data, tmp_path / "run", freeze=("image_encoder",), ema=0.0, epochs=1)
+    torch.manual_seed(0)
+    fit(config)
+    before = StageModule(config).network.state_dict()  # the seed was set by the run: draw the same weights again
+    torch.manual_seed(config.seed)
+    before = StageModule(config).network.state_dict()
+    after = checkpoint.read(config.output / "last.ckpt").state
+    changed = {key.split(".")[0] for key, value in before.items() if not torch.equal(value, after[key])}
+    assert changed == {"mask_decoder", "prompt_encoder"}
+
+
+def test_the_square_grows(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tiny_config(data, tmp_path / "run", image_size=128, start_size=64, start_share=0.5, epochs=4)
+    assert config.sizes == [64, 64, 128, 128]
+    sides: list[int] = []
+    from medsam_edge_train.fit import PipelineModule
+
+    step = PipelineModule.training_step
+
+    def spy(self: PipelineModule, batch: Any, index: int) -> torch.Tensor:
+        sides.append(batch.images.shape[-1])
+        return step(self, batch, index)
+
+    monkeypatch.setattr(PipelineModule, "training_step", spy)
+    fit(config)
+    assert sides == [64] * 8 + [128] * 8
+
+
+def test_plateau_lowers_the_rate(data: Path, tmp_path: Path) -> None:
+    settings = {"schedule": "plateau", "warmup_steps": 0, "plateau_patience": 0, "plateau_factor": 0.1}
+    # so high a rate that the loss cannot fall for long
+    config = tiny_config(data, tmp_path / "run", **settings, learning_rate=10.0, epochs=4)
+    fit(config)
+    curves = read_curves(config.output)
+    loss, rate, best, expected = curves["train_loss"], curves["learning_rate"], float("inf"), 10.0
+    for epoch in sorted(loss):
+        expected = expected if loss[epoch] < best * (1 - 1e-4) else expected * 0.1
+        best = min(best, loss[epoch])
+        assert rate[epoch] == pytest.approx(expected)
+    assert rate[4] < 10.0
+
+
+def test_early_stop(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("medsam_edge_train.fit.batch_dice", lambda logits, truth: torch.full((len(logits),), 0.5))
+    config = tiny_config(data, tmp_path / "run", epochs=9, early_stop=2)
+    fit(config)
+    assert sorted(read_curves(config.output)["val_dsc"]) == [0, 1, 2, 3]  # before, the best, and two no better
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"start_size": 100}, "start_size: expected 0 or a multiple of 64, got 100"),
+        ({"schedule": "plateau", "warmup_steps": 5}, "warmup_steps: the plateau schedule has none, expected 0, got 5"),
+        ({"freeze": ("neck",)}, "freeze: expected some of image_encoder, prompt_encoder, mask_decoder, got neck"),
+        ({"epochs": 0}, "epochs: expected at least 1, got 0"),
+        ({"precision": "int8"}, "precision: expected one of auto, .*, got 'int8'"),
+    ],
+)
+def test_bad_settings_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        tiny_config(Path("data"), Path("run"), **settings)

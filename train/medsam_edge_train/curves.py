@@ -1,0 +1,46 @@
+"""The curves of a run as a picture."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+BEFORE = "before.json"
+"""The validation scores before the first step."""
+
+PANELS = (("loss", ("train_loss", "val_mse")), ("score", ("train_dsc", "val_dsc", "val_nsd", "val_class_accuracy")))
+
+
+def read_curves(folder: Path) -> dict[str, dict[int, float]]:
+    """Every metric of a run by name and epoch (0 is before training), over all its parts; the later part wins."""
+    curves: dict[str, dict[int, float]] = {}
+    if (folder / BEFORE).is_file():
+        before = json.loads((folder / BEFORE).read_text(encoding="utf-8"))
+        curves = {name: {0: value} for name, value in before.items()}
+    for path in sorted(folder.glob("log/version_*/metrics.csv"), key=lambda path: int(path.parent.name.split("_")[1])):
+        with path.open(newline="") as file:
+            for row in csv.DictReader(file):
+                for name, value in row.items():
+                    if value and name not in ("epoch", "step"):
+                        curves.setdefault(name, {})[int(row["epoch"]) + 1] = float(value)
+    return curves
+
+
+def draw_curves(folder: Path) -> Path:
+    """Draw `folder/curves.png`: losses on the left, scores on the right, by epoch."""
+    from matplotlib.figure import Figure
+
+    curves = read_curves(folder)
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    for axes, (title, names) in zip(figure.subplots(1, 2), PANELS, strict=True):
+        for name in names:
+            if name in curves:
+                axes.plot(*zip(*sorted(curves[name].items()), strict=True), "o-", label=name)
+        axes.set(title=title, xlabel="epoch")
+        axes.grid(alpha=0.3)
+        if axes.lines:
+            axes.legend()
+    partial = folder / "curves.png.partial"
+    figure.savefig(partial, format="png")
+    return partial.replace(folder / "curves.png")

@@ -1,0 +1,152 @@
+"""Pretraining distillation (Rep-MedSAM, section 2.3, eq. 1): the student's embedding is drawn to the teacher's."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from medsam_edge.errors import InputError
+from medsam_edge_train.data import Case, Draw, find_cases, thin
+from medsam_edge_train.embed import EmbeddingStore, copy_decoder, embedding_key, image_tensor
+from medsam_edge_train.engine import (
+    ResumableLoader,
+    RunConfig,
+    StageModule,
+    check_output,
+    merge,
+    rank,
+    run,
+    step_loader,
+    world_size,
+)
+
+
+@dataclass(frozen=True)
+class DistillConfig(RunConfig):
+    """Settings of `distill`.
+
+    Attributes:
+        embeddings: store made by `train embed` from the same data and image_size.
+        teacher: checkpoint whose prompt encoder and mask decoder the student gets, as far as they fit.
+    """
+
+    embeddings: Path = field(kw_only=True)
+    teacher: Path | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.start_size:
+            raise InputError("start_size: the embeddings have one size, expected 0")
+
+
+class Pair(NamedTuple):
+    """Images with their teacher's embeddings."""
+
+    images: Tensor  # (B, 3, S, S), not flipped
+    embeddings: Tensor  # (B, 256, S/4, S/4) float16
+    flips: Tensor  # (B, 2) bool: left-right, up-down
+
+
+@dataclass
+class DistillData(Dataset[Pair]):
+    """One image, its embedding and how to flip it. An index is a draw, or a plain number for no flips."""
+
+    cases: Sequence[Case]
+    split: str
+    store: EmbeddingStore
+    seed: int
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def __getitem__(self, draw: Draw | int) -> Pair:
+        flips = np.zeros(2, dtype=bool)
+        if not isinstance(draw, int):
+            epoch, position, draw = draw
+            flips = np.random.default_rng((self.seed, epoch, position)).random(2) < 0.5
+        case = self.cases[draw]
+        embedding = self.store[embedding_key(self.split, case)]
+        return Pair(image_tensor(case, self.store.image_size), embedding, torch.from_numpy(flips))
+
+
+def stack(pairs: Sequence[Pair]) -> Pair:
+    return Pair(*(torch.stack(column) for column in zip(*pairs, strict=True)))
+
+
+def flip(maps: Tensor, flips: Tensor) -> Tensor:
+    """(B, C, H, W) maps, each mirrored left-right and up-down as its row of flips (B, 2) says. Its own inverse."""
+    maps = torch.where(flips[:, 0, None, None, None], maps.flip(-1), maps)
+    return torch.where(flips[:, 1, None, None, None], maps.flip(-2), maps)
+
+
+class DistillModule(StageModule):
+    """The student. It sees flipped images; its embedding is flipped back to where the teacher's is."""
+
+    headline = "val_mse"
+
+    def __init__(self, config: DistillConfig) -> None:
+        super().__init__(config)
+        if config.teacher is not None and rank() == 0:
+            for line in copy_decoder(config.teacher, self.network):
+                print(f"teacher: {line}", file=sys.stderr)
+        self.network.prompt_encoder.requires_grad_(False)
+        self.network.mask_decoder.requires_grad_(False)
+        self._sums: dict[str, list[float]] = {}  # images, sum of mean squared errors, of mean squares of the teacher
+
+    def training_step(self, batch: Pair, _: int) -> Tensor:
+        student = flip(self.network.image_encoder(flip(batch.images, batch.flips)).float(), batch.flips)
+        loss = torch.nn.functional.mse_loss(student, batch.embeddings.float())
+        self.track("train_loss", loss, len(batch.images))
+        return loss
+
+    def validation_step(self, batch: Pair, _: int) -> None:
+        student, teacher = self.network.image_encoder(batch.images).float(), batch.embeddings.float()
+        row = [float(len(teacher)), float((student - teacher).square().mean((1, 2, 3)).sum())]
+        row.append(float(teacher.square().mean((1, 2, 3)).sum()))
+        self._sums["all"] = [a + b for a, b in zip(self._sums.get("all", [0.0] * 3), row, strict=True)]
+
+    def scores(self) -> dict[str, float]:
+        """`val_mse`, and it as a share of the teacher's mean square (1 is what a student of zeros gets)."""
+        images, error, power = merge(self._sums)["all"]
+        self._sums.clear()
+        return {"val_mse": error / images, "val_mse_share": error / power, "val_score": -error / images}
+
+
+def distill(config: DistillConfig, resume: bool = False) -> Path:
+    """Train the image encoder on stored embeddings.
+
+    Returns:
+        The best checkpoint, `output/best.safetensors`.
+
+    Raises:
+        InputError: nothing to resume, a run would be overwritten, or an image has no embedding of the right size.
+    """
+    check_output(config, resume)
+    store = EmbeddingStore(config.embeddings)
+    if store.image_size != config.image_size:
+        raise InputError(f"image_size: the embeddings are of {store.image_size}, got {config.image_size}")
+    training, validation = _training_loader(config, store), _validation_loader(config, store)
+    pl.seed_everything(config.seed, verbose=False)
+    return run(DistillModule(config), training, validation, resume)
+
+
+def _training_loader(config: DistillConfig, store: EmbeddingStore) -> ResumableLoader:
+    cases = find_cases(config.data / "train")
+    store.check([embedding_key("train", case) for case in cases])
+    return step_loader(config, DistillData(cases, "train", store, config.seed), cases, stack)
+
+
+def _validation_loader(config: DistillConfig, store: EmbeddingStore) -> DataLoader[Pair]:
+    cases = thin(find_cases(config.data / "val"), config.val_per_modality)[rank() :: world_size()]
+    store.check([embedding_key("val", case) for case in cases])
+    dataset = DistillData(cases, "val", store, config.seed)
+    return DataLoader(dataset, batch_size=8, collate_fn=stack, generator=torch.Generator())

@@ -1,0 +1,205 @@
+"""Teacher embeddings, computed once per image and kept on disk in half precision (Rep-MedSAM, section 2.3).
+
+A store is a folder of safetensors shards and an `index.json` that says which teacher made them, at which size, and
+each shard's sha256 and keys. It grows shard by shard; a killed run goes on after the last whole one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from medsam_edge.bundle import sha256
+from medsam_edge.errors import CheckpointError, FileMissingError, InputError
+from medsam_edge.geometry import Geometry
+from medsam_edge_train import checkpoint
+from medsam_edge_train.data import Case, find_cases, read_case
+from medsam_edge_train.engine import choose_precision
+from medsam_edge_train.models import MedSAM
+from medsam_edge_train.models.vit import ViT
+
+INDEX = "index.json"
+SPLITS = ("train", "val")
+VIT_FACTOR = 4
+"""MedSAM's encoder reduces by 16 and ours by 4: it is shown the same square, four times larger."""
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class EmbedConfig:
+    """Settings of `embed`.
+
+    Attributes:
+        data: folder with train/ and val/, each image/mask folders or shards of `train prepare`.
+        output: folder of the store; a store of the same teacher and size is completed.
+        teacher: checkpoint of medsam_vit_b or of any network of the zoo.
+        teacher_architecture: its network, where the checkpoint does not say.
+        image_size: side of the student's training square, a multiple of 64; MedSAM's own is 256 (it sees 1024).
+        batch_size: images per pass.
+        shard_images: embeddings per file.
+        precision: auto takes bf16 where the CPU or GPU computes in it, else f32.
+    """
+
+    data: Path
+    output: Path
+    teacher: Path
+    teacher_architecture: str | None = None
+    image_size: int = 256
+    batch_size: int = 8
+    shard_images: int = 128
+    precision: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.image_size < 64 or self.image_size % 64:
+            raise InputError(f"image_size: expected a positive multiple of 64, got {self.image_size}")
+        for name in ("batch_size", "shard_images"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name}: expected at least 1, got {getattr(self, name)}")
+
+
+def image_tensor(case: Case, size: int) -> Tensor:
+    """(3, S, S) float32 in [0, 1]: the image as the sdk hands it to a network, without augmentation."""
+    image, labels = read_case(case)
+    return torch.from_numpy(Geometry.of(labels.shape, size).image_to_network(image))
+
+
+def embedding_key(split: str, case: Case) -> str:
+    """The case's name in the store."""
+    return f"{split}/{case.key}"
+
+
+def embed(config: EmbedConfig, report: Report = lambda line: None) -> Path:
+    """Embed every image of both splits, or those a killed run has left.
+
+    Returns:
+        The store's folder.
+
+    Raises:
+        InputError: the folder holds a store of another teacher or size.
+        CheckpointError: the teacher cannot be read.
+    """
+    teacher, name = checkpoint.load(config.teacher, config.teacher_architecture)
+    made_by = {"teacher": name, "teacher_sha256": sha256(config.teacher.read_bytes()), "image_size": config.image_size}
+    config.output.mkdir(parents=True, exist_ok=True)
+    shards: dict[str, Any] = {}
+    if (config.output / INDEX).is_file():
+        index = json.loads((config.output / INDEX).read_text(encoding="utf-8"))
+        if made_by != {key: index.get(key) for key in made_by}:
+            raise InputError(f"output: {config.output} holds embeddings of another teacher or image size")
+        shards = {name: entry for name, entry in index["shards"].items() if _is_whole(config.output / name, entry)}
+    done = {key for entry in shards.values() for key in entry["keys"]}
+    cases = [
+        (embedding_key(split, case), case)
+        for split in SPLITS
+        if (config.data / split).is_dir()
+        for case in find_cases(config.data / split)
+    ]
+    missing = [pair for pair in cases if pair[0] not in done]
+    report(f"embed: {len(cases)} images, {len(missing)} to do, teacher {name}")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    encoder = teacher.image_encoder.to(device)
+    for start in range(0, len(missing), config.shard_images):
+        part = missing[start : start + config.shard_images]
+        tensors: dict[str, Tensor] = {}
+        for first in range(0, len(part), config.batch_size):
+            batch = part[first : first + config.batch_size]
+            images = torch.stack([image_tensor(case, config.image_size) for _, case in batch]).to(device)
+            embeddings = run_teacher(encoder, images, config.precision).half().cpu()
+            tensors |= {key: value.clone() for (key, _), value in zip(batch, embeddings, strict=True)}
+        file = _next_name(shards)
+        partial = config.output / f"{file}.partial"
+        save_file(tensors, partial)
+        shards[file] = {"sha256": sha256(partial.read_bytes()), "keys": list(tensors)}
+        partial.replace(config.output / file)
+        text = json.dumps({**made_by, "shards": shards}, indent=1)
+        (config.output / f"{INDEX}.partial").write_text(text, encoding="utf-8")
+        (config.output / f"{INDEX}.partial").replace(config.output / INDEX)
+        report(f"embed: {start + len(part)}/{len(missing)}")
+    return config.output
+
+
+@torch.inference_mode()
+def run_teacher(encoder: nn.Module, images: Tensor, precision: str = "32-true") -> Tensor:
+    """(B, 3, S, S) → (B, 256, S/4, S/4)."""
+    if isinstance(encoder, ViT):
+        images = nn.functional.interpolate(images, scale_factor=VIT_FACTOR, mode="bicubic").clamp(0, 1)
+    half = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(choose_precision(precision))
+    with torch.autocast(images.device.type, dtype=half, enabled=half is not None):
+        result: Tensor = encoder(images)
+    return result.float()
+
+
+def _is_whole(path: Path, entry: dict[str, Any]) -> bool:
+    return path.is_file() and sha256(path.read_bytes()) == entry["sha256"]
+
+
+def _next_name(shards: dict[str, Any]) -> str:
+    number = 0
+    while f"{number:06d}.safetensors" in shards:
+        number += 1
+    return f"{number:06d}.safetensors"
+
+
+@dataclass
+class EmbeddingStore:
+    """A store opened for reading; every shard is verified first.
+
+    Raises:
+        FileMissingError: no store there, or a shard is gone.
+        CheckpointError: a shard is damaged.
+    """
+
+    folder: Path
+    image_size: int = field(init=False)
+    _shard_of: dict[str, str] = field(init=False, repr=False)
+    _open: dict[str, Any] = field(init=False, repr=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not (self.folder / INDEX).is_file():
+            raise FileMissingError(f"embeddings: expected a folder made by `train embed`, got {self.folder}")
+        index = json.loads((self.folder / INDEX).read_text(encoding="utf-8"))
+        self.image_size = index["image_size"]
+        for name, entry in index["shards"].items():
+            if not _is_whole(self.folder / name, entry):
+                raise CheckpointError(
+                    f"embeddings: {self.folder / name} is missing or damaged; run `train embed` again"
+                )
+        self._shard_of = {key: name for name, entry in index["shards"].items() for key in entry["keys"]}
+
+    def check(self, keys: Sequence[str]) -> None:
+        """Raise InputError where an embedding is missing."""
+        missing = [key for key in keys if key not in self._shard_of]
+        if missing:
+            raise InputError(f"embeddings: {len(missing)} images of data have none, for one {missing[0]}")
+
+    def __getitem__(self, key: str) -> Tensor:
+        """(256, S/4, S/4) float16."""
+        name = self._shard_of[key]
+        if name not in self._open:
+            self._open[name] = safe_open(self.folder / name, framework="pt")
+        tensor: Tensor = self._open[name].get_tensor(key)
+        return tensor
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_open": {}}  # each worker process opens its own
+
+
+def copy_decoder(teacher: Path, network: MedSAM) -> list[str]:
+    """Give a student its teacher's prompt encoder and mask decoder, as far as they fit (Rep-MedSAM, section 2.3).
+
+    Returns:
+        What did not fit, a line each.
+    """
+    state = checkpoint.read(teacher).state
+    parts = {key: value for key, value in state.items() if not key.startswith("image_encoder.")}
+    own = {key: value for key, value in network.state_dict().items() if key.startswith("image_encoder.")}
+    return checkpoint.load_state(network, {**own, **parts}, "the student", partial=True)

@@ -1,0 +1,61 @@
+"""Synthetic images of all modalities as a data folder: to pre-train on, and to try every stage without data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from medsam_edge.errors import InputError
+from medsam_edge.intensity import to_display
+from medsam_edge.modality import Modality
+from medsam_edge.phantom import phantom
+
+VALIDATION_SEED = 1_000_000
+"""Seeds from here on are validation images, so that the splits never share one."""
+
+
+@dataclass(frozen=True)
+class PhantomConfig:
+    """Settings of `phantoms`.
+
+    Attributes:
+        output: folder to make, with train/ and val/ in the layout that fit reads.
+        count: training images per modality.
+        val_count: validation images per modality.
+        seed: number of the first image.
+    """
+
+    output: Path
+    count: int = 20
+    val_count: int = 4
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("count", "val_count"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        if self.output.exists():
+            raise InputError(f"output: {self.output} exists already")
+
+
+def write_phantoms(config: PhantomConfig, report: Callable[[str], None] = lambda line: None) -> Path:
+    """Write the folder; an image exists only once its mask does, so that a killed run leaves no half pair."""
+    for split, count, first in (
+        ("train", config.count, config.seed),
+        ("val", config.val_count, config.seed + VALIDATION_SEED),
+    ):
+        for modality in Modality:
+            folder = config.output / split / modality.value / "phantom"
+            for kind in ("images", "masks"):
+                (folder / kind).mkdir(parents=True)
+            for seed in range(first, first + count):
+                source = phantom(modality, seed=seed)
+                image = to_display(source.image, modality)
+                cv2.imwrite(str(folder / "masks" / f"{seed}.png"), source.labels.astype(np.uint16))
+                cv2.imwrite(str(folder / "images" / f"{seed}.png"), image[..., ::-1] if image.ndim == 3 else image)
+        report(f"phantoms: {split}, {count} of each modality")
+    return config.output
