@@ -62,8 +62,8 @@ class PrepareConfig:
     """Settings of `prepare`.
 
     Attributes:
-        sources: folders with images/ and masks/, X_image.nii.gz and X_label.nii.gz (nrrd, mha), imagesTr/ and labelsTr/,
-            challenge npz, or DICOM series with a label file, at any depth (the rules are in `sources.py`).
+        sources: folders that hold, at any depth, images/ with masks/, imagesTr/ with labelsTr/, X_image.nii.gz with
+            X_label.nii.gz (nrrd, mha), challenge npz, or DICOM series with a label file; the rules are in `sources.py`.
         output: folder of the shards: train/*.tar, val/*.tar and a report; a killed run in it is completed.
         modality: of sources that do not say it.
         image_size: longest side of what is stored; smaller images are not enlarged.
