@@ -42,10 +42,12 @@ def in_a_process(arguments: list[str], **environment: str) -> subprocess.Popen[b
     return subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": path, **environment})
 
 
-def same_weights(first: Path, second: Path, **tolerance: Any) -> None:
+def same_weights(first: Path, second: Path, but: str = "nothing", **tolerance: Any) -> None:
     expected, got = checkpoint.read(first).state, checkpoint.read(second).state
     assert expected.keys() == got.keys()
     for key, value in expected.items():
+        if but in key:
+            continue
         torch.testing.assert_close(got[key], value, msg=lambda text, key=key: f"{key}: {text}", **tolerance)
 
 
@@ -104,7 +106,8 @@ def test_two_processes_train_as_one_does(data: Path, tmp_path: Path) -> None:
         for rank in range(2)
     ]
     assert [process.wait(timeout=300) for process in both] == [0, 0]
-    close = {"rtol": 1e-3, "atol": 1e-5}
+    # softmax ignores what a key's bias adds: its gradient is rounding noise, which Adam makes as large as any other
+    close = {"rtol": 1e-3, "atol": 1e-5, "but": "k_proj.bias"}
     same_weights(one.output / "last.ckpt", tmp_path / "two" / "last.ckpt", **close)
     one_curves, two_curves = read_curves(one.output), read_curves(tmp_path / "two")
     for name in ("train_loss", "train_dsc", "val_dsc", "val_nsd", "val_score"):
@@ -119,10 +122,8 @@ def test_the_batch_must_divide_among_the_processes(data: Path, monkeypatch: pyte
 
 def test_frozen_parts_keep_weights_and_statistics(data: Path, tmp_path: Path) -> None:
     config = tiny_config(data, tmp_path / "run", freeze=("image_encoder",), ema=0.0, epochs=1)
-    torch.manual_seed(0)
     fit(config)
-    before = StageModule(config).network.state_dict()  # the seed was set by the run: draw the same weights again
-    torch.manual_seed(config.seed)
+    torch.manual_seed(config.seed)  # as the run did: the same random weights
     before = StageModule(config).network.state_dict()
     after = checkpoint.read(config.output / "last.ckpt").state
     changed = {key.split(".")[0] for key, value in before.items() if not torch.equal(value, after[key])}
@@ -148,16 +149,16 @@ def test_the_square_grows(data: Path, tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_plateau_lowers_the_rate(data: Path, tmp_path: Path) -> None:
     settings = {"schedule": "plateau", "warmup_steps": 0, "plateau_patience": 0, "plateau_factor": 0.1}
-    # so high a rate that the loss cannot fall for long
-    config = tiny_config(data, tmp_path / "run", **settings, learning_rate=10.0, epochs=4)
+    # so low a rate that the loss goes up and down with the draws
+    config = tiny_config(data, tmp_path / "run", **settings, learning_rate=1e-6, epochs=4)
     fit(config)
     curves = read_curves(config.output)
-    loss, rate, best, expected = curves["train_loss"], curves["learning_rate"], float("inf"), 10.0
+    loss, rate, best, expected = curves["train_loss"], curves["learning_rate"], float("inf"), 1e-6
     for epoch in sorted(loss):
         expected = expected if loss[epoch] < best * (1 - 1e-4) else expected * 0.1
         best = min(best, loss[epoch])
         assert rate[epoch] == pytest.approx(expected)
-    assert rate[4] < 10.0
+    assert rate[4] < 1e-6
 
 
 def test_early_stop(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,9 +15,11 @@ from medsam_edge_train.models import ZOO
 from medsam_edge_train.options import add_options, make_config
 from medsam_edge_train.phantoms import PhantomConfig, write_phantoms
 from medsam_edge_train.plan import plan
+from medsam_edge_train.prepare import PrepareConfig, prepare
 from medsam_edge_train.presets import PRESETS
 
 PREPARING = {
+    "prepare": (PrepareConfig, prepare, "turn labelled images and volumes of any kind into shards to train from"),
     "phantoms": (PhantomConfig, write_phantoms, "write synthetic images with masks, to pre-train on or to try this"),
     "embed": (EmbedConfig, embed, "compute a teacher's embeddings once per image"),
 }
@@ -53,8 +55,8 @@ def run(argv: list[str]) -> int:
     resume, dry_run = options.pop("resume", False), options.pop("dry_run", False)
     presets, yaml_file = PRESETS.get(name, {}), options.get("config")
     if name in PREPARING:
-        config, prepare, _ = PREPARING[name]
-        print(prepare(make_config(config, options, presets, yaml_file), _report))  # type: ignore[operator]
+        config, make, _ = PREPARING[name]
+        print(make(make_config(config, options, presets, yaml_file), _report))  # type: ignore[operator]
         return 0
     config, train, _ = TRAINING[name]
     settings: RunConfig = make_config(config, options, presets, yaml_file)

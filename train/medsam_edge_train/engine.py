@@ -155,6 +155,7 @@ class StageModule(pl.LightningModule):
                 print(f"init: {line}", file=sys.stderr)
         for part in config.freeze:
             self.network.get_submodule(part).requires_grad_(False)
+        self.train()
         self._running: dict[str, list[float]] = {}  # training metrics of this epoch so far: [sum, weight]
         self._plateau: torch.optim.lr_scheduler.ReduceLROnPlateau | None = None
         self._plateau_state: dict[str, Any] | None = None
