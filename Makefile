@@ -4,7 +4,7 @@ RUNTIME := .venv/runtime
 DEV := .venv/dev
 INSTALL := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint check bench clean
+.PHONY: demo test lint check bench chain clean
 
 demo: $(RUNTIME)/.done  ## segment synthetic images with the packaged model; writes demo/overlay.png
 	$(RUNTIME)/bin/medsam-edge demo
@@ -22,8 +22,13 @@ check: lint test  ## everything a change must pass
 bench: $(DEV)/.done  ## encoder of rep_medsam: PyTorch, fused, OpenVINO f32 and int8 in one interleaved run
 	$(DEV)/bin/medsam-edge bench encoder
 
+# every stage of training, conversion and segmentation on a little data (none given: synthetic images)
+chain: $(DEV)/.done
+	$(DEV)/bin/medsam-edge bench chain $(if $(DATA),--data $(DATA)) --fraction $(or $(FRACTION),1) \
+		--teacher train/checkpoints/rep_medsam_s.safetensors -o $(or $(OUT),chain)
+
 clean:
-	rm -rf .venv demo
+	rm -rf .venv demo chain
 
 $(RUNTIME)/.done: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(RUNTIME)

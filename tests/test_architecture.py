@@ -22,7 +22,12 @@ ROOTS = {
 MAY_IMPORT = {
     "medsam_edge": set(),
     "medsam_edge_train": {"medsam_edge"},
-    "medsam_edge_convert": {"medsam_edge", "medsam_edge_train.models", "medsam_edge_train.checkpoint"},
+    "medsam_edge_convert": {
+        "medsam_edge",
+        "medsam_edge_train.models",
+        "medsam_edge_train.checkpoint",
+        "medsam_edge_train.data",
+    },
     "medsam_edge_benchmarks": {"medsam_edge", "medsam_edge_train", "medsam_edge_convert"},
 }
 RUNTIME = {"numpy", "cv2", "openvino", "SimpleITK"}
@@ -72,7 +77,7 @@ def test_one_file_imports_openvino() -> None:
             "import numpy, medsam_edge; medsam_edge.segment(numpy.eye(99), [[1, 1, 50, 50]], 'MR')",
             ["SimpleITK", "torch", "nncf", "matplotlib", "scipy"],
         ),
-        ("import medsam_edge_train.fit", ["openvino", "SimpleITK", "nncf"]),
+        ("import medsam_edge_train.fit, medsam_edge_train.cli", ["openvino", "SimpleITK", "nncf"]),
     ],
 )
 def test_light_imports(code: str, absent: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""`medsam-edge bench encoder|accuracy`."""
+"""`medsam-edge bench encoder|accuracy|chain`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,15 @@ import torch
 
 from medsam_edge import Segmenter
 from medsam_edge.cli import cpu_features
-from medsam_edge.errors import InputError
+from medsam_edge.errors import InputError, MedsamEdgeError
 from medsam_edge.io import replacing, write_picture
 from medsam_edge_benchmarks import accuracy, encoder
+from medsam_edge_benchmarks.chain import chain
 from medsam_edge_convert.convert import IMAGE_SIZE
 from medsam_edge_convert.torch_model import torch_model
 from medsam_edge_train import checkpoint
 from medsam_edge_train.models import TEACHER, ZOO, build
+from medsam_edge_train.phantoms import PhantomConfig, write_phantoms
 
 
 def run(argv: list[str]) -> int:
@@ -50,7 +53,14 @@ def run(argv: list[str]) -> int:
     scores.add_argument("--examples", type=Path, metavar="PNG", help="draw five images of each modality")
     scores.set_defaults(handler=_accuracy)
 
-    for suite in (latency, scores):
+    whole = suites.add_parser("chain", help="prepare, embed, distill, fit, finetune, convert, segment on a little data")
+    whole.add_argument("--data", type=Path, help="anything `train prepare` reads; default: synthetic images")
+    whole.add_argument("--fraction", type=float, default=1.0, help="part of the images that is used; default: 1")
+    whole.add_argument("--teacher", type=Path, required=True, help="checkpoint whose embeddings are learned")
+    whole.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder to make")
+    whole.set_defaults(handler=_chain)
+
+    for suite in (latency, scores, whole):
         suite.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
     options = parser.parse_args(argv)
     result: dict[str, Any] = options.handler(options)
@@ -105,6 +115,16 @@ def _accuracy(options: argparse.Namespace) -> dict[str, Any]:
     table = accuracy.by_modality(scores)
     print(f"\nDSC in percent, the modality {options.modality}\n\n{accuracy.as_markdown(table)}")
     return {"data": options.data.name, "modality": options.modality, "dsc_percent": table}
+
+
+def _chain(options: argparse.Namespace) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        data = options.data or write_phantoms(PhantomConfig(Path(folder) / "phantoms"))
+        result = chain(data, options.teacher, options.output, options.fraction)
+    print(result)
+    if result.wrong:
+        raise MedsamEdgeError(f"chain: went the wrong way: {', '.join(result.wrong)}")
+    return asdict(result)
 
 
 def _progress(line: str) -> None:

@@ -17,6 +17,7 @@ from medsam_edge.intensity import to_display
 from medsam_edge.io import PICTURE_SUFFIXES, read_image
 from medsam_edge.modality import Modality
 from medsam_edge.phantom import phantom
+from medsam_edge_train.data import find_cases, read_case
 
 PHANTOMS = "phantoms"
 CALIBRATION_IMAGES = 300
@@ -39,7 +40,7 @@ class CalibrationSet:
 
 
 def calibration_set(source: str, image_size: int, count: int = CALIBRATION_IMAGES) -> CalibrationSet:
-    """At most `count` pictures of a folder tree (`masks` folders left out), evenly spread, or phantoms.
+    """At most `count` images, evenly spread: pictures of a folder tree (`masks` folders left out), shards, or phantoms.
 
     Raises:
         FileMissingError: the folder does not exist.
@@ -56,11 +57,17 @@ def calibration_set(source: str, image_size: int, count: int = CALIBRATION_IMAGE
         for file in sorted(root.rglob("*"))
         if file.suffix.lower() in PICTURE_SUFFIXES and not any(part.startswith("mask") for part in file.parts)
     ]
-    if not files:
+    cases = find_cases(root) if any(root.glob("*.tar")) else []
+    total = len(files) + len(cases)
+    if not total:
         raise ImageError(f"calibration: found no picture in {source}")
-    chosen = np.unique(np.linspace(0, len(files) - 1, min(count, len(files))).round().astype(int))
-    images = [_prepare(read_image(files[index]).pixels, None, image_size) for index in chosen]
-    return CalibrationSet(f"{len(images)} of {len(files)} images", images)
+    chosen = np.unique(np.linspace(0, total - 1, min(count, total)).round().astype(int))
+    pixels = (
+        read_image(files[index]).pixels if index < len(files) else read_case(cases[index - len(files)])[0]
+        for index in chosen
+    )
+    images = [_prepare(image, None, image_size) for image in pixels]
+    return CalibrationSet(f"{len(images)} of {total} images", images)
 
 
 def quantize(encoder: ov.Model, calibration: CalibrationSet) -> ov.Model:

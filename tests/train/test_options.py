@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pytest
 
 from medsam_edge.errors import FileMissingError, InputError
-from medsam_edge_train.cli import PREPARING, TRAINING
+from medsam_edge_train.cli import STAGES, Stage
 from medsam_edge_train.options import add_options, descriptions, make_config
 
 
@@ -105,8 +107,7 @@ def test_a_missing_file_and_a_missing_setting() -> None:
         parse()
 
 
-@pytest.mark.parametrize("config", [entry[0] for entry in {**PREPARING, **TRAINING}.values()])
-def test_every_setting_of_every_stage_is_explained(config: type[Any]) -> None:
-    import dataclasses
-
+@pytest.mark.parametrize("stage", STAGES.values())
+def test_every_setting_of_every_stage_is_explained(stage: Stage) -> None:
+    config = getattr(import_module(f"medsam_edge_train.{stage.module}"), stage.config)
     assert {field.name for field in dataclasses.fields(config)} == set(descriptions(config))

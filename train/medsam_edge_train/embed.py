@@ -114,7 +114,10 @@ def embed(config: EmbedConfig, report: Report = lambda line: None) -> Path:
             batch = part[first : first + config.batch_size]
             images = torch.stack([image_tensor(case, config.image_size) for _, case in batch]).to(device)
             embeddings = run_teacher(encoder, images, config.precision).half().cpu()
-            tensors |= {key: value.clone() for (key, _), value in zip(batch, embeddings, strict=True)}
+            tensors |= {
+                key: value.clone(memory_format=torch.contiguous_format)
+                for (key, _), value in zip(batch, embeddings, strict=True)
+            }
         file = _next_name(shards)
         partial = config.output / f"{file}.partial"
         save_file(tensors, partial)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from medsam_edge.io import replacing
-from medsam_edge_train.sources import Skipped
+from medsam_edge_train.prepare.sources import Skipped
 
 LEVELS = 256
 COLUMNS = 4

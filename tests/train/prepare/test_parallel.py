@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from medsam_edge_train.parallel import in_order
+from medsam_edge_train.prepare.parallel import in_order
 
 
 def double(number: int) -> int:

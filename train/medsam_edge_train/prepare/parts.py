@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 from medsam_edge.io import replacing
 from medsam_edge.modality import Modality
-from medsam_edge_train.prepare_report import LEVELS
+from medsam_edge_train.prepare.report import LEVELS
+from medsam_edge_train.prepare.sources import Pair, Skipped
 from medsam_edge_train.shards import write_shard
-from medsam_edge_train.sources import Pair, Skipped
 
 Stream = tuple[str, Modality]
 """Split and modality: what a row of shards holds."""

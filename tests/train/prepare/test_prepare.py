@@ -20,12 +20,12 @@ from medsam_edge.errors import FileMissingError, ImageError, InputError, Modalit
 from medsam_edge.intensity import to_display
 from medsam_edge.modality import Modality
 from medsam_edge.phantom import phantom, phantom_volume
-from medsam_edge_train import parts
+from medsam_edge_train.prepare import parts
 from medsam_edge_train.augment import Augmentation
 from medsam_edge_train.data import Case, TrainingData, ValidationData, find_cases, read_case
-from medsam_edge_train.prepare import PROTOCOLS, PrepareConfig, fractions_of, make_plan, prepare
-from medsam_edge_train.slices import choose_slices, drop_small_objects, shrink
-from medsam_edge_train.sources import Pair, Skipped, find_pairs
+from medsam_edge_train.prepare.prepare import PROTOCOLS, PrepareConfig, fractions_of, make_plan, prepare
+from medsam_edge_train.prepare.slices import choose_slices, drop_small_objects, shrink
+from medsam_edge_train.prepare.sources import Pair, Skipped, find_pairs
 
 Array = npt.NDArray[Any]
 
@@ -34,7 +34,7 @@ Array = npt.NDArray[Any]
 def draw(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     """The report's picture takes most of a small run's time; only the tests about it draw it."""
     if "picture" not in request.node.name:
-        monkeypatch.setattr("medsam_edge_train.prepare.draw", lambda report, path: path.write_bytes(b""))
+        monkeypatch.setattr("medsam_edge_train.prepare.prepare.draw", lambda report, path: path.write_bytes(b""))
 
 
 def square(values: tuple[int, ...] = (1,), side: int = 64) -> Array:
@@ -308,6 +308,7 @@ def test_smaller_images_are_not_enlarged() -> None:
         ("class-prompt", 0.02, 0.1),
         ("rep-medsam", 0.2, 1.0),
         ("CT=0.5,mri=0.25", 0.5, 0.25),
+        ("0.05", 0.05, 0.05),
         ({"CT": 0.5}, 0.5, 1.0),
     ],
 )
@@ -515,7 +516,7 @@ def test_no_image_is_left_for_the_picture(tmp_path: Path) -> None:
         ({"window": (40, 0)}, "window"),
         ({"patient_pattern": "("}, "patient_pattern"),
         ({"patient_pattern": "a+"}, "patient_pattern: expected a group"),
-        ({"fractions": "some"}, "fractions: expected all, class-prompt, rep-medsam or"),
+        ({"fractions": "some"}, "fractions: expected all, class-prompt, rep-medsam, a number or"),
         ({"fractions": "CT=0"}, "fractions"),
         ({"fractions": {"CT": 1.5}}, "fractions"),
         ({"fractions": "Scan=0.5"}, "'Scan'"),

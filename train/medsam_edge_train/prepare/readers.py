@@ -17,7 +17,7 @@ import SimpleITK as sitk
 
 from medsam_edge.errors import ImageError, MedsamEdgeError
 from medsam_edge.io import PICTURE_SUFFIXES, read_image
-from medsam_edge_train.sources import Pair, series_files
+from medsam_edge_train.prepare.sources import Pair, series_files
 
 Labels = npt.NDArray[np.uint16]
 

@@ -25,12 +25,11 @@ from medsam_edge.errors import ImageError, InputError, MedsamEdgeError
 from medsam_edge.intensity import SOFT_TISSUE, Window
 from medsam_edge.io import replacing
 from medsam_edge.modality import Modality
-from medsam_edge_train.parallel import in_order
-from medsam_edge_train.parts import Part, Prepared, Stream, finished_parts, write_parts
-from medsam_edge_train.prepare_report import LEVELS, Counts, PrepareReport, draw
-from medsam_edge_train.readers import read_labels, read_pixels
-from medsam_edge_train.shards import make_key
-from medsam_edge_train.slices import (
+from medsam_edge_train.prepare.parallel import in_order
+from medsam_edge_train.prepare.parts import Part, Prepared, Stream, finished_parts, write_parts
+from medsam_edge_train.prepare.readers import read_labels, read_pixels
+from medsam_edge_train.prepare.report import LEVELS, Counts, PrepareReport, draw
+from medsam_edge_train.prepare.slices import (
     Labels,
     Pixels,
     choose_slices,
@@ -41,7 +40,8 @@ from medsam_edge_train.slices import (
     label_values,
     shrink,
 )
-from medsam_edge_train.sources import SPLITS, Pair, Skipped, find_pairs
+from medsam_edge_train.prepare.sources import SPLITS, Pair, Skipped, find_pairs
+from medsam_edge_train.shards import make_key
 
 PROTOCOLS: Mapping[str, Mapping[Modality, float]] = {
     "all": {},
@@ -69,7 +69,8 @@ class PrepareConfig:
         image_size: longest side of what is stored; smaller images are not enlarged.
         interval: of the labelled slices of a volume, every how many-th is taken (class-prompt paper, section 3.2: 5).
         fractions: random part of the images (of volumes: after the interval) that is taken; all, class-prompt,
-            rep-medsam, or a list such as CT=0.02,MR=0.1, where modalities not named are taken whole.
+            rep-medsam, a number for every modality, or a list such as CT=0.02,MR=0.1, where modalities not named are
+            taken whole.
         minimum_pixels: connected parts of an object with fewer pixels of the stored image are removed.
         minimum_voxels: the same in a volume, before it is cut into slices.
         validation: part of each data set's patients that goes to val/ where the source has no split of its own
@@ -130,7 +131,7 @@ def fractions_of(fractions: str | Mapping[str, float]) -> Mapping[Modality, floa
     """The part of each modality's images that is taken, 1 for those not named.
 
     Args:
-        fractions: a name of `PROTOCOLS`, {modality name: fraction}, or text such as "CT=0.02,MR=0.1".
+        fractions: a name of `PROTOCOLS`, {modality name: fraction}, or text such as "CT=0.02,MR=0.1" or "0.1".
 
     Raises:
         InputError: none of these, or a fraction not above 0 and up to 1.
@@ -139,12 +140,14 @@ def fractions_of(fractions: str | Mapping[str, float]) -> Mapping[Modality, floa
     if isinstance(fractions, str):
         if fractions in PROTOCOLS:
             return PROTOCOLS[fractions]
-        entries = [entry.partition("=") for entry in fractions.split(",")]
+        everything = ",".join(f"{modality.value}={fractions}" for modality in Modality)
+        entries = [entry.partition("=") for entry in (fractions if "=" in fractions else everything).split(",")]
         try:
             fractions = {name: float(value) for name, _, value in entries}
         except ValueError as error:
             names = ", ".join(PROTOCOLS)
-            raise InputError(f"fractions: expected {names} or a list such as CT=0.02, got {fractions!r}") from error
+            message = f"fractions: expected {names}, a number or a list such as CT=0.02, got {fractions!r}"
+            raise InputError(message) from error
     wrong = {name: value for name, value in fractions.items() if not 0 < value <= 1}
     if wrong:
         raise InputError(f"fractions: expected above 0 and up to 1, got {wrong}")

@@ -1,0 +1,165 @@
+"""The whole chain on a little data, each step the command a user would type:
+
+    prepare → embed (teacher) → distill → fit → finetune → convert → segment
+
+for a RepViT student and one with class prompts. At the end the curves must have gone the right way: distillation lowers
+the embedding's error on held-back images, training lowers the loss and raises the DSC.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from medsam_edge.errors import InputError, MedsamEdgeError
+from medsam_edge.geometry import boxes_from_masks
+from medsam_edge.io import replacing
+from medsam_edge_train.curves import read_curves
+from medsam_edge_train.data import find_cases, read_case
+
+Run = Callable[[list[str]], float]
+
+
+@dataclass(frozen=True)
+class Student:
+    """A network to train, and the square it is trained at.
+
+    Attributes:
+        told: also say the modality when segmenting; a network with class prompts finds it out.
+    """
+
+    architecture: str
+    image_size: int
+    told: bool
+
+
+STUDENTS = (Student("rep_medsam_s", 128, told=True), Student("class_prompt_tinyvit", 64, told=False))
+
+
+@dataclass
+class ChainResult:
+    """What the chain took and what came of it.
+
+    Attributes:
+        seconds: of each step.
+        changes: of each curve that is asked about, its first and its best value.
+        wrong: curves that did not go the right way.
+    """
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    changes: dict[str, tuple[float, float]] = field(default_factory=dict)
+    wrong: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        lines = [f"{name:44} {first:8.4f} → {best:8.4f}" for name, (first, best) in self.changes.items()]
+        lines += [f"{name:44} {seconds:8.1f} s" for name, seconds in {**self.seconds, "in all": self.total}.items()]
+        return "\n".join([*lines, *(f"went the wrong way: {name}" for name in self.wrong)])
+
+    @property
+    def total(self) -> float:
+        return sum(self.seconds.values())
+
+
+def run_command(words: list[str]) -> float:
+    """Run `medsam-edge` with these words; its output goes to stderr. Seconds it took.
+
+    Raises:
+        MedsamEdgeError: it failed.
+    """
+    print(f"\n$ medsam-edge {' '.join(words)}", file=sys.stderr, flush=True)
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "-m", "medsam_edge", *words], stdout=sys.stderr, check=False)  # noqa: S603
+    if done.returncode:
+        raise MedsamEdgeError(f"chain: medsam-edge {words[0]} {words[1]} ended with code {done.returncode}")
+    return time.perf_counter() - start
+
+
+def chain(
+    data: Path,
+    teacher: Path,
+    output: Path,
+    fraction: float = 1.0,
+    students: Sequence[Student] = STUDENTS,
+    run: Run = run_command,
+) -> ChainResult:
+    """Run the chain.
+
+    Args:
+        data: anything that `train prepare` reads.
+        teacher: checkpoint of any network of the zoo, or of MedSAM.
+        output: folder to make; holds every run with its curves.png, the bundles, the overlays and chain.json.
+        fraction: random part of the images of each modality that is used.
+
+    Raises:
+        InputError: the output exists.
+        MedsamEdgeError: a step failed.
+    """
+    if output.exists():
+        raise InputError(f"output: {output} exists already")
+    result, shards = ChainResult(), output / "shards"
+
+    def step(name: str, *words: str) -> None:
+        result.seconds[name] = run(list(words))
+
+    def ask(name: str, folder: Path, curve: str, rises: bool) -> None:
+        values = [value for _, value in sorted(read_curves(folder)[curve].items())]
+        best = max(values[1:]) if rises else min(values[1:])
+        result.changes[f"{name} {curve}"] = (values[0], best)
+        if (best > values[0]) is not rises:
+            result.wrong.append(f"{name} {curve}")
+
+    step("prepare", "train", "prepare", "--sources", str(data), "-o", str(shards), "--fractions", str(fraction))
+    case = find_cases(shards / "val")[0]
+    picture = output / "example.png"  # shards hold png
+    picture.write_bytes(case.image.read())
+    box = ",".join(str(int(edge)) for edge in boxes_from_masks(read_case(case)[1])[0])
+    for student in students:
+        name, size, folder = student.architecture, str(student.image_size), output / student.architecture
+        store, fast = folder / "embeddings", ["--preset", "small", "--image-size", size, "--val-per-modality", "4"]
+        step(
+            f"{name} embed",
+            *("train", "embed", "--data", str(shards), "-o", str(store), "--teacher", str(teacher)),
+            *("--image-size", size),
+        )
+        step(
+            f"{name} distill",
+            *("train", "distill", "--data", str(shards), "-o", str(folder / "distill"), "--architecture", name),
+            *("--embeddings", str(store), "--teacher", str(teacher), *fast),
+            *("--epochs", "8", "--images-per-epoch", "0"),
+        )
+        step(
+            f"{name} fit",
+            *("train", "fit", "--data", str(shards), "-o", str(folder / "fit"), "--architecture", name),
+            *("--init", str(folder / "distill" / "best.safetensors"), *fast),
+            *("--epochs", "6", "--images-per-epoch", "0"),
+        )
+        step(
+            f"{name} finetune",
+            *("train", "finetune", "--data", str(shards), "-o", str(folder / "finetune"), "--architecture", name),
+            *("--init", str(folder / "fit" / "best.safetensors"), *fast),
+            *("--epochs", "2", "--images-per-epoch", "0"),
+        )
+        step(
+            f"{name} convert",
+            *("convert", str(folder / "finetune" / "best.safetensors"), "-o", str(folder / "bundle")),
+            *("--calibration", "phantoms"),
+        )
+        step(
+            f"{name} segment",
+            *("segment", str(picture), "--box", box, "-o", str(folder / "mask.png")),
+            *("--overlay", str(folder / "overlay.png"), "--bundle", str(folder / "bundle")),
+            *(("--modality", case.modality.value) if student.told else ()),
+        )
+        ask(f"{name} distill", folder / "distill", "val_mse", rises=False)
+        ask(f"{name} distill", folder / "distill", "train_loss", rises=False)
+        ask(f"{name} fit", folder / "fit", "val_dsc", rises=True)
+        ask(f"{name} fit", folder / "fit", "train_loss", rises=False)
+    with replacing(output / "chain.json") as partial:
+        text = {"seconds": result.seconds, "changes": result.changes, "wrong": result.wrong}
+        partial.write_text(json.dumps(text, indent=1), encoding="utf-8")
+    return result
