@@ -20,9 +20,9 @@ from medsam_edge.errors import FileMissingError, ImageError, InputError, Modalit
 from medsam_edge.intensity import to_display
 from medsam_edge.modality import Modality
 from medsam_edge.phantom import phantom, phantom_volume
-from medsam_edge_train.prepare import parts
 from medsam_edge_train.augment import Augmentation
 from medsam_edge_train.data import Case, TrainingData, ValidationData, find_cases, read_case
+from medsam_edge_train.prepare import parts
 from medsam_edge_train.prepare.prepare import PROTOCOLS, PrepareConfig, fractions_of, make_plan, prepare
 from medsam_edge_train.prepare.slices import choose_slices, drop_small_objects, shrink
 from medsam_edge_train.prepare.sources import Pair, Skipped, find_pairs
