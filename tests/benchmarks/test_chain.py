@@ -40,7 +40,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("rises", [True, False])
 def test_the_steps_and_what_is_asked_of_the_curves(data: Path, tmp_path: Path, rises: bool) -> None:
     pretender = Pretender(rises)
-    students = (Student("rep_medsam_s", 128, told=True), Student("class_prompt_tinyvit", 64, told=False))
+    students = (
+        Student("rep_medsam_s", 128, (1, 1, 1), told=True),
+        Student("class_prompt_tinyvit", 64, (1, 1, 1), told=False),
+    )
     result = chain(data, Path("teacher.safetensors"), tmp_path / "out", students=students, run=pretender)
     own = ["embed", "distill", "fit", "finetune", "convert", "segment"]
     assert pretender.steps == ["prepare", *own, *own]

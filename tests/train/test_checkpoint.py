@@ -288,8 +288,14 @@ def test_a_header_with_an_unknown_architecture(tmp_path: Path, network: MedSAM) 
     assert_same(loaded.state_dict(), network.state_dict())
 
 
-@pytest.mark.parametrize("layout", checkpoint.LAYOUTS)
-@pytest.mark.parametrize("name", ["lite_medsam", "rep_medsam"])
+@pytest.mark.parametrize(
+    ("name", "layout"),
+    [
+        *(("rep_medsam", layout) for layout in checkpoint.LAYOUTS),
+        ("lite_medsam", "flat"),
+        ("class_prompt_tinyvit_code", "flat"),
+    ],
+)
 def test_a_published_layout_round_trips(tmp_path: Path, name: str, layout: str) -> None:
     network = build(name)
     checkpoint.write(tmp_path / "own.safetensors", network, name)

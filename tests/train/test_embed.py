@@ -167,10 +167,10 @@ def distill_config(config: EmbedConfig, output: Path) -> DistillConfig:
         teacher=config.teacher,
         architecture="tiny",
         image_size=64,
-        epochs=30,
+        epochs=15,
         images_per_epoch=0,
         batch_size=5,
-        learning_rate=0.05,
+        learning_rate=0.1,
         warmup_steps=0,
         ema=0.0,
         workers=0,
@@ -183,7 +183,7 @@ def test_distillation_draws_the_student_to_the_teacher(config: EmbedConfig, tmp_
     best = distill(run)
     curves = read_curves(run.output)
     assert min(curves["val_mse"].values()) < 0.2 * curves["val_mse"][0]
-    assert curves["train_loss"][30] < 0.2 * curves["train_loss"][1]
+    assert curves["train_loss"][15] < 0.2 * curves["train_loss"][1]
     student, _ = checkpoint.load(best)
     assert float(checkpoint.read(best).metadata["val_mse"]) == pytest.approx(min(curves["val_mse"].values()), abs=1e-3)
     store, errors = EmbeddingStore(config.output), []

@@ -28,19 +28,20 @@ def read_curves(folder: Path) -> dict[str, dict[int, float]]:
 
 
 def draw_curves(folder: Path) -> Path:
-    """Draw `folder/curves.png`: losses on the left, scores on the right, by epoch."""
+    """Draw `folder/curves.png`: losses, and scores if there are any, by epoch."""
     from matplotlib.figure import Figure
 
     curves = read_curves(folder)
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    for axes, (title, names) in zip(figure.subplots(1, 2), PANELS, strict=True):
+    shown = {title: [name for name in names if name in curves] for title, names in PANELS}
+    shown = {title: names for title, names in shown.items() if names}
+    figure = Figure(figsize=(5 * max(1, len(shown)), 4), layout="constrained")
+    for column, (title, names) in enumerate(shown.items(), 1):
+        axes = figure.add_subplot(1, len(shown), column)
         for name in names:
-            if name in curves:
-                axes.plot(*zip(*sorted(curves[name].items()), strict=True), "o-", label=name)
+            axes.plot(*zip(*sorted(curves[name].items()), strict=True), "o-", label=name)
         axes.set(title=title, xlabel="epoch")
         axes.grid(alpha=0.3)
-        if axes.lines:
-            axes.legend()
+        axes.legend()
     partial = folder / "curves.png.partial"
     figure.savefig(partial, format="png")
     return partial.replace(folder / "curves.png")

@@ -49,6 +49,14 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "pixel_loss": "bce",
             "leave_out": ("CT",),
         },
-        "small": _SMALL | {"image_size": 256, "boxes_per_image": 2, "epochs": 4, "learning_rate": 1.5e-4, "ema": 0.97},
+        "small": _SMALL
+        | {
+            "image_size": 256,
+            "boxes_per_image": 2,
+            "epochs": 4,
+            "images_per_epoch": 480,
+            "learning_rate": 1.5e-4,
+            "ema": 0.97,
+        },
     },
 }
