@@ -22,6 +22,8 @@ from medsam_edge.io import replacing
 from medsam_edge_train.curves import read_curves
 from medsam_edge_train.data import find_cases, read_case
 
+FAST = "--preset small --images-per-epoch 64 --batch-size 4 --warmup-steps 10 --ema 0.9 --val-per-modality 2".split()
+
 Run = Callable[[list[str]], float]
 
 
@@ -44,7 +46,7 @@ class Student:
 # TinyViT works at the full resolution from the start: on a CPU its steps take longer at half the size
 STUDENTS = (
     Student("rep_medsam_s", 128, (8, 6, 2), told=True),
-    Student("class_prompt_tinyvit", 64, (4, 4, 1), told=False),
+    Student("class_prompt_tinyvit", 64, (4, 8, 1), told=False),
 )
 
 
@@ -127,7 +129,7 @@ def chain(
     box = ",".join(str(int(edge)) for edge in boxes_from_masks(read_case(case)[1])[0])
     for student in students:
         name, size, folder = student.architecture, str(student.image_size), output / student.architecture
-        fast = ["--preset", "small", "--image-size", size, "--ema", "0.9", "--images-per-epoch", "0"]
+        fast = [*FAST, "--image-size", size]
         distill, fit, finetune = (str(count) for count in student.epochs)
         step(
             f"{name} embed",

@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from medsam_edge.errors import CheckpointError, FileMissingError, InputError
+from medsam_edge.io import replacing
 from medsam_edge_train.models import ZOO, MedSAM, build
 
 WRAPPERS = ("model", "state_dict", "network")
@@ -57,10 +58,8 @@ def read(path: Path) -> Checkpoint:
 def write(path: Path, network: nn.Module, architecture: str, metadata: Mapping[str, str] | None = None) -> None:
     """Write a network as safetensors; the file appears whole or not at all."""
     state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    save_file(state, partial, {"architecture": architecture, **(metadata or {})})
-    partial.replace(path)
+    with replacing(path) as partial:
+        save_file(state, partial, {"architecture": architecture, **(metadata or {})})
 
 
 LAYOUTS = ("flat", "wrapped", "module")
@@ -86,10 +85,8 @@ def export(source: Path, target: Path, layout: str = "flat", architecture: str |
     state = dict(network.state_dict())
     if layout == "module":
         state = {f"module.{key}": value for key, value in state.items()}
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(target.name + ".partial")
-    torch.save(state if layout == "flat" else {"model": state, "epoch": 0}, partial)
-    partial.replace(target)
+    with replacing(target) as partial:
+        torch.save(state if layout == "flat" else {"model": state, "epoch": 0}, partial)
 
 
 def load(path: Path, architecture: str | None = None) -> tuple[MedSAM, str]:

@@ -6,6 +6,8 @@ import csv
 import json
 from pathlib import Path
 
+from medsam_edge.io import replacing
+
 BEFORE = "before.json"
 """The validation scores before the first step."""
 
@@ -42,6 +44,7 @@ def draw_curves(folder: Path) -> Path:
         axes.set(title=title, xlabel="epoch")
         axes.grid(alpha=0.3)
         axes.legend()
-    partial = folder / "curves.png.partial"
-    figure.savefig(partial, format="png")
-    return partial.replace(folder / "curves.png")
+    picture = folder / "curves.png"
+    with replacing(picture) as partial:
+        figure.savefig(partial)
+    return picture

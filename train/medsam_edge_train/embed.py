@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from medsam_edge.bundle import sha256
 from medsam_edge.errors import CheckpointError, FileMissingError, InputError
 from medsam_edge.geometry import Geometry
+from medsam_edge.io import replacing
 from medsam_edge_train import checkpoint
 from medsam_edge_train.data import Case, find_cases, read_case
 from medsam_edge_train.engine import choose_precision
@@ -119,13 +120,11 @@ def embed(config: EmbedConfig, report: Report = lambda line: None) -> Path:
                 for (key, _), value in zip(batch, embeddings, strict=True)
             }
         file = _next_name(shards)
-        partial = config.output / f"{file}.partial"
-        save_file(tensors, partial)
-        shards[file] = {"sha256": sha256(partial.read_bytes()), "keys": list(tensors)}
-        partial.replace(config.output / file)
-        text = json.dumps({**made_by, "shards": shards}, indent=1)
-        (config.output / f"{INDEX}.partial").write_text(text, encoding="utf-8")
-        (config.output / f"{INDEX}.partial").replace(config.output / INDEX)
+        with replacing(config.output / file) as partial:
+            save_file(tensors, partial)
+            shards[file] = {"sha256": sha256(partial.read_bytes()), "keys": list(tensors)}
+        with replacing(config.output / INDEX) as partial:
+            partial.write_text(json.dumps({**made_by, "shards": shards}, indent=1), encoding="utf-8")
         report(f"embed: {start + len(part)}/{len(missing)}")
     return config.output
 
