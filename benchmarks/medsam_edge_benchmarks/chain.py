@@ -22,7 +22,7 @@ from medsam_edge.io import replacing
 from medsam_edge_train.curves import read_curves
 from medsam_edge_train.data import find_cases, read_case
 
-FAST = "--preset small --images-per-epoch 64 --batch-size 4 --warmup-steps 10 --ema 0.9 --val-per-modality 2".split()
+FAST = "--preset small --images-per-epoch 64 --batch-size 4 --warmup-steps 10 --ema 0.9 --val-per-modality 2"
 
 Run = Callable[[list[str]], float]
 
@@ -129,7 +129,7 @@ def chain(
     box = ",".join(str(int(edge)) for edge in boxes_from_masks(read_case(case)[1])[0])
     for student in students:
         name, size, folder = student.architecture, str(student.image_size), output / student.architecture
-        fast = [*FAST, "--image-size", size]
+        fast = [*FAST.split(), "--image-size", size]
         distill, fit, finetune = (str(count) for count in student.epochs)
         step(
             f"{name} embed",
@@ -146,13 +146,13 @@ def chain(
             f"{name} fit",
             *("train", "fit", "--data", str(shards), "-o", str(folder / "fit"), "--architecture", name),
             *("--init", str(folder / "distill" / "best.safetensors")),
-            *(*fast, "--epochs", fit),
+            *(*fast, "--epochs", fit, "--boxes-per-image", "4"),
         )
         step(
             f"{name} finetune",
             *("train", "finetune", "--data", str(shards), "-o", str(folder / "finetune"), "--architecture", name),
             *("--init", str(folder / "fit" / "best.safetensors")),
-            *(*fast, "--epochs", finetune),
+            *(*fast, "--epochs", finetune, "--boxes-per-image", "4"),
         )
         step(
             f"{name} convert",

@@ -101,7 +101,13 @@ def load(path: Path, architecture: str | None = None) -> tuple[MedSAM, str]:
     checkpoint = read(path)
     name = architecture or checkpoint.architecture or nearest_architecture(checkpoint.state)
     network = build(name)
-    load_state(network, checkpoint.state, name)
+    try:
+        load_state(network, checkpoint.state, name)
+    except CheckpointError as error:
+        nearest = nearest_architecture(checkpoint.state)
+        if nearest == name:
+            raise
+        raise CheckpointError(f"{error}; its tensors are nearest to {nearest}") from error
     return network.eval(), name
 
 

@@ -106,13 +106,13 @@ class PipelineModule(StageModule):
         pixel_loss = bce_loss if self.settings.pixel_loss == "bce" else focal_loss
         loss = dice_loss(logits, batch.masks) + pixel_loss(logits, batch.masks)
         loss = loss + self.settings.iou_weight * iou_loss(scores, logits, batch.masks)
-        loss = loss * self.share_of(count)
+        entropy = torch.zeros_like(loss)
         if prediction.class_logits is not None:
             entropy = torch.nn.functional.cross_entropy(prediction.class_logits.float(), batch.classes)
-            loss = loss + self.settings.class_weight * entropy
-        self.track("train_loss", loss, count)
+        entropy = self.settings.class_weight * entropy
+        self.track("train_loss", loss + entropy, count)
         self.track("train_dsc", batch_dice(logits.detach(), batch.masks).mean(), count)
-        return loss
+        return loss * self.share_of(count) + entropy
 
     def _predict(self, images: Tensor, boxes: Tensor, image_index: Tensor, classes: Tensor) -> Prediction:
         if isinstance(self.network, ClassPromptMedSAM):
