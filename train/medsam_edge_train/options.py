@@ -41,8 +41,12 @@ def add_options(parser: argparse.ArgumentParser, config: type[Any], presets: Map
         else:
             parser.add_argument(*flags, type=hint, metavar=_metavar(hint), **extra)
     if presets:
-        parser.add_argument("--preset", choices=sorted(presets), help="a named protocol; given options go before it")
-    parser.add_argument("--config", type=Path, metavar="YAML", help="file of settings; goes before the preset")
+        parser.add_argument(
+            "--preset", choices=sorted(presets), help="a named protocol; the file and options override it"
+        )
+    parser.add_argument(
+        "--config", type=Path, metavar="YAML", help="file of settings; overrides the preset, options override it"
+    )
 
 
 def make_config(

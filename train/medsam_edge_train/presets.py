@@ -54,7 +54,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "image_size": 256,
             "boxes_per_image": 2,
             "epochs": 4,
-            "images_per_epoch": 480,
+            "images_per_epoch": 240,
             "learning_rate": 1.5e-4,
             "ema": 0.97,
         },
