@@ -1,4 +1,4 @@
-"""`medsam-edge bench encoder|accuracy|chain`."""
+"""`medsam-edge bench encoder|accuracy|model|chain`."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ import openvino as ov
 import torch
 
 from medsam_edge import Segmenter
+from medsam_edge.bundle import load_bundle, packaged_bundle
 from medsam_edge.cli import cpu_features
 from medsam_edge.errors import InputError, MedsamEdgeError
 from medsam_edge.io import replacing, write_picture
-from medsam_edge_benchmarks import accuracy, encoder
+from medsam_edge_benchmarks import accuracy, encoder, model
 from medsam_edge_benchmarks.chain import chain
 from medsam_edge_convert.convert import IMAGE_SIZE
 from medsam_edge_convert.torch_model import torch_model
@@ -60,7 +61,15 @@ def run(argv: list[str]) -> int:
     whole.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder to make")
     whole.set_defaults(handler=_chain)
 
-    for suite in (latency, scores, whole):
+    inside = suites.add_parser("model", help="parameters, bytes, arithmetic and time per node of a bundle")
+    inside.add_argument("--bundle", type=Path, metavar="DIR", help="default: the packaged one")
+    inside.add_argument("--boxes", type=int, default=1, help="decoded at once; default: 1")
+    inside.add_argument("--rounds", type=int, default=10, help="default: 10")
+    inside.add_argument("--threads", type=int, default=os.cpu_count(), help="default: all")
+    inside.add_argument("--top", type=int, default=10, help="rows per table; default: 10")
+    inside.set_defaults(handler=_model)
+
+    for suite in (latency, scores, whole, inside):
         suite.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
     options = parser.parse_args(argv)
     result: dict[str, Any] = options.handler(options)
@@ -125,6 +134,13 @@ def _chain(options: argparse.Namespace) -> dict[str, Any]:
     if result.wrong:
         raise MedsamEdgeError(f"chain: went the wrong way: {', '.join(result.wrong)}")
     return asdict(result)
+
+
+def _model(options: argparse.Namespace) -> dict[str, Any]:
+    bundle = load_bundle(options.bundle or packaged_bundle())
+    profiles = model.profile(bundle, options.boxes, options.rounds, options.threads)
+    print(model.as_table(profiles, options.top))
+    return {"boxes": options.boxes, "threads": options.threads, "parts": [asdict(own) for own in profiles]}
 
 
 def _progress(line: str) -> None:
