@@ -31,7 +31,8 @@ class MedSAM(nn.Module):
     def embed(self, images: Tensor) -> Tensor:
         """(B, 3, S, S) in [0, 1] → (B, (S/4)², 256): the embedding as rows, with the dense prompt added."""
         embedding = cast(Tensor, self.image_encoder(images))
-        return embedding.flatten(2).transpose(1, 2) + self.prompt_encoder.dense()
+        # the encoder ends in a norm over channels: OpenVINO drops its permutation and this one, which undoes it
+        return embedding.permute(0, 2, 3, 1).flatten(1, 2) + self.prompt_encoder.dense()
 
     def decode(self, rows: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
         """Decode boxes on embedded images.
