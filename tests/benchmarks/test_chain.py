@@ -41,15 +41,15 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_steps_and_what_is_asked_of_the_curves(data: Path, tmp_path: Path, rises: bool) -> None:
     pretender = Pretender(rises)
     students = (
-        Student("rep_medsam_s", 128, (1, 1, 1), told=True),
-        Student("class_prompt_tinyvit", 64, (1, 1, 1), told=False),
+        Student("rep_medsam_s", 128, (1, 1, 1), 1e-4, told=True),
+        Student("class_prompt_tinyvit", 64, (1, 1, 1), 1e-3, told=False),
     )
     result = chain(data, Path("teacher.safetensors"), tmp_path / "out", students=students, run=pretender)
     own = ["embed", "distill", "fit", "finetune", "convert", "segment"]
     assert pretender.steps == ["prepare", *own, *own]
     assert result.total == 2.0 * len(pretender.steps)
     assert result.changes["rep_medsam_s distill val_mse"] == (2.0, 0.5)
-    assert result.changes["class_prompt_tinyvit fit val_dsc"] == (0.5, 0.75 if rises else 0.4)
+    assert result.changes["class_prompt_tinyvit fit val_dsc"] == (0.5, 0.75 if rises else 0.25)
     wrong = [] if rises else [f"{student.architecture} fit val_dsc" for student in students]
     assert result.wrong == wrong
     assert json.loads((tmp_path / "out/chain.json").read_text())["wrong"] == wrong

@@ -293,6 +293,7 @@ def test_a_header_with_an_unknown_architecture(tmp_path: Path, network: MedSAM) 
     [
         *(("rep_medsam", layout) for layout in checkpoint.LAYOUTS),
         ("lite_medsam", "flat"),
+        ("medsam_vit_b", "flat"),
         ("class_prompt_tinyvit_code", "flat"),
     ],
 )
