@@ -95,7 +95,7 @@ class DistillModule(StageModule):
 
     def __init__(self, config: DistillConfig) -> None:
         super().__init__(config)
-        if config.teacher is not None and rank() == 0:
+        if config.teacher is not None:
             for line in copy_decoder(config.teacher, self.network):
                 print(f"teacher: {line}", file=sys.stderr)
         self.network.prompt_encoder.requires_grad_(False)
