@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -13,21 +12,10 @@ from medsam_edge.modality import Modality
 from medsam_edge_train import checkpoint
 from medsam_edge_train.cli import run
 from medsam_edge_train.data import find_cases, read_case
-from medsam_edge_train.models import ZOO
 from medsam_edge_train.phantoms import PhantomConfig, write_phantoms
-from tests.train.tiny import tiny, write_data
+from tests.train.tiny import tiny
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _a_tiny_network_in_the_zoo() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(ZOO, "tiny", tiny)
-        yield
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_data(tmp_path_factory.mktemp("data"))
+pytestmark = pytest.mark.usefixtures("tiny_zoo")
 
 
 FAST = ["--architecture", "tiny", "--image-size", "64", "--batch-size", "2", "--workers", "0", "--precision", "32-true"]

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,16 +22,10 @@ from medsam_edge_train.embed import (
     image_tensor,
     run_teacher,
 )
-from medsam_edge_train.models import ZOO
 from medsam_edge_train.models.vit import ViT
 from tests.train.tiny import tiny, write_data
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _a_tiny_network_in_the_zoo() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(ZOO, "tiny", tiny)
-        yield
+pytestmark = pytest.mark.usefixtures("tiny_zoo")
 
 
 @pytest.fixture(scope="module")

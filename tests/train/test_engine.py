@@ -5,7 +5,6 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +16,12 @@ from medsam_edge_train import checkpoint
 from medsam_edge_train.curves import read_curves
 from medsam_edge_train.engine import StageModule
 from medsam_edge_train.fit import fit
-from medsam_edge_train.models import ZOO
-from tests.train.tiny import tiny, tiny_config, tiny_no_norm, write_data
+from tests.train.tiny import tiny_config
 
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _tiny_networks_in_the_zoo() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(ZOO, "tiny", tiny)
-        patch.setitem(ZOO, "tiny_no_norm", tiny_no_norm)
-        yield
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_data(tmp_path_factory.mktemp("data"))
+pytestmark = pytest.mark.usefixtures("tiny_zoo")
 
 
 def in_a_process(arguments: list[str], **environment: str) -> subprocess.Popen[bytes]:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,19 +23,9 @@ from medsam_edge_train.models import ZOO, MedSAM
 from medsam_edge_train.models.class_prompt import ClassPromptMedSAM
 from medsam_edge_train.models.mask_decoder import MaskDecoder
 from medsam_edge_train.models.prompt_encoder import PromptEncoder
-from tests.train.tiny import tiny, tiny_config, write_data
+from tests.train.tiny import tiny_config, write_data
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _a_tiny_network_in_the_zoo() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(ZOO, "tiny", tiny)
-        yield
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_data(tmp_path_factory.mktemp("data"))
+pytestmark = pytest.mark.usefixtures("tiny_zoo")
 
 
 @pytest.fixture(scope="module")
