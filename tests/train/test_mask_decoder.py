@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
-from functools import lru_cache
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from medsam_edge.metrics import dice
+from medsam_edge.modality import Modality
 from medsam_edge_train.models import MedSAM, build
+from medsam_edge_train.models.class_prompt import ClassPromptMedSAM, one_hot
 from medsam_edge_train.models.mask_decoder import MASK_TOKENS, MLP, PRIOR_LIMIT, Attention, BoxPrior, MaskDecoder
 from medsam_edge_train.models.prompt_encoder import PromptEncoder
 from tests.train import reference_sam
@@ -47,23 +49,25 @@ def decoders(depth: int) -> MedSAM:
 
 
 @pytest.fixture(scope="module", params=[2, 3], ids=["rep_medsam", "depth 3"])
-def network(request: pytest.FixtureRequest) -> MedSAM:
+def published(request: pytest.FixtureRequest) -> MedSAM:
     return decoders(request.param)
 
 
-@pytest.fixture(params=[2, 3], ids=["rep_medsam", "depth 3"])
-def exact_network(request: pytest.FixtureRequest) -> Iterator[MedSAM]:
+@pytest.fixture(params=[False, True], ids=["published", "re-parameterized"])
+def network(request: pytest.FixtureRequest, published: MedSAM) -> MedSAM:
+    """Whatever is asked of the decoder is asked of both its forms."""
+    own = copy.deepcopy(published)
+    return own.reparameterize() if request.param else own
+
+
+@pytest.fixture
+def exact_network(network: MedSAM) -> Iterator[MedSAM]:
     """In double precision, where two orders of the same arithmetic differ by next to nothing."""
     torch.set_default_dtype(torch.float64)
     try:
-        yield decoders_in_double(request.param)
+        yield network.double()
     finally:
         torch.set_default_dtype(torch.float32)
-
-
-@lru_cache
-def decoders_in_double(depth: int) -> MedSAM:
-    return decoders(depth)
 
 
 def both_decoders(network: MedSAM, side: int, count: int, shared: bool) -> tuple[Pair, Pair]:
@@ -94,6 +98,20 @@ def test_decode_equals_the_plain_restatement_in_single_precision(network: MedSAM
     error = (got[0] - expected[0]).pow(2).mean().sqrt()
     assert error < 1e-4 * expected[0].abs().max()
     torch.testing.assert_close(got[1], expected[1], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["rep_medsam_s", "class_prompt_tinyvit", "class_prompt_tinyvit_code"])
+def test_reparameterized_with_class_tokens_and_with_the_box_prior(name: str) -> None:
+    network = build(name)
+    network.image_encoder = nn.Identity()
+    randomise(network)
+    exact, rows = network.double(), rows_of(1, 64, 256, seed=0).double()
+    prompts = [one_hot([Modality.US]).double()] if isinstance(network, ClassPromptMedSAM) else []
+    with torch.no_grad():
+        expected = exact.decode(rows, BOXES.double(), *prompts)
+        got = exact.reparameterize().decode(rows, BOXES.double(), *prompts)
+    assert expected[0].std() > 0.5
+    torch.testing.assert_close(got, expected, rtol=1e-6, atol=1e-6)  # the grid's positions are f32 in both
 
 
 def test_the_answer_depends_on_box_and_image(network: MedSAM) -> None:

@@ -147,7 +147,7 @@ class StageModule(pl.LightningModule):
     def __init__(self, config: RunConfig) -> None:
         super().__init__()
         self.config = config
-        self.network = build(config.architecture)
+        self.network = build(config.architecture).reparameterize()
         if config.init is not None:
             state = checkpoint.read(config.init).state
             left = checkpoint.load_state(self.network, state, config.architecture, config.partial_init)

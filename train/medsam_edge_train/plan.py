@@ -28,7 +28,7 @@ def plan(config: RunConfig) -> str:
     images = config.images_per_epoch or len(cases)
     steps = images // config.batch_size
     with torch.device("meta"):  # shapes only
-        network = build(config.architecture)
+        network = build(config.architecture).reparameterize()
     for part in config.freeze:
         network.get_submodule(part).requires_grad_(False)
     if isinstance(config, DistillConfig):

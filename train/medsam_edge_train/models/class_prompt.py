@@ -68,9 +68,9 @@ class ClassPromptMedSAM(MedSAM):
 
     def class_tokens(self) -> Tensor:
         """(11, 4, 256): the two label tokens and the two category tokens of each class."""
-        numbers = torch.arange(len(CLASSES), dtype=torch.float32, device=self.prompt_encoder.dense().device)
+        numbers = torch.arange(len(CLASSES)).to(self.prompt_encoder.dense())
         label = self.class_encoder(numbers[:, None].expand(-1, 4))
-        category = self.cat_encoder(torch.eye(len(CLASSES)).to(numbers.device)).reshape(-1, 2, DIM)
+        category = self.cat_encoder(torch.eye(len(CLASSES)).to(numbers)).reshape(-1, 2, DIM)
         return torch.cat([label, category], dim=1)
 
     def prompts(self, boxes: Tensor, classes: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""SAM's mask decoder (Kirillov et al., 2023) with exact, cheaper arithmetic; keys as published.
+"""SAM's mask decoder (Kirillov et al., 2023), keys as published; `reparameterize()` gives the same masks for less.
 
 There are only a handful of tokens against thousands of image positions. So the image stays as rows (positions,
 channels), and cross-attention projects the tokens *through* the image-side weights instead of every image row:
@@ -122,7 +122,10 @@ class TwoWayBlock(nn.Module):
         self.norm4 = nn.LayerNorm(dim)
         self.cross_attn_image_to_token = Attention(dim, heads, downsample=2)
 
-    def forward(self, tokens: Tensor, rows: Tensor, token_pe: Tensor, row_pe: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, tokens: Tensor, rows: Tensor, token_pe: Tensor, row_pe: Tensor, cheap: bool
+    ) -> tuple[Tensor, Tensor]:
+        to_image, to_tokens = self.cross_attn_token_to_image, self.cross_attn_image_to_token
         if self.first:
             tokens = self.self_attn(tokens, tokens, tokens)
         else:
@@ -130,9 +133,9 @@ class TwoWayBlock(nn.Module):
             tokens = tokens + self.self_attn(q, q, tokens)
         tokens = self.norm1(tokens)
         placed = rows + row_pe
-        tokens = self.norm2(tokens + self.cross_attn_token_to_image.tokens_to_image(tokens + token_pe, placed, rows))
+        tokens = self.norm2(tokens + (to_image.tokens_to_image if cheap else to_image)(tokens + token_pe, placed, rows))
         tokens = self.norm3(tokens + self.mlp(tokens))
-        rows = rows + self.cross_attn_image_to_token.image_to_tokens(placed, tokens + token_pe, tokens)
+        rows = rows + (to_tokens.image_to_tokens if cheap else to_tokens)(placed, tokens + token_pe, tokens)
         return tokens, self.norm4(rows)
 
 
@@ -143,11 +146,11 @@ class TwoWayTransformer(nn.Module):
         self.final_attn_token_to_image = Attention(dim, heads, downsample=2)
         self.norm_final_attn = nn.LayerNorm(dim)
 
-    def forward(self, tokens: Tensor, rows: Tensor, row_pe: Tensor) -> tuple[Tensor, Tensor]:
-        token_pe = tokens
+    def forward(self, tokens: Tensor, rows: Tensor, row_pe: Tensor, cheap: bool) -> tuple[Tensor, Tensor]:
+        token_pe, final = tokens, self.final_attn_token_to_image
         for layer in self.layers:
-            tokens, rows = layer(tokens, rows, token_pe, row_pe)
-        attended = self.final_attn_token_to_image.tokens_to_image(tokens + token_pe, rows + row_pe, rows)
+            tokens, rows = layer(tokens, rows, token_pe, row_pe, cheap)
+        attended = (final.tokens_to_image if cheap else final)(tokens + token_pe, rows + row_pe, rows)
         return self.norm_final_attn(tokens + attended), rows
 
 
@@ -176,6 +179,12 @@ class MaskDecoder(nn.Module):
         self.output_hypernetworks_mlps = nn.ModuleList(MLP([dim, dim, dim, dim // 8]) for _ in range(MASK_TOKENS))
         self.iou_prediction_head = MLP([dim, dim, dim, MASK_TOKENS])
         self.box_prior = BoxPrior(dim) if box_prior else None
+        self.reparameterized = False
+
+    def reparameterize(self) -> MaskDecoder:
+        """From now on compute the same masks by the cheaper arithmetic described above; returns itself."""
+        self.reparameterized = True
+        return self
 
     def forward(self, rows: Tensor, row_pe: Tensor, prompts: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
         """
@@ -192,16 +201,28 @@ class MaskDecoder(nn.Module):
         tokens = torch.cat([own.expand(prompts.shape[0], -1, -1), prompts], dim=1)
         if self.box_prior is not None:
             rows = self.box_prior.place(rows, boxes)
-        tokens, rows = self.transformer(tokens, rows, row_pe)
-        kernel = self.output_hypernetworks_mlps[0](tokens[:, 1])  # (N, 32)
+        if not self.reparameterized:
+            rows = rows.expand(prompts.shape[0], -1, -1)
+        tokens, rows = self.transformer(tokens, rows, row_pe, self.reparameterized)
         scores = self.iou_prediction_head(tokens[:, 0])[:, 0]
-        logits = self._upscale(rows, kernel)
+        logits = (self._one_mask if self.reparameterized else self._masks)(rows, tokens[:, 1:])
         if self.box_prior is not None:
             logits = logits + self.box_prior(tokens[:, 1], boxes, logits.shape[-1])
         return logits, scores
 
-    def _upscale(self, rows: Tensor, kernel: Tensor) -> Tensor:
-        """rows (N, P, 256) → features of 4×4 sub-pixels per row → dot product with kernel → (N, 4·√P, 4·√P)."""
+    def _masks(self, rows: Tensor, tokens: Tensor) -> Tensor:
+        """As published: rows (N, P, C) → features of an NCHW map → dot products with four kernels → the first mask."""
+        side = math.isqrt(rows.shape[1])
+        features = self.output_upscaling(
+            rows.transpose(1, 2).reshape(*rows.shape[::2], side, side)
+        )  # (N, 32, 4·side, 4·side)
+        kernels = torch.stack([mlp(tokens[:, i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1)
+        masks: Tensor = kernels @ features.flatten(2)  # (N, 4, 16·P)
+        return masks[:, 0].reshape(-1, 4 * side, 4 * side)
+
+    def _one_mask(self, rows: Tensor, tokens: Tensor) -> Tensor:
+        """rows (N, P, C) → features of 4×4 sub-pixels per row → dot product with one kernel → (N, 4·√P, 4·√P)."""
+        kernel = self.output_hypernetworks_mlps[0](tokens[:, 0])  # (N, 32)
         first, norm, act, second, _ = self.output_upscaling
         x = _deconvolve(rows, cast(nn.ConvTranspose2d, first))  # (N, P, 4, 64)
         x = act(cast(LayerNorm2d, norm).rows(x))

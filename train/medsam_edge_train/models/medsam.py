@@ -28,6 +28,11 @@ class MedSAM(nn.Module):
         self.prompt_encoder = prompt_encoder
         self.mask_decoder = mask_decoder
 
+    def reparameterize(self) -> MedSAM:
+        """Decode by exact, cheaper arithmetic from now on (`mask_decoder.py`); returns itself."""
+        self.mask_decoder.reparameterize()
+        return self
+
     def embed(self, images: Tensor) -> Tensor:
         """(B, 3, S, S) in [0, 1] → (B, (S/4)², 256): the embedding as rows, with the dense prompt added."""
         embedding = cast(Tensor, self.image_encoder(images))

@@ -30,7 +30,7 @@ class RandomPositionEncoding(nn.Module):
 
     def grid(self, side: int) -> Tensor:
         """(side², 2·features): the encodings of the centres of a side × side grid, row by row."""
-        centres = (torch.arange(side, device=self.positional_encoding_gaussian_matrix.device) + 0.5) / side
+        centres = (torch.arange(side).to(self.positional_encoding_gaussian_matrix) + 0.5) / side
         y, x = torch.meshgrid(centres, centres, indexing="ij")
         return cast(Tensor, self(torch.stack([x, y], dim=-1).reshape(side * side, 2)))
 
