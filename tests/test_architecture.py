@@ -27,6 +27,7 @@ MAY_IMPORT = {
         "medsam_edge_train.models",
         "medsam_edge_train.checkpoint",
         "medsam_edge_train.data",
+        "medsam_edge_train.metrics",
     },
     "medsam_edge_benchmarks": {"medsam_edge", "medsam_edge_train", "medsam_edge_convert"},
 }

@@ -19,11 +19,13 @@ from medsam_edge.bundle import load_bundle, packaged_bundle
 from medsam_edge.cli import cpu_features
 from medsam_edge.errors import InputError, MedsamEdgeError
 from medsam_edge.io import replacing, write_picture
-from medsam_edge_benchmarks import accuracy, encoder, model
+from medsam_edge_benchmarks import encoder, model
 from medsam_edge_benchmarks.chain import chain
-from medsam_edge_convert.convert import IMAGE_SIZE
+from medsam_edge_convert import accuracy
+from medsam_edge_convert.checks import IMAGE_SIZE
 from medsam_edge_convert.torch_model import torch_model
 from medsam_edge_train import checkpoint
+from medsam_edge_train.data import find_cases
 from medsam_edge_train.models import TEACHER, ZOO, build
 from medsam_edge_train.phantoms import PhantomConfig, write_phantoms
 
@@ -41,7 +43,7 @@ def run(argv: list[str]) -> int:
     latency.add_argument("--threads", type=int, default=os.cpu_count(), help="default: all")
     latency.set_defaults(handler=_encoder)
 
-    scores = suites.add_parser("accuracy", help="DSC per modality on image/mask folders, beside the inscribed ellipse")
+    scores = suites.add_parser("accuracy", help="DSC and NSD per modality, beside the inscribed ellipse")
     scores.add_argument("--data", type=Path, required=True, metavar="DIR", help="<Modality>/<dataset>/images + masks")
     scores.add_argument("--bundle", type=Path, action="append", metavar="DIR", help="default: the packaged one")
     scores.add_argument("--checkpoint", type=Path, help="also its network in PyTorch, f32")
@@ -119,11 +121,16 @@ def _accuracy(options: argparse.Namespace) -> dict[str, Any]:
         sheet = accuracy.draw_examples(next(iter(segmenters.values())), options.data, 5, options.modality)
         write_picture(options.examples, sheet)
     scores = accuracy.measure(
-        segmenters, options.data, options.modality, lambda done, total: _progress(f"{done}/{total} images")
+        segmenters,
+        find_cases(options.data),
+        options.modality,
+        lambda done, total: _progress(f"{done}/{total} images"),
+        surfaces=True,
     )
-    table = accuracy.by_modality(scores)
-    print(f"\nDSC in percent, the modality {options.modality}\n\n{accuracy.as_markdown(table)}")
-    return {"data": options.data.name, "modality": options.modality, "dsc_percent": table}
+    dsc, nsd = accuracy.by_modality(scores, "dsc"), accuracy.by_modality(scores, "nsd")
+    print(f"\nDSC in percent, the modality {options.modality}\n\n{accuracy.as_markdown(dsc)}")
+    print(f"\nNSD in percent, tolerance 2 pixels\n\n{accuracy.as_markdown(nsd)}")
+    return {"data": options.data.name, "modality": options.modality, "dsc_percent": dsc, "nsd_percent": nsd}
 
 
 def _chain(options: argparse.Namespace) -> dict[str, Any]:

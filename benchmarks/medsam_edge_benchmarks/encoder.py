@@ -14,7 +14,7 @@ import openvino as ov
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from medsam_edge_convert.convert import IMAGE_SIZE
+from medsam_edge_convert.checks import IMAGE_SIZE
 from medsam_edge_convert.export import export_encoder
 from medsam_edge_convert.quantize import PHANTOMS, calibration_set, quantize
 from medsam_edge_train.models import MedSAM, fuse

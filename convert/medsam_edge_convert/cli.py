@@ -6,7 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from medsam_edge_convert.convert import ConvertConfig, convert
+from medsam_edge_convert.convert import PRECISIONS, ConvertConfig, convert
+from medsam_edge_convert.gate import Gate
 from medsam_edge_train.models import ZOO
 
 
@@ -15,19 +16,36 @@ def run(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="medsam-edge convert", description="Turn a checkpoint into a model bundle.")
     parser.add_argument("checkpoint", type=Path, help="safetensors, or a published .pth")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="BUNDLE", help="folder to make")
-    parser.add_argument("--precision", choices=("int8", "f32"), default="int8", help="default: int8")
-    parser.add_argument("--calibration", metavar="DIR", help="folder of images for int8, or 'phantoms'")
+    parser.add_argument("--precision", choices=PRECISIONS, default="int8", help="default: int8")
+    parser.add_argument("--calibration", metavar="DIR", help="folder of images or shards for int8, or 'phantoms'")
+    parser.add_argument("--validation", type=Path, metavar="DIR", help="images with masks, to measure accuracy on")
+    parser.add_argument("--validation-images", type=int, default=Gate.images, help=f"default: {Gate.images}")
+    parser.add_argument(
+        "--max-drop", type=float, default=Gate.max_drop, help=f"points of mean DSC; default: {Gate.max_drop}"
+    )
+    parser.add_argument(
+        "--max-modality-drop",
+        type=float,
+        default=Gate.max_modality_drop,
+        help=f"points of any modality's DSC; default: {Gate.max_modality_drop}",
+    )
+    parser.add_argument("--report", type=Path, metavar="FILE", help=".html, with the worst cases, or .json")
     parser.add_argument("--architecture", choices=sorted(ZOO), help="default: recognised from the tensors")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing bundle")
     options = parser.parse_args(argv)
+    gate = None
+    if options.validation:
+        gate = Gate(options.validation, options.validation_images, options.max_drop, options.max_modality_drop)
     config = ConvertConfig(
         checkpoint=options.checkpoint,
         output=options.output,
         precision=options.precision,
         calibration=options.calibration,
         architecture=options.architecture,
+        gate=gate,
+        report=options.report,
         overwrite=options.overwrite,
     )
-    convert(config, report=lambda line: print(line, file=sys.stderr, flush=True))
+    convert(config, listen=lambda step: print(step, file=sys.stderr, flush=True))
     print(options.output)
     return 0

@@ -1,6 +1,6 @@
-"""The main path: load → fuse → reparameterize → export → parity → int8 → bundle → segment through the sdk.
+"""The main path: load → fuse → re-parameterize → export → parity → quantize → bundle → segment with it → accuracy.
 
-Each step yields a number; one that is out of bounds stops the conversion, and nothing is left behind.
+Each step yields a number; one that is out of bounds stops the conversion, and nothing is left behind but the report.
 """
 
 from __future__ import annotations
@@ -9,45 +9,39 @@ import copy
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
-import numpy as np
-import numpy.typing as npt
 import openvino as ov
-import torch
-from torch import nn
 
 from medsam_edge import Segmenter
 from medsam_edge.bundle import CARD_FILE, MANIFEST_FILE, MODEL_FILES, Manifest, sha256
-from medsam_edge.errors import ConversionError, InputError
-from medsam_edge.geometry import Geometry
-from medsam_edge.intensity import to_display
+from medsam_edge.errors import ConversionError, InputError, MedsamEdgeError
 from medsam_edge.modality import Modality
-from medsam_edge.model import Arrays
-from medsam_edge.phantom import Phantom, phantom
+from medsam_edge_convert.checks import (
+    AGREEMENT_LIMIT,
+    ALGEBRA_LIMIT,
+    IMAGE_SIZE,
+    PARITY_LIMIT,
+    Probe,
+    check_bundle,
+    check_decoder,
+    check_fusion,
+    check_parity,
+    make_probe,
+    reach_of,
+)
 from medsam_edge_convert.export import classes_of, export_decoder, export_encoder, halve_embedding
-from medsam_edge_convert.quantize import CalibrationSet, calibration_set, quantize
+from medsam_edge_convert.gate import EXACT, FINAL, TORCH, Accuracy, Gate, check_accuracy, draw_worst, measure_accuracy
+from medsam_edge_convert.quantize import CalibrationSet, calibration_set, quantize, quantize_with_control
+from medsam_edge_convert.report import Report, Step, write_report
 from medsam_edge_convert.torch_model import torch_model
 from medsam_edge_train import checkpoint
 from medsam_edge_train.models import TEACHER, MedSAM, fuse
 
-IMAGE_SIZE = 256
-FUSION_LIMIT = 1e-6
-"""Largest difference of the fused embedding, as a share of its largest value, in double precision: fusing is
-exact algebra, and a deep network of unusual weights can amplify the rounding of f32 to any size."""
-FUSION_STRIDE = 4
-"""Fusing is checked on every fourth pixel of the probes; the algebra does not depend on the resolution."""
-PARITY_LIMIT = 1e-3
-"""Likewise between PyTorch and OpenVINO in f32."""
-AGREEMENT_LIMIT = 0.999
-"""Share of mask pixels on which PyTorch and the f32 model must agree."""
-
-PROBE_SEED = 7
-PROBE_BOXES = 4
-
-Report = Callable[[str], None]
+PRECISIONS = ("int8", "mixed", "f16", "f32")
+Listener = Callable[[Step], None]
 
 
 @dataclass(frozen=True)
@@ -57,9 +51,12 @@ class ConvertConfig:
     Attributes:
         checkpoint: safetensors or any published layout.
         output: folder of the bundle; must not exist yet unless `overwrite`.
-        precision: `f32`; or `int8`: int8 encoder, half-precision decoder weights and embedding.
-        calibration: folder of images, or `phantoms`; needed for int8.
+        precision: `f32`; `f16`: weights and embedding in half precision, computed as the machine prefers; `int8`: that,
+            and an int8 encoder; `mixed`: int8 but for the layers that cost the most accuracy, until the gate holds.
+        calibration: folder of images, shards, or `phantoms`; needed for int8 and mixed.
         architecture: name of the network where the checkpoint does not say; None to recognise it.
+        gate: what accuracy is measured on and may be lost; None not to measure. Needed for mixed.
+        report: `.html` or `.json` file to write, also when a step fails.
     """
 
     checkpoint: Path
@@ -67,234 +64,179 @@ class ConvertConfig:
     precision: str = "int8"
     calibration: str | None = None
     architecture: str | None = None
+    gate: Gate | None = None
+    report: Path | None = None
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        if self.precision not in ("f32", "int8"):
-            raise InputError(f"precision: expected 'f32' or 'int8', got {self.precision!r}")
-        if self.precision == "int8" and self.calibration is None:
-            raise InputError("calibration: int8 needs a folder of images, or 'phantoms'")
+        if self.precision not in PRECISIONS:
+            raise InputError(f"precision: expected one of {', '.join(PRECISIONS)}, got {self.precision!r}")
+        if self.quantized and self.calibration is None:
+            raise InputError(f"calibration: {self.precision} needs a folder of images, or 'phantoms'")
+        if self.precision == "mixed" and self.gate is None:
+            raise InputError("validation: mixed needs a folder of images with masks, to find what int8 costs")
         if self.output.exists() and not self.overwrite:
             raise InputError(f"output: {self.output} exists already")
+        if self.report and self.report.suffix not in (".html", ".json"):
+            raise InputError(f"report: expected a file .html or .json, got {self.report}")
+
+    @property
+    def quantized(self) -> bool:
+        return self.precision in ("int8", "mixed")
 
 
-def convert(config: ConvertConfig, report: Report = lambda line: None) -> Manifest:
+def convert(config: ConvertConfig, listen: Listener = lambda step: None) -> Manifest:
     """Convert a checkpoint to a bundle.
 
     Args:
-        report: told each step and its number.
+        listen: told each step and its number.
 
     Raises:
         CheckpointError: the checkpoint cannot be read or does not match.
-        ConversionError: a step changed the network more than it may.
+        ConversionError: a step changed the network more than it may, or the gate found too much accuracy lost.
         InputError: the teacher, which is not converted.
     """
+    pictures = config.report is not None and config.report.suffix == ".html"
+    report = Report(config.checkpoint.name, config.precision, listen, wants_pictures=pictures)
+    try:
+        return _convert(config, report)
+    except MedsamEdgeError as error:
+        report.failed = str(error)
+        raise
+    finally:
+        if config.report:
+            write_report(config.report, report)
+
+
+def _convert(config: ConvertConfig, report: Report) -> Manifest:
     network, architecture = checkpoint.load(config.checkpoint, config.architecture)
     if architecture == TEACHER:
         raise InputError(f"architecture: {TEACHER} is only ever a teacher and is not converted")
-    report(f"load      {architecture}, {sum(p.numel() for p in network.parameters()):,} parameters")
+    report.add("load", f"{architecture}, {sum(p.numel() for p in network.parameters()):,} parameters")
     probes = [make_probe(modality) for modality in (Modality.CT, Modality.DERMOSCOPY, Modality.MICROSCOPY)]
-    checks: dict[str, float] = {}
 
     exact = copy.deepcopy(network).double()
     fused = cast(MedSAM, fuse(copy.deepcopy(exact)))
-    checks["fusion_max_difference"] = check_fusion(exact, fused, probes)
-    report(f"fuse      max difference {checks['fusion_max_difference']:.1e} of the largest value")
-    checks["decoder_max_difference"] = check_decoder(exact, probes)
-    report(f"decoder   re-parameterized, max difference {checks['decoder_max_difference']:.1e} of the largest logit")
+    difference = check_fusion(exact, fused, probes)
+    report.add("fuse", "max difference of the embedding, of its largest value", difference, ALGEBRA_LIMIT)
+    difference = check_decoder(fused, probes)
+    report.add("decoder", "re-parameterized; max difference of the largest logit", difference, ALGEBRA_LIMIT)
     fused = fused.float().reparameterize()
 
     encoder, decoder = export_encoder(fused, IMAGE_SIZE), export_decoder(fused, IMAGE_SIZE)
-    checks |= check_parity(fused, encoder, decoder, probes)
-    report(
-        f"export    max difference {checks['parity_max_difference']:.1e}, "
-        f"{checks['parity_mask_agreement']:.4%} of mask pixels equal"
+    parity = check_parity(fused, encoder, decoder, probes)
+    report.add("export", "max difference of OpenVINO f32 to PyTorch", parity["parity_max_difference"], PARITY_LIMIT)
+    report.add(
+        "masks", "share of mask pixels unlike PyTorch's", 1 - parity["parity_mask_agreement"], 1 - AGREEMENT_LIMIT
     )
 
-    calibration = CalibrationSet("none", [])
-    if config.precision == "int8":
-        calibration = calibration_set(str(config.calibration), IMAGE_SIZE)
-        report(f"quantize  calibrating on {calibration.source}")
-        encoder, decoder = halve_embedding(quantize(encoder, calibration), decoder)
-
-    manifest = _bundle(config, architecture, encoder, decoder, calibration.source, checks, fused, probes)
-    report(
-        f"bundle    {config.output}, {_megabytes(config.output):.1f} MB; masks as PyTorch's on "
-        f"{manifest.checks['bundle_mask_agreement']:.4%} of pixels"
-    )
-    if manifest.classes:
-        report(f"classes   probabilities as PyTorch's within {manifest.checks['bundle_class_difference']:.1e}")
-    return manifest
+    config.output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=config.output.parent, prefix=".bundle-") as folder:
+        return _bundle(config, Path(folder), report, Converted(architecture, fused, encoder, decoder, probes))
 
 
 @dataclass(frozen=True, eq=False)
-class Probe:
-    """A phantom as the sdk hands it to the network, with a few boxes."""
+class Converted:
+    """A network that has passed the checks: in PyTorch, fused, and in OpenVINO f32."""
 
-    phantom: Phantom
-    image: npt.NDArray[np.float32]  # (1, 3, S, S)
-    boxes: npt.NDArray[np.float32]  # (N, 4) in image pixels
-    prompts: npt.NDArray[np.float32]  # (N, 4) in network pixels
-
-
-def make_probe(modality: Modality) -> Probe:
-    source = phantom(modality, seed=PROBE_SEED)
-    geometry = Geometry.of(source.labels.shape, IMAGE_SIZE)
-    image = geometry.image_to_network(to_display(source.image, modality))[None]
-    boxes = source.boxes[:PROBE_BOXES]
-    return Probe(source, image, boxes, geometry.boxes_to_network(boxes))
+    architecture: str
+    network: MedSAM
+    encoder: ov.Model
+    decoder: ov.Model
+    probes: list[Probe]
 
 
-def check_fusion(network: MedSAM, fused: MedSAM, probes: list[Probe]) -> float:
-    """Largest difference of the embeddings before and after, over the largest value. Both networks in double precision.
-
-    Raises:
-        ConversionError: above `FUSION_LIMIT`, or a batch norm is left.
-    """
-    left = [name for name, part in fused.named_modules() if isinstance(part, nn.BatchNorm2d)]
-    if left:
-        raise ConversionError(f"fuse: batch norms are left: {', '.join(left)}")
-    differences = []
-    for probe in probes:
-        image = torch.from_numpy(probe.image[:, :, ::FUSION_STRIDE, ::FUSION_STRIDE]).double()
-        with torch.inference_mode():
-            differences.append(relative_difference(network.embed(image).numpy(), fused.embed(image).numpy()))
-    difference = float(np.max(differences))
-    if not difference <= FUSION_LIMIT:
-        raise ConversionError(f"fuse: expected a difference of at most {FUSION_LIMIT}, got {difference:.2e}")
-    return difference
-
-
-def check_decoder(network: MedSAM, probes: list[Probe]) -> float:
-    """Largest difference of the logits as published and re-parameterized, over the largest. In double precision.
-
-    Raises:
-        ConversionError: above `FUSION_LIMIT`.
-    """
-    cheap = copy.deepcopy(network).reparameterize()
-    differences = []
-    for probe in probes:
-        image = torch.from_numpy(probe.image[:, :, ::FUSION_STRIDE, ::FUSION_STRIDE]).double()
-        with torch.inference_mode():
-            rows = network.embed(image)
-            expected, got = (
-                part.decode(rows, torch.from_numpy(probe.prompts).double())[0] for part in (network, cheap)
-            )
-        differences.append(relative_difference(expected.numpy(), got.numpy()))
-    difference = float(np.max(differences))
-    if not difference <= FUSION_LIMIT:
-        raise ConversionError(f"decoder: expected a difference of at most {FUSION_LIMIT}, got {difference:.2e}")
-    return difference
-
-
-def check_parity(network: MedSAM, encoder: ov.Model, decoder: ov.Model, probes: list[Probe]) -> dict[str, float]:
-    """Compare PyTorch with the exported f32 model on whole images; class prompts with the class told and the likeliest.
-
-    Raises:
-        ConversionError: an output of the encoder differs by more than `PARITY_LIMIT`, or masks agree on less than
-            `AGREEMENT_LIMIT`.
-    """
-    config = {"INFERENCE_PRECISION_HINT": "f32"}
-    run_encoder = ov.compile_model(encoder, "CPU", config)
-    run_decoder = ov.compile_model(decoder, "CPU", config)
-    reference = torch_model(network, IMAGE_SIZE, "PyTorch")
-    differences, agreements = [], []
-    for probe in probes:
-        expected, got = reference.encoder.infer({"image": probe.image}), run_encoder({"image": probe.image})
-        differences += [relative_difference(value, got[name]) for name, value in expected.items()]
-        prompts: list[Arrays] = [{}]
-        if reference.classes:
-            likeliest = reference.classes[int(got["class_scores"].argmax())]
-            prompts = [{"classes": reference.one_hot(modality)} for modality in (probe.phantom.modality, likeliest)]
-        for prompt in prompts:
-            inputs = {"boxes": probe.prompts, **prompt}
-            logits = reference.decoder.infer({"embedding": expected["embedding"], **inputs})["logits"]
-            masks = run_decoder({"embedding": got["embedding"], **inputs})["logits"] > 0
-            agreements.append(float((masks == (logits > 0)).mean()))
-    difference, agreement = float(np.max(differences)), min(agreements)
-    checks = {"parity_max_difference": difference, "parity_mask_agreement": agreement}
-    if not (difference <= PARITY_LIMIT and agreement >= AGREEMENT_LIMIT):
-        raise ConversionError(f"export: OpenVINO differs from PyTorch: {checks}")
-    return checks
-
-
-def check_bundle(bundle: Path, network: MedSAM, probes: list[Probe]) -> dict[str, float]:
-    """Segment with the bundle and with PyTorch, both through the sdk, the modality told.
-
-    Returns:
-        `bundle_mask_agreement`, the smallest share of image pixels on which a mask is the same; with class prompts also
-        `bundle_class_difference`, the largest difference of a class's probability.
-    """
-    segmenters = Segmenter(bundle), Segmenter(torch_model(network, IMAGE_SIZE, "PyTorch"))
-    agreements, differences = [], []
-    for probe in probes:
-        ours, reference = (segmenter.embed(probe.phantom.image, probe.phantom.modality) for segmenter in segmenters)
-        differences += [abs(score - reference.class_scores[name]) for name, score in ours.class_scores.items()]
-        got, expected = segmenters[0].decode(ours, probe.boxes), segmenters[1].decode(reference, probe.boxes)
-        agreements += [float((got.mask(index) == expected.mask(index)).mean()) for index in range(len(got))]
-    checks = {"bundle_mask_agreement": min(agreements)}
-    return checks | {"bundle_class_difference": max(differences)} if differences else checks
-
-
-def relative_difference(expected: npt.NDArray[Any], got: npt.NDArray[Any]) -> float:
-    """Largest difference over the largest value."""
-    return float(np.abs(expected - got).max() / np.abs(expected).max())
-
-
-def _bundle(
-    config: ConvertConfig,
-    architecture: str,
-    encoder: ov.Model,
-    decoder: ov.Model,
-    calibration: str,
-    checks: dict[str, float],
-    network: MedSAM,
-    probes: list[Probe],
-) -> Manifest:
-    """Write the bundle beside its place, segment with it, and only then move it there."""
-    config.output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=config.output.parent, prefix=".bundle-") as folder:
-        partial = Path(folder) / "bundle"
-        partial.mkdir()
-        half = config.precision == "int8"
-        ov.save_model(encoder, partial / "encoder.xml", compress_to_fp16=half)
-        ov.save_model(decoder, partial / "decoder.xml", compress_to_fp16=half)
-        values: dict[str, Any] = {
-            "architecture": architecture,
-            "image_size": IMAGE_SIZE,
-            "files": {name: sha256((partial / name).read_bytes()) for name in MODEL_FILES},
-            "encoder_precision": config.precision,
-            "decoder_precision": "f16" if half else "f32",
-            "openvino": ".".join(ov.__version__.split("-")[0].split(".")[:2]) + ".0",
-            "source_sha256": sha256(config.checkpoint.read_bytes()),
-            "classes": classes_of(network),
-            "calibration": {"images": calibration},
-        }
-        (partial / MANIFEST_FILE).write_text(Manifest(**values, checks=checks).to_json(), encoding="utf-8")
-        checks |= check_bundle(partial, network, probes)
-        if not half and checks["bundle_mask_agreement"] < AGREEMENT_LIMIT:
-            raise ConversionError(
-                f"bundle: masks agree with PyTorch on {checks['bundle_mask_agreement']:.4%} of pixels"
-            )
-        manifest = Manifest(**values, checks=checks)
-        (partial / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
-        (partial / CARD_FILE).write_text(_card(manifest), encoding="utf-8")
-        if config.output.exists():
-            shutil.rmtree(config.output)
-        partial.rename(config.output)
+def _bundle(config: ConvertConfig, folder: Path, report: Report, made: Converted) -> Manifest:
+    """Write the bundle beside its place, segment and measure with it, and only then move it there."""
+    plain = Manifest(
+        architecture=made.architecture,
+        image_size=IMAGE_SIZE,
+        files={},
+        encoder_precision="f32",
+        decoder_precision="f32",
+        reach=reach_of(made.network, made.probes),
+        openvino=".".join(ov.__version__.split("-")[0].split(".")[:2]) + ".0",
+        source_sha256=sha256(config.checkpoint.read_bytes()),
+        classes=classes_of(made.network),
+        calibration={"images": "none"},
+    )
+    where = "anywhere" if plain.reach == IMAGE_SIZE else f"within {plain.reach} pixels of its box"
+    report.add("reach", f"a mask lies {where}")
+    segmenters = {TORCH: Segmenter(replace(torch_model(made.network, IMAGE_SIZE, TORCH), reach=plain.reach))}
+    if config.gate or config.precision == "f32":
+        write_bundle(folder / "f32", made.encoder, made.decoder, plain)
+        segmenters[EXACT] = Segmenter(folder / "f32", cache_bytes=0)
+    final, manifest = folder / "f32", plain
+    if config.precision != "f32":
+        encoder, calibration = _quantized(config, report, made, segmenters)
+        manifest = replace(
+            plain, encoder_precision=config.precision, decoder_precision="f16", calibration={"images": calibration}
+        )
+        final = folder / "bundle"
+        write_bundle(final, *halve_embedding(encoder, made.decoder), manifest)
+    checks = check_bundle(final, made.network, made.probes)
+    limit = 1 - AGREEMENT_LIMIT if config.precision == "f32" else None
+    report.add("bundle", "share of mask pixels unlike PyTorch's", 1 - checks["bundle_mask_agreement"], limit)
+    if limit is not None and checks["bundle_mask_agreement"] < AGREEMENT_LIMIT:
+        raise ConversionError(f"bundle: masks agree with PyTorch on {checks['bundle_mask_agreement']:.4%} of pixels")
+    if "bundle_class_difference" in checks:
+        report.add("classes", "max difference of a probability to PyTorch's", checks["bundle_class_difference"])
+    accuracy = _gate(config.gate, report, segmenters, final) if config.gate else None
+    manifest = finish_bundle(final, manifest, report, accuracy)
+    if config.output.exists():
+        shutil.rmtree(config.output)
+    final.rename(config.output)
+    report.add("done", f"{config.output}, {_megabytes(config.output):.1f} MB")
     return manifest
+
+
+def _quantized(
+    config: ConvertConfig, report: Report, made: Converted, segmenters: dict[str, Segmenter]
+) -> tuple[ov.Model, str]:
+    """The encoder in the precision wanted, and what calibrated it."""
+    if not config.quantized:
+        return made.encoder, "none"
+    calibration: CalibrationSet = calibration_set(str(config.calibration), IMAGE_SIZE)
+    report.add("quantize", f"calibrating on {calibration.source}")
+    if config.precision == "int8" or config.gate is None:
+        return quantize(made.encoder, calibration), calibration.source
+    encoder = quantize_with_control(made.encoder, calibration, segmenters[EXACT].model, config.gate)
+    return encoder, calibration.source
+
+
+def _gate(gate: Gate, report: Report, segmenters: dict[str, Segmenter], bundle: Path) -> Accuracy:
+    segmenters = {**segmenters, FINAL: Segmenter(bundle, cache_bytes=0)}
+    accuracy = measure_accuracy(segmenters, gate)
+    report.accuracy = accuracy
+    report.pictures = draw_worst(segmenters, accuracy) if report.wants_pictures else []
+    worst = max((name for name in accuracy.drops if name != "mean"), key=lambda name: accuracy.drops[name])
+    report.add("accuracy", "points of mean DSC lost to PyTorch", accuracy.drops["mean"], gate.max_drop)
+    report.add("modality", f"points of DSC lost in {worst}", accuracy.drops[worst], gate.max_modality_drop)
+    check_accuracy(accuracy, gate)
+    return accuracy
+
+
+def write_bundle(folder: Path, encoder: ov.Model, decoder: ov.Model, manifest: Manifest) -> None:
+    """The models and a manifest that names them, to be loaded for the last checks."""
+    folder.mkdir()
+    half = manifest.encoder_precision != "f32"
+    ov.save_model(encoder, folder / "encoder.xml", compress_to_fp16=half)
+    ov.save_model(decoder, folder / "decoder.xml", compress_to_fp16=half)
+    (folder / MANIFEST_FILE).write_text(_with_hashes(folder, manifest).to_json(), encoding="utf-8")
+
+
+def finish_bundle(folder: Path, manifest: Manifest, report: Report, accuracy: Accuracy | None) -> Manifest:
+    """The manifest with all that was found out, and the card."""
+    measured = {"dsc_percent": accuracy.dsc, "nsd_percent": accuracy.nsd} if accuracy else {}
+    manifest = replace(_with_hashes(folder, manifest), checks=report.checks, accuracy=measured)
+    (folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
+    (folder / CARD_FILE).write_text(report.card(manifest), encoding="utf-8")
+    return manifest
+
+
+def _with_hashes(folder: Path, manifest: Manifest) -> Manifest:
+    return replace(manifest, files={name: sha256((folder / name).read_bytes()) for name in MODEL_FILES})
 
 
 def _megabytes(folder: Path) -> float:
     return sum(file.stat().st_size for file in folder.iterdir()) / 1e6
-
-
-def _card(manifest: Manifest) -> str:
-    checks = "\n".join(f"- {name}: {value:.6g}" for name, value in manifest.checks.items())
-    return (
-        f"# {manifest.architecture}, {manifest.encoder_precision}\n\n"
-        f"Made by `medsam-edge convert` from the checkpoint with sha256 `{manifest.source_sha256}`.\n"
-        f"Calibration: {manifest.calibration['images']}. Its accuracy has not been measured: "
-        "`medsam-edge bench accuracy` does.\n\n"
-        f"Checks of the conversion:\n\n{checks}\n\nNot a medical device.\n"
-    )

@@ -34,8 +34,8 @@ class EncoderPart(nn.Module):
 
 
 class DecoderPart(nn.Module):
-    """embedding, boxes (N, 4) in network pixels, with class prompts also classes (1, C) one-hot → logits (N, S, S),
-    scores (N,)."""
+    """embedding, boxes (N, 4) in network pixels, cells (N, K), with class prompts also classes (1, C) one-hot → logits
+    (N, K, 4, 4), scores (N,)."""
 
     outputs = ("logits", "scores")
 
@@ -44,11 +44,13 @@ class DecoderPart(nn.Module):
         self.network = network
         self.to_frame = network.prompt_encoder.frame / image_size
 
-    def forward(self, embedding: Tensor, boxes: Tensor, classes: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, embedding: Tensor, boxes: Tensor, cells: Tensor, classes: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         boxes = boxes * self.to_frame
         if isinstance(self.network, ClassPromptMedSAM):
-            return self.network.decode(embedding, boxes, classes)
-        return self.network.decode(embedding, boxes)
+            return self.network.decode(embedding, boxes, cells, classes)
+        return self.network.decode(embedding, boxes, cells)
 
 
 def classes_of(network: MedSAM) -> tuple[Modality, ...]:
@@ -66,11 +68,13 @@ def export_encoder(network: MedSAM, image_size: int) -> ov.Model:
 
 
 def export_decoder(network: MedSAM, image_size: int) -> ov.Model:
-    """The decoder as an OpenVINO model for any number of boxes, f32. The tokens of all classes are a constant in it."""
+    """The decoder as an OpenVINO model for any number of boxes and cells, f32. The tokens of all classes are a constant
+    in it."""
     positions = (image_size // 4) ** 2
     boxes = torch.tensor([[8.0, 8.0, 40.0, 48.0], [0.0, 0.0, 16.0, 16.0]])
-    names, example = ["embedding", "boxes"], [torch.zeros(1, positions, 256), boxes]
-    shapes: list[tuple[int, ...]] = [(1, positions, 256), (-1, 4)]
+    cells = torch.tensor([[0, 1, 2], [4, 5, 6]])
+    names, example = ["embedding", "boxes", "cells"], [torch.zeros(1, positions, 256), boxes, cells]
+    shapes: list[tuple[int, ...]] = [(1, positions, 256), (-1, 4), (-1, -1)]
     if classes := classes_of(network):
         names.append("classes")
         example.append(one_hot([classes[0]]))
@@ -97,7 +101,8 @@ def _trace(module: nn.Module, example: tuple[Tensor, ...], shapes: list[tuple[in
         traced = torch.jit.trace(  # type: ignore[no-untyped-call]
             module.eval(), example, check_trace=False
         )  # the parity check is the better check
-    return ov.convert_model(traced, input=[(shape, np.float32) for shape in shapes], example_input=example)
+    types = [np.int64 if value.dtype == torch.int64 else np.float32 for value in example]
+    return ov.convert_model(traced, input=list(zip(shapes, types, strict=True)), example_input=example)
 
 
 def _name(model: ov.Model, inputs: Sequence[str], outputs: Sequence[str]) -> None:

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 import openvino as ov
 
+from medsam_edge import Segmenter
 from medsam_edge.errors import FileMissingError, ImageError
 from medsam_edge.geometry import Geometry
 from medsam_edge.intensity import to_display
 from medsam_edge.io import PICTURE_SUFFIXES, read_image
 from medsam_edge.modality import Modality
+from medsam_edge.model import Arrays, Model
 from medsam_edge.phantom import phantom
-from medsam_edge_train.data import find_cases, read_case
+from medsam_edge_convert.accuracy import by_modality, measure
+from medsam_edge_convert.gate import Gate
+from medsam_edge_train.data import Case, find_cases, read_case
 
 PHANTOMS = "phantoms"
 CALIBRATION_IMAGES = 300
 PHANTOMS_PER_MODALITY = 4
+RANKING_IMAGES = 24
 CLASS_HEAD = ".*class_prediction_head.*"
 """Nodes of networks with class prompts: int8 would double the error of their probabilities and save nothing."""
 
@@ -79,19 +85,83 @@ def quantize(encoder: ov.Model, calibration: CalibrationSet) -> ov.Model:
     """
     import nncf
 
-    logging.getLogger("nncf").setLevel(logging.WARNING)
-    dataset = nncf.Dataset([image[None] for image in calibration.images])
-    quantized: ov.Model = nncf.quantize(
-        encoder,
-        dataset,
-        preset=nncf.QuantizationPreset.MIXED,
-        subset_size=len(calibration.images),
-        ignored_scope=nncf.IgnoredScope(patterns=[CLASS_HEAD], validate=False),
-        advanced_parameters=nncf.AdvancedQuantizationParameters(
-            overflow_fix=nncf.quantization.advanced_parameters.OverflowFix.ENABLE
+    return cast(
+        ov.Model,
+        nncf.quantize(
+            encoder, _dataset(calibration), advanced_parameters=_seven_bits(), **_settings(len(calibration.images))
         ),
     )
-    return quantized
+
+
+def quantize_with_control(encoder: ov.Model, calibration: CalibrationSet, exact: Model, gate: Gate) -> ov.Model:
+    """`quantize`, then the layers that cost the most accuracy go back to floating point, until the gate's mean holds
+    (NNCF's accuracy control). Layers are ranked on `RANKING_IMAGES` of the gate's images, so that it takes minutes.
+
+    Args:
+        exact: the f32 model, whose decoder turns embeddings into masks.
+    """
+    import nncf
+
+    def validate(compiled: ov.CompiledModel, cases: Iterable[Case]) -> tuple[float, list[float]]:
+        segmenter = Segmenter(replace(exact, encoder=_Compiled(compiled)), cache_bytes=0)
+        scores = measure({"own": segmenter}, list(cases))
+        by_image: dict[str, list[float]] = {}
+        for score in scores:
+            by_image.setdefault(score.case.key, []).append(score.dsc["own"])
+        return by_modality(scores)["mean"]["own"], [float(np.mean(own)) for own in by_image.values()]
+
+    return cast(
+        ov.Model,
+        nncf.quantize_with_accuracy_control(
+            encoder,
+            calibration_dataset=_dataset(calibration),
+            validation_dataset=nncf.Dataset(gate.cases()),
+            validation_fn=validate,
+            max_drop=gate.max_drop,
+            drop_type=nncf.DropType.ABSOLUTE,
+            advanced_quantization_parameters=_seven_bits(),
+            advanced_accuracy_restorer_parameters=nncf.AdvancedAccuracyRestorerParameters(
+                ranking_subset_size=RANKING_IMAGES
+            ),
+            **_settings(len(calibration.images)),
+        ),
+    )
+
+
+class _Compiled:
+    """A compiled encoder behind the sdk's `Network` protocol."""
+
+    effective_precision = "int8"
+
+    def __init__(self, compiled: ov.CompiledModel) -> None:
+        self._compiled = compiled
+
+    def infer(self, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
+        results = self._compiled(dict(inputs))
+        return {port.any_name: np.array(value) for port, value in results.items()}
+
+
+def _dataset(calibration: CalibrationSet) -> Any:
+    import nncf
+
+    logging.getLogger("nncf").setLevel(logging.WARNING)
+    return nncf.Dataset([image[None] for image in calibration.images])
+
+
+def _settings(images: int) -> dict[str, Any]:
+    import nncf
+
+    return {
+        "preset": nncf.QuantizationPreset.MIXED,
+        "subset_size": images,
+        "ignored_scope": nncf.IgnoredScope(patterns=[CLASS_HEAD], validate=False),
+    }
+
+
+def _seven_bits() -> Any:
+    import nncf
+
+    return nncf.AdvancedQuantizationParameters(overflow_fix=nncf.quantization.advanced_parameters.OverflowFix.ENABLE)
 
 
 def _phantoms() -> Iterator[tuple[npt.NDArray[np.generic], Modality]]:

@@ -29,12 +29,13 @@ class TorchNetwork:
 
 
 def torch_model(network: MedSAM, image_size: int, identity: str) -> Model:
-    """A network as it is, fused or not, in f32."""
+    """A network as it is, fused or not, in f32; masks may lie anywhere."""
     encoder, decoder = EncoderPart(network), DecoderPart(network, image_size)
     return Model(
         TorchNetwork(encoder, encoder.outputs),
         TorchNetwork(decoder, decoder.outputs),
         image_size,
         identity,
+        image_size,
         classes_of(network),
     )

@@ -1,7 +1,8 @@
 """The model bundle: a folder that is the whole contract between the converter and the SDK.
 
     encoder.xml, encoder.bin    image (1, 3, S, S) f32 in [0, 1] → embedding, whatever its layout
-    decoder.xml, decoder.bin    embedding, boxes (N, 4) f32 in network pixels → logits (N, S, S), scores (N,)
+    decoder.xml, decoder.bin    embedding, boxes (N, 4) f32 in network pixels, cells (N, K) i64, the positions of the
+                                embedding's S/4 × S/4 grid that are wanted → logits (N, K, 4, 4), scores (N,)
                                 with C class prompts the encoder also gives class_scores (1, C), probabilities,
                                 and the decoder also takes classes (1, C) f32, one-hot
     manifest.json               see `Manifest`
@@ -23,7 +24,7 @@ from typing import Any
 from medsam_edge.errors import BundleError
 from medsam_edge.modality import Modality
 
-SCHEMA = 1
+SCHEMA = 2
 MODEL_FILES = ("encoder.xml", "encoder.bin", "decoder.xml", "decoder.bin")
 MANIFEST_FILE = "manifest.json"
 CARD_FILE = "MODEL_CARD.md"
@@ -40,6 +41,7 @@ class Manifest:
         image_size: side S of the network's input square, in pixels.
         files: sha256 of every model file, by name.
         encoder_precision, decoder_precision: `f32`, `f16` or `int8`.
+        reach: how far beyond its box a mask may lie, in network pixels; nothing farther is decoded.
         openvino: the version it was made with; older ones are refused.
         source_sha256: of the checkpoint it was made from.
         classes: the modality of each class prompt, in the order of the network; empty for networks without.
@@ -54,6 +56,7 @@ class Manifest:
     files: Mapping[str, str]
     encoder_precision: str
     decoder_precision: str
+    reach: int
     openvino: str
     source_sha256: str
     classes: tuple[str, ...] = ()
@@ -111,8 +114,9 @@ def parse_manifest(raw: bytes, path: Path) -> Manifest:
     if not isinstance(values, dict):
         raise BundleError(f"bundle: {path / MANIFEST_FILE}: expected a JSON object, got {type(values).__name__}")
     if values.get("schema") != SCHEMA:
-        raise BundleError(f"bundle: {path}: expected schema {SCHEMA}, got {values.get('schema')!r}")
-    values.setdefault("classes", [])  # bundles made before there were class prompts
+        raise BundleError(
+            f"bundle: {path}: expected schema {SCHEMA}, got {values.get('schema')!r}: convert its checkpoint again"
+        )
     for item in fields(Manifest):
         expected = {"str": str, "int": int, "tuple[str, ...]": list}.get(str(item.type), dict)
         if not isinstance(values.get(item.name), expected):
@@ -125,6 +129,8 @@ def parse_manifest(raw: bytes, path: Path) -> Manifest:
         raise BundleError(f"bundle: {path / MANIFEST_FILE}: no sha256 of {', '.join(missing)}")
     if not 64 <= values["image_size"] <= 4096:
         raise BundleError(f"bundle: {path / MANIFEST_FILE}: image_size {values['image_size']} is out of range")
+    if values["reach"] < 0:
+        raise BundleError(f"bundle: {path / MANIFEST_FILE}: expected reach to be 0 or more, got {values['reach']}")
     classes = values["classes"]
     strange = [name for name in classes if name not in list(Modality) or classes.count(name) > 1]
     if strange:

@@ -115,6 +115,7 @@ def load_model(bundle: Bundle, settings: EngineSettings) -> Model:
         load("decoder", manifest.decoder_precision, "classes"),
         manifest.image_size,
         bundle.identity,
+        manifest.reach,
         classes,
         bundle,
     )

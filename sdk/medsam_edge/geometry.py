@@ -11,7 +11,7 @@ a mask is (xmin, ymin, xmax + 1, ymax + 1) and `image[y0:y1, x0:x1]` is what a w
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,12 @@ from medsam_edge.errors import BoxError, ImageError
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
 BoxesLike = npt.ArrayLike | Sequence[Sequence[float]]
+
+
+CELL = 4
+"""Side, in network pixels, of the square that one position of the embedding stands for."""
+OUTSIDE = -10.0
+"""Logit of what is not decoded: as surely background as a network ever is."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,20 @@ class Geometry:
         """(N, 4) x0, y0, x1, y1 in image pixels → the same in network pixels, float32."""
         return np.asarray(boxes * self.scale, dtype=np.float32)
 
+    def windows(self, boxes: FloatArray, reach: float) -> Windows:
+        """Where the masks of boxes are decoded: all cells that a box grown by `reach` touches, in the largest's size.
+
+        Args:
+            boxes: (N, 4) in network pixels, N ≥ 1.
+            reach: network pixels to each side.
+        """
+        side = self.size // CELL
+        low = np.floor((boxes[:, :2] - reach) / CELL).clip(0, side - 1).astype(np.int64)
+        high = np.ceil((boxes[:, 2:] + reach) / CELL).clip(low + 1, side).astype(np.int64)
+        columns, rows = (high - low).max(axis=0).tolist()
+        first = np.minimum(low, [side - columns, side - rows])
+        return Windows(side, first[:, 1], first[:, 0], rows, columns)
+
     def mask_to_image(self, logits: FloatArray) -> tuple[int, int, BoolArray]:
         """One object's network logits → its mask in the image, cropped to where it is.
 
@@ -108,6 +128,39 @@ class Geometry:
         strip = inside[above] * (1 - weight) + inside[below] * weight  # (rows wanted, new_width)
         full = cv2.resize(strip, (self.width, bottom - top), interpolation=cv2.INTER_LINEAR)
         return _trim(top, left, full[:, left:right] > 0)
+
+
+@dataclass(frozen=True, eq=False)
+class Windows:
+    """Equally large parts of the embedding's grid, one around each box.
+
+    Attributes:
+        side: of the grid, in cells.
+        top, left: (N,) the first row and column of each window, in cells.
+        rows, columns: size of every window, in cells.
+    """
+
+    side: int
+    top: npt.NDArray[np.int64]
+    left: npt.NDArray[np.int64]
+    rows: int
+    columns: int
+
+    @property
+    def cells(self) -> npt.NDArray[np.int64]:
+        """(N, rows·columns) int64: positions in the embedding, row by row."""
+        y = self.top[:, None, None] + np.arange(self.rows)[:, None]
+        x = self.left[:, None, None] + np.arange(self.columns)
+        return np.asarray((y * self.side + x).reshape(len(self.top), -1))
+
+    def planes(self, logits: FloatArray) -> Iterator[FloatArray]:
+        """(N, rows·columns, 4, 4) logits of the cells → each box's (size, size) plane, `OUTSIDE` beyond its window."""
+        for top, left, own in zip(self.top * CELL, self.left * CELL, logits, strict=True):
+            plane = np.full((self.side * CELL, self.side * CELL), OUTSIDE, dtype=np.float32)
+            pixels = own.reshape(self.rows, self.columns, CELL, CELL).transpose(0, 2, 1, 3)
+            height, width = self.rows * CELL, self.columns * CELL
+            plane[top : top + height, left : left + width] = pixels.reshape(height, width)
+            yield plane
 
 
 def _to_planes(image: npt.NDArray[Any], size: int) -> FloatArray:

@@ -36,6 +36,7 @@ class Model:
     Attributes:
         image_size: side of the network's input square, in pixels.
         identity: differs between any two models, so that no embedding is decoded by the wrong one.
+        reach: how far beyond its box a mask may lie, in network pixels; nothing farther is decoded.
         classes: the modality of each class prompt, in the network's order; empty for networks without.
         bundle: where it was loaded from, if from a bundle.
     """
@@ -44,6 +45,7 @@ class Model:
     decoder: Network
     image_size: int
     identity: str
+    reach: int
     classes: tuple[Modality, ...] = ()
     bundle: Bundle | None = None
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from medsam_edge.bundle import load_bundle, packaged_bundle
 from medsam_edge.cache import EmbeddingCache, content_key
@@ -147,19 +146,23 @@ class Segmenter:
         if modality and self.model.classes:
             inputs["classes"] = self.model.one_hot(modality)
         clock = _Clock()
-        masks: list[CroppedMask] = []
-        scores: list[npt.NDArray[np.float32]] = [np.zeros(0, dtype=np.float32)]
+        masks: dict[int, CroppedMask] = {}
+        scores = np.zeros(len(prompts), dtype=np.float32)
+        by_size = np.argsort(np.prod(prompts[:, 2:] - prompts[:, :2], axis=1), kind="stable")
         for start in range(0, len(prompts), DECODE_BATCH):
-            outputs = self.model.decoder.infer({**inputs, "boxes": prompts[start : start + DECODE_BATCH]})
+            own = by_size[start : start + DECODE_BATCH]  # of like size, because their windows are of one size
+            windows = geometry.windows(prompts[own], self.model.reach)
+            outputs = self.model.decoder.infer({**inputs, "boxes": prompts[own], "cells": windows.cells})
             clock.lap("decode")
-            masks += [CroppedMask(*geometry.mask_to_image(logits)) for logits in outputs["logits"]]
-            scores.append(outputs["scores"])
+            for index, plane in zip(own.tolist(), windows.planes(outputs["logits"]), strict=True):
+                masks[index] = CroppedMask(*geometry.mask_to_image(plane))
+            scores[own] = outputs["scores"]
             clock.lap("restore")
         timings = {**embedding.timings_ms, "decode": 0.0, "restore": 0.0} | clock.laps_ms
         return Segmentation(
             boxes=checked,
-            scores=np.concatenate(scores),
-            masks=tuple(masks),
+            scores=scores,
+            masks=tuple(masks[index] for index in range(len(prompts))),
             display=embedding.display,
             modality=modality,
             modality_confidence=confidence,

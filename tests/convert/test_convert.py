@@ -13,7 +13,8 @@ from medsam_edge import CheckpointError, ConversionError, FileMissingError, Inpu
 from medsam_edge.bundle import load_bundle
 from medsam_edge.cli import main
 from medsam_edge_convert import convert as module
-from medsam_edge_convert.convert import ConvertConfig, check_fusion, check_parity, convert, make_probe
+from medsam_edge_convert.checks import check_fusion, check_parity, make_probe
+from medsam_edge_convert.convert import ConvertConfig, convert
 from medsam_edge_convert.export import export_decoder, export_encoder, halve_embedding
 from medsam_edge_convert.quantize import calibration_set
 from medsam_edge_train import checkpoint
@@ -62,7 +63,7 @@ def test_published_checkpoint_becomes_the_same_network(tmp_path: Path) -> None:
     assert main(["convert", str(tmp_path / "rep.pth"), "-o", str(bundle), "--precision", "f32"]) == 0
     manifest = load_bundle(bundle).manifest
     assert manifest.architecture == "rep_medsam"
-    assert manifest.checks["fusion_max_difference"] < 1e-4
+    assert manifest.checks["fuse"] < 1e-4
 
     network, _ = checkpoint.load(tmp_path / "rep.pth")
     probe = make_probe(Modality.ENDOSCOPY)
@@ -80,7 +81,7 @@ def test_int8_bundle_is_close_and_hands_over_halves(tiny_checkpoint: Path, tmp_p
     manifest = convert(ConvertConfig(tiny_checkpoint, bundle, "int8", "phantoms"))
     assert manifest.encoder_precision == "int8"
     assert manifest.calibration["images"] == "44 phantoms"
-    assert manifest.checks["bundle_mask_agreement"] > 0.98
+    assert manifest.checks["bundle"] < 0.02
     assert "i8" in {node.get_element_type().to_string() for node in _operations(bundle / "encoder.xml")}
     segmenter = Segmenter(bundle)
     assert segmenter.embed(np.eye(64)).features.dtype == np.float16
@@ -165,10 +166,11 @@ def test_decoder_takes_any_number_of_boxes(count: int) -> None:
     run = ov.compile_model(decoder, "CPU")
     boxes = np.linspace(4, 60, count * 4, dtype=np.float32).reshape(count, 4)
     embedding = np.random.default_rng(0).standard_normal((1, 256, 256)).astype(np.float16)
-    outputs = run({"embedding": embedding, "boxes": boxes})
-    assert outputs["logits"].shape == (count, 64, 64)
+    cells = np.arange(count * 5).reshape(count, 5)
+    outputs = run({"embedding": embedding, "boxes": boxes, "cells": cells})
+    assert outputs["logits"].shape == (count, 5, 4, 4)
     assert outputs["scores"].shape == (count,)
-    alone = run({"embedding": embedding, "boxes": boxes[-1:]})
+    alone = run({"embedding": embedding, "boxes": boxes[-1:], "cells": cells[-1:]})
     assert outputs["logits"][-1] == pytest.approx(alone["logits"][0], abs=1e-3)
 
 

@@ -34,7 +34,7 @@ class FakeEncoder:
 
 
 class FakeDecoder:
-    """logits +1 where a network pixel's centre is inside the box, else -1; scores 0.5, 0.51, …"""
+    """logits +1 where a network pixel's centre is inside the box, else -1; scores rise with the boxes' x0 + y0."""
 
     effective_precision = "f32"
 
@@ -54,8 +54,10 @@ class FakeDecoder:
         x = (boxes[:, 0, None] <= centres) & (centres < boxes[:, 2, None])
         y = (boxes[:, 1, None] <= centres) & (centres < boxes[:, 3, None])
         logits = np.where(y[:, :, None] & x[:, None, :], np.float32(1), np.float32(-1))
-        return {"logits": logits, "scores": (0.5 + 0.01 * np.arange(len(boxes))).astype(np.float32)}
+        cells = logits.reshape(-1, SIZE // 4, 4, SIZE // 4, 4).transpose(0, 1, 3, 2, 4).reshape(len(boxes), -1, 4, 4)
+        picked = np.take_along_axis(cells, inputs["cells"][:, :, None, None], axis=1)
+        return {"logits": picked, "scores": (0.5 + inputs["boxes"][:, :2].sum(axis=1) / 1000).astype(np.float32)}
 
 
-def fake_model(identity: str = "fake", classes: tuple[Modality, ...] = ()) -> Model:
-    return Model(FakeEncoder(len(classes)), FakeDecoder(len(classes)), SIZE, identity, classes)
+def fake_model(identity: str = "fake", classes: tuple[Modality, ...] = (), reach: int = 4) -> Model:
+    return Model(FakeEncoder(len(classes)), FakeDecoder(len(classes)), SIZE, identity, reach, classes)

@@ -32,7 +32,7 @@ def test_box_comes_back_as_its_mask_at_network_size() -> None:
     expected = np.zeros((SIZE, SIZE), dtype=bool)
     expected[16:20, 8:24] = True
     assert (result.mask(0) == expected).all()
-    assert result.scores.tolist() == pytest.approx([0.5])
+    assert result.scores.tolist() == pytest.approx([0.524])
     assert (result.masks[0].top, result.masks[0].left, result.masks[0].pixels.shape) == (16, 8, (4, 16))
 
 

@@ -94,4 +94,4 @@ def test_decode_without_a_class_takes_its_own(network: ClassPromptMedSAM) -> Non
     with torch.inference_mode():
         rows = network.embed(torch.rand(1, 3, 16, 16))
         own = predicted(network.classify(rows))
-        torch.testing.assert_close(network.decode(rows, BOXES), network.decode(rows, BOXES, own))
+        torch.testing.assert_close(network.decode(rows, BOXES), network.decode(rows, BOXES, classes=own))

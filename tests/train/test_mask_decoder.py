@@ -108,8 +108,8 @@ def test_reparameterized_with_class_tokens_and_with_the_box_prior(name: str) -> 
     exact, rows = network.double(), rows_of(1, 64, 256, seed=0).double()
     prompts = [one_hot([Modality.US]).double()] if isinstance(network, ClassPromptMedSAM) else []
     with torch.no_grad():
-        expected = exact.decode(rows, BOXES.double(), *prompts)
-        got = exact.reparameterize().decode(rows, BOXES.double(), *prompts)
+        expected = exact.decode(rows, BOXES.double(), None, *prompts)
+        got = exact.reparameterize().decode(rows, BOXES.double(), None, *prompts)
     assert expected[0].std() > 0.5
     torch.testing.assert_close(got, expected, rtol=1e-6, atol=1e-6)  # the grid's positions are f32 in both
 
@@ -121,6 +121,19 @@ def test_the_answer_depends_on_box_and_image(network: MedSAM) -> None:
         second, _ = network.decode(rows[1:], BOXES)
     assert (first[0] - first[1]).abs().max() > 0.1
     assert (first - second).abs().max() > 0.1
+
+
+def test_cells_are_parts_of_the_whole_mask(network: MedSAM) -> None:
+    rows = rows_of(1, 64, 256, seed=0)
+    cells = torch.tensor([[0, 1, 8, 9], [27, 28, 35, 36], [62, 63, 54, 55]])
+    with torch.no_grad():
+        whole, scores = network.decode(rows, BOXES)
+        parts, same = network.decode(rows, BOXES, cells)
+    assert parts.shape == (3, 4, 4, 4)
+    torch.testing.assert_close(same, scores)
+    torch.testing.assert_close(parts[0, 3], whole[0, 4:8, 4:8], rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(parts[1, 1], whole[1, 12:16, 16:20], rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(parts[2, 2], whole[2, 24:28, 24:28], rtol=1e-4, atol=1e-3)
 
 
 def test_boxes_do_not_influence_each_other(exact_network: MedSAM) -> None:
@@ -157,15 +170,15 @@ def rows_of(*shape: int, seed: int) -> Tensor:
 def test_the_three_forms_of_attention_agree(downsample: int, images: int) -> None:
     layer = attention(downsample)
     tokens, values = rows_of(3, 7, 32, seed=1), rows_of(3, 7, 32, seed=2)
-    image, image_values = rows_of(images, 50, 32, seed=3), rows_of(images, 50, 32, seed=4)
-    full, full_values = image.expand(3, -1, -1), image_values.expand(3, -1, -1)
+    image, pe = rows_of(images, 50, 32, seed=3), rows_of(50, 32, seed=4)
+    full = image.expand(3, -1, -1)
     with torch.no_grad():
-        expected = layer(tokens, full, full_values)
-        got = layer.tokens_to_image(tokens, image, image_values)
+        expected = layer(tokens, full + pe, full)
+        got = layer.tokens_to_image(tokens, image, pe)
         assert got.shape == (3, 7, 32)
         torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
-        expected = layer(full, tokens, values)
-        got = layer.image_to_tokens(image, tokens, values)
+        expected = layer(full + pe, tokens, values)
+        got = layer.image_to_tokens(image, pe, tokens, values)
         assert got.shape == (3, 50, 32)
         torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
 
@@ -197,7 +210,8 @@ def test_attention_equals_torch() -> None:
 
 
 def test_attention_by_hand() -> None:
-    # one head of width one; keys 0 and ln 3 under a query of 1 weigh ¼ and ¾
+    # one head of width one; keys 0 and ln 3 under a query of 1 weigh ¼ and ¾; as image rows they lie at 8 and 16, with
+    # positions that take them there
     layer = Attention(1, heads=1)
     with torch.no_grad():
         for linear in (layer.q_proj, layer.k_proj, layer.v_proj, layer.out_proj):
@@ -209,8 +223,9 @@ def test_attention_by_hand() -> None:
             torch.tensor([8.0, 16]).reshape(1, 2, 1),
         )
         k[0, 1, 0] = k[0, 1, 0].log()
-        for form in (layer.forward, layer.tokens_to_image, layer.image_to_tokens):
-            assert form(q, k, v).item() == pytest.approx(14.0, abs=1e-5)
+        assert layer(q, k, v).item() == pytest.approx(14.0, abs=1e-5)
+        assert layer.tokens_to_image(q, v, (k - v)[0]).item() == pytest.approx(14.0, abs=1e-5)
+        assert layer.image_to_tokens(q - 5, torch.full((1, 1), 5.0), k, v).item() == pytest.approx(14.0, abs=1e-5)
 
 
 def test_mlp_by_hand() -> None:
@@ -235,10 +250,17 @@ def limited(form: Tensor | float) -> Tensor:
     return PRIOR_LIMIT * torch.tanh(torch.as_tensor(form) / PRIOR_LIMIT)
 
 
+def plane_of(prior: BoxPrior, token: Tensor, box: list[float], side: int) -> Tensor:
+    """The prior's answer for one box, in shares of the side, on all of side × side pixels."""
+    cells = torch.arange((side // 4) ** 2)[None]
+    pixels: Tensor = prior(token, torch.tensor([box]), cells, side // 4)
+    return pixels.reshape(side // 4, side // 4, 4, 4).transpose(1, 2).reshape(side, side)
+
+
 def prior_of(box: list[float], side: int) -> Tensor:
-    """A fresh box prior's answer for one box, in shares of the side; the token is random and must not matter."""
+    """A fresh box prior's; the token is random and must not matter."""
     with torch.no_grad():
-        return BoxPrior(16)(torch.randn(1, 16), torch.tensor([box]), side)[0]
+        return plane_of(BoxPrior(16), torch.randn(1, 16), box, side)
 
 
 def test_the_box_prior_starts_as_the_inscribed_ellipse() -> None:
@@ -258,7 +280,7 @@ def test_the_box_prior_stays_what_it_is_beyond_three_half_boxes() -> None:
     prior = BoxPrior(4)
     with torch.no_grad():
         prior.coefficients.layers[-1].bias.copy_(torch.tensor([0.125, 0, 0, 0, 0.5, 0]))  # type: ignore[operator]
-        out = prior(torch.zeros(1, 4), torch.tensor([[0.5, 0.5, 0.5625, 0.5625]]), 64)[0]  # pixels 32–36
+        out = plane_of(prior, torch.zeros(1, 4), [0.5, 0.5, 0.5625, 0.5625], 64)  # pixels 32–36
     assert out[34, 34] == pytest.approx(limited(0.25**2 / 8 + 0.25 / 2).item())  # half a box is two pixels
     torch.testing.assert_close(out[34, 40:], limited(9 / 8 + 0.25 / 2).expand(24))
     torch.testing.assert_close(out[:28, 34], limited(0.25**2 / 8 - 3 / 2).expand(28))
@@ -291,11 +313,11 @@ def test_box_prior_coefficients_by_hand() -> None:
     prior = BoxPrior(4)
     with torch.no_grad():
         prior.coefficients.layers[-1].bias.copy_(torch.tensor([0.1, 0.2, 0.4, 0.8, 1.6, 3.2]))  # type: ignore[operator]
-        out = prior(torch.zeros(1, 4), torch.tensor([[0.0, 0, 1, 1]]), 2)[0]  # u, v = ±½
-    squares = 3.2 + 0.25 * (0.1 + 0.2)
+        out = plane_of(prior, torch.zeros(1, 4), [0.0, 0, 1, 1], 4)[::3, ::3]  # the corners: u, v = ±¾
+    squares = 3.2 + 0.5625 * (0.1 + 0.2)
     expected = [
-        [squares + 0.1 - 0.4 - 0.8, squares - 0.1 + 0.4 - 0.8],
-        [squares - 0.1 - 0.4 + 0.8, squares + 0.1 + 0.4 + 0.8],
+        [squares + 0.225 - 0.6 - 1.2, squares - 0.225 + 0.6 - 1.2],
+        [squares - 0.225 - 0.6 + 1.2, squares + 0.225 + 0.6 + 1.2],
     ]
     torch.testing.assert_close(out, limited(torch.tensor(expected)))
 
@@ -314,7 +336,7 @@ def test_the_box_prior_is_added_to_the_logits() -> None:
 
 def test_the_box_prior_learns() -> None:
     prior = BoxPrior(4)
-    prior(torch.randn(1, 4), torch.tensor([[0.2, 0.2, 0.6, 0.8]]), 8).sum().backward()
+    plane_of(prior, torch.randn(1, 4), [0.2, 0.2, 0.6, 0.8], 8).sum().backward()
     last = prior.coefficients.layers[-1]
     assert isinstance(last, nn.Linear)
     assert last.weight.grad is not None and last.weight.grad.abs().sum() > 0

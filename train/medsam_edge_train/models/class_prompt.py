@@ -78,7 +78,9 @@ class ClassPromptMedSAM(MedSAM):
         tokens = (classes @ self.class_tokens().flatten(1)).reshape(-1, 4, DIM).expand(boxes.shape[0], -1, -1)
         return torch.cat([tokens[:, :2], self.prompt_encoder(boxes), tokens[:, 2:]], dim=1)
 
-    def decode(self, rows: Tensor, boxes: Tensor, classes: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def decode(
+        self, rows: Tensor, boxes: Tensor, cells: Tensor | None = None, classes: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """As `MedSAM.decode`.
 
         Args:
@@ -86,7 +88,7 @@ class ClassPromptMedSAM(MedSAM):
         """
         if classes is None:
             classes = predicted(self.classify(rows))
-        return self.decode_tokens(rows, boxes, self.prompts(boxes, classes))
+        return self.decode_tokens(rows, boxes, self.prompts(boxes, classes), cells)
 
     def forward(self, images: Tensor, boxes: Tensor, image_index: Tensor, classes: Tensor | None = None) -> Prediction:
         """As `MedSAM.forward`; classes (B, 11) one-hot per image, a row of zeros withholds that image's modality."""
@@ -95,7 +97,7 @@ class ClassPromptMedSAM(MedSAM):
         own = predicted(class_logits)
         if classes is not None:
             own = torch.where(classes.any(1, keepdim=True), classes.to(own.dtype), own)
-        logits, scores = self.decode(rows[image_index], self.to_frame(boxes, images), own[image_index])
+        logits, scores = self.decode(rows[image_index], self.to_frame(boxes, images), classes=own[image_index])
         return Prediction(logits, scores, class_logits)
 
 

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from medsam_edge_train.models.layers import LayerNorm2d
 
 MASK_TOKENS = 4
+READ_TOKENS = 2  # the IoU token and the first mask token
 INSCRIBED_ELLIPSE = (-4.0, -4.0, 0.0, 0.0, 0.0, 4.0)  # 4·(1 − u² − v²); u, v are ±1 on the box's edges
 PRIOR_REACH = 3.0  # beyond three half-boxes from the centre the prior stays what it is there
 PRIOR_LIMIT = 4.0  # in logits, so that what the image shows can always outvote it
@@ -47,36 +48,36 @@ class Attention(nn.Module):
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """As published. q (N, T, C), k and v (N, P, C) → (N, T, C)."""
         queries, keys, values = (
-            self._split(project(x)).transpose(1, 2)
-            for project, x in ((self.q_proj, q), (self.k_proj, k), (self.v_proj, v))
+            self._heads(project(x)) for project, x in ((self.q_proj, q), (self.k_proj, k), (self.v_proj, v))
         )
         weights = torch.softmax(queries @ keys.transpose(2, 3) / math.sqrt(self.head_dim), dim=-1)
         return cast(Tensor, self.out_proj((weights @ values).transpose(1, 2).flatten(2)))
 
-    def tokens_to_image(self, tokens: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """`forward` for few queries and many keys. tokens (N, T, C), keys and values (N or 1, P, C) → (N, T, C)."""
+    def tokens_to_image(self, tokens: Tensor, rows: Tensor, row_pe: Tensor) -> Tensor:
+        """`forward(tokens, rows + row_pe, rows)`. tokens (N, T, C), rows (N or 1, P, C), row_pe (P, C) → (N, T, C)."""
         n, t, c = tokens.shape
-        queries = self._split(self.q_proj(tokens)).transpose(1, 2) / math.sqrt(self.head_dim)  # (N, h, T, d)
-        folded = queries @ self._per_head(self.k_proj.weight)  # (N, h, T, C)
-        weights = torch.softmax(folded.flatten(1, 2) @ keys.transpose(1, 2), dim=-1)  # (N, h·T, P)
-        context = (weights @ values).reshape(n, self.heads, t, c)
+        queries = self._heads(self.q_proj(tokens)) / math.sqrt(self.head_dim)  # (N, h, T, d)
+        folded = (queries @ self._per_head(self.k_proj.weight)).flatten(1, 2)  # (N, h·T, C)
+        placed = self._heads(row_pe @ self.k_proj.weight.T) @ queries.transpose(2, 3)  # (N, h, P, T)
+        scores = rows @ folded.transpose(1, 2) + placed.transpose(1, 2).flatten(2)  # (N, P, h·T)
+        weights = torch.softmax(scores, dim=1)
+        context = (weights.transpose(1, 2) @ rows).reshape(n, self.heads, t, c)
         heads = context @ self._per_head(self.v_proj.weight).transpose(1, 2)  # (N, h, T, d)
         return cast(Tensor, self.out_proj(heads.transpose(1, 2).flatten(2) + self.v_proj.bias))
 
-    def image_to_tokens(self, rows: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """`forward` for many queries and few keys. rows (N or 1, P, C), keys and values (N, T, C) → (N, P, C)."""
-        t = keys.shape[1]
-        k = self._split(self.k_proj(keys)).transpose(1, 2) / math.sqrt(self.head_dim)  # (N, h, T, d)
+    def image_to_tokens(self, rows: Tensor, row_pe: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """`forward(rows + row_pe, keys, values)`. rows (N or 1, P, C), keys and values (N, T, C) → (N, P, C)."""
+        k = self._heads(self.k_proj(keys)) / math.sqrt(self.head_dim)  # (N, h, T, d)
         folded = (k @ self._per_head(self.q_proj.weight)).flatten(1, 2)  # (N, h·T, C)
-        offset = (k @ self.q_proj.bias.reshape(self.heads, self.head_dim, 1)).flatten(1)[:, None]  # (N, 1, h·T)
-        scores = rows @ folded.transpose(1, 2) + offset  # (N, P, h·T)
-        weights = torch.softmax(scores.reshape(*scores.shape[:-1], self.heads, t), dim=-1).flatten(-2)
-        v = self._split(self.v_proj(values)).transpose(1, 2)  # (N, h, T, d)
+        placed = k @ self._heads(self.q_proj(row_pe)).transpose(1, 2)  # (N, h, T, P)
+        scores = (folded @ rows.transpose(1, 2)).reshape(placed.shape) + placed
+        weights = torch.softmax(scores, dim=2).flatten(1, 2)  # (N, h·T, P)
         output = self.out_proj.weight.T.reshape(self.heads, self.head_dim, -1)
-        return torch.matmul(weights, (v @ output).flatten(1, 2)) + self.out_proj.bias
+        values = (self._heads(self.v_proj(values)) @ output).flatten(1, 2)  # (N, h·T, C)
+        return weights.transpose(1, 2) @ values + self.out_proj.bias
 
-    def _split(self, x: Tensor) -> Tensor:
-        return x.reshape(*x.shape[:-1], self.heads, self.head_dim)  # (N, T, h, d)
+    def _heads(self, x: Tensor) -> Tensor:
+        return x.reshape(*x.shape[:-1], self.heads, self.head_dim).transpose(-3, -2)  # (..., h, T, d)
 
     def _per_head(self, weight: Tensor) -> Tensor:
         return weight.reshape(self.heads, self.head_dim, -1)  # (h, d, C)
@@ -125,18 +126,22 @@ class TwoWayBlock(nn.Module):
     def forward(
         self, tokens: Tensor, rows: Tensor, token_pe: Tensor, row_pe: Tensor, cheap: bool
     ) -> tuple[Tensor, Tensor]:
-        to_image, to_tokens = self.cross_attn_token_to_image, self.cross_attn_image_to_token
         if self.first:
             tokens = self.self_attn(tokens, tokens, tokens)
         else:
             q = tokens + token_pe
             tokens = tokens + self.self_attn(q, q, tokens)
         tokens = self.norm1(tokens)
-        placed = rows + row_pe
-        tokens = self.norm2(tokens + (to_image.tokens_to_image if cheap else to_image)(tokens + token_pe, placed, rows))
+        tokens = self.norm2(tokens + attend(self.cross_attn_token_to_image, tokens + token_pe, rows, row_pe, cheap))
         tokens = self.norm3(tokens + self.mlp(tokens))
-        rows = rows + (to_tokens.image_to_tokens if cheap else to_tokens)(placed, tokens + token_pe, tokens)
-        return tokens, self.norm4(rows)
+        own, keys = self.cross_attn_image_to_token, tokens + token_pe
+        attended = own.image_to_tokens(rows, row_pe, keys, tokens) if cheap else own(rows + row_pe, keys, tokens)
+        return tokens, self.norm4(rows + attended)
+
+
+def attend(layer: Attention, tokens: Tensor, rows: Tensor, row_pe: Tensor, cheap: bool) -> Tensor:
+    """Tokens attend to the image."""
+    return layer.tokens_to_image(tokens, rows, row_pe) if cheap else cast(Tensor, layer(tokens, rows + row_pe, rows))
 
 
 class TwoWayTransformer(nn.Module):
@@ -147,10 +152,12 @@ class TwoWayTransformer(nn.Module):
         self.norm_final_attn = nn.LayerNorm(dim)
 
     def forward(self, tokens: Tensor, rows: Tensor, row_pe: Tensor, cheap: bool) -> tuple[Tensor, Tensor]:
-        token_pe, final = tokens, self.final_attn_token_to_image
+        token_pe = tokens
         for layer in self.layers:
             tokens, rows = layer(tokens, rows, token_pe, row_pe, cheap)
-        attended = (final.tokens_to_image if cheap else final)(tokens + token_pe, rows + row_pe, rows)
+        if cheap:  # the others are not read
+            tokens, token_pe = tokens[:, :READ_TOKENS], token_pe[:, :READ_TOKENS]
+        attended = attend(self.final_attn_token_to_image, tokens + token_pe, rows, row_pe, cheap)
         return self.norm_final_attn(tokens + attended), rows
 
 
@@ -186,16 +193,19 @@ class MaskDecoder(nn.Module):
         self.reparameterized = True
         return self
 
-    def forward(self, rows: Tensor, row_pe: Tensor, prompts: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, rows: Tensor, row_pe: Tensor, prompts: Tensor, boxes: Tensor, cells: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """
         Args:
             rows: (N or 1, P, 256), the embedding with the dense prompt added; one row per position of a square grid.
             row_pe: (P, 256), the positions' encodings.
             prompts: (N, K, 256), sparse tokens.
             boxes: (N, 4) x0, y0, x1, y1 as shares of the square's side; read by the box prior only.
+            cells: (N, K) int64, the positions where each mask is wanted; None for all.
 
         Returns:
-            logits (N, 4·√P, 4·√P) and predicted IoU (N,).
+            logits (N, 4·√P, 4·√P), or (N, K, 4, 4) pixels of each cell; and predicted IoU (N,).
         """
         own = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
         tokens = torch.cat([own.expand(prompts.shape[0], -1, -1), prompts], dim=1)
@@ -205,33 +215,32 @@ class MaskDecoder(nn.Module):
             rows = rows.expand(prompts.shape[0], -1, -1)
         tokens, rows = self.transformer(tokens, rows, row_pe, self.reparameterized)
         scores = self.iou_prediction_head(tokens[:, 0])[:, 0]
-        logits = (self._one_mask if self.reparameterized else self._masks)(rows, tokens[:, 1:])
-        if self.box_prior is not None:
-            logits = logits + self.box_prior(tokens[:, 1], boxes, logits.shape[-1])
-        return logits, scores
-
-    def _masks(self, rows: Tensor, tokens: Tensor) -> Tensor:
-        """As published: rows (N, P, C) → features of an NCHW map → dot products with four kernels → the first mask."""
+        logits = (self._one_mask if self.reparameterized else self._masks)(rows, tokens[:, 1:], cells)
         side = math.isqrt(rows.shape[1])
-        features = self.output_upscaling(
-            rows.transpose(1, 2).reshape(*rows.shape[::2], side, side)
-        )  # (N, 32, 4·side, 4·side)
+        if self.box_prior is not None:
+            where = torch.arange(side * side, device=rows.device)[None] if cells is None else cells
+            logits = logits + self.box_prior(tokens[:, 1], boxes, where.expand(boxes.shape[0], -1), side)
+        return (_plane(logits, side) if cells is None else logits), scores
+
+    def _masks(self, rows: Tensor, tokens: Tensor, cells: Tensor | None) -> Tensor:
+        """As published: rows → features of an NCHW map → dot products with four kernels → the first mask."""
+        side = math.isqrt(rows.shape[1])
+        image = rows.transpose(1, 2).reshape(*rows.shape[::2], side, side)
+        features = self.output_upscaling(image)  # (N, C/8, 4·side, 4·side)
         kernels = torch.stack([mlp(tokens[:, i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1)
         masks: Tensor = kernels @ features.flatten(2)  # (N, 4, 16·P)
-        return masks[:, 0].reshape(-1, 4 * side, 4 * side)
+        pixels = masks[:, 0].reshape(-1, side, 4, side, 4).transpose(2, 3).reshape(-1, side * side, 4, 4)
+        return _pick(pixels, cells)
 
-    def _one_mask(self, rows: Tensor, tokens: Tensor) -> Tensor:
-        """rows (N, P, C) → features of 4×4 sub-pixels per row → dot product with one kernel → (N, 4·√P, 4·√P)."""
+    def _one_mask(self, rows: Tensor, tokens: Tensor, cells: Tensor | None) -> Tensor:
+        """rows → features of 4×4 sub-pixels of the cells wanted → dot product with one kernel."""
         kernel = self.output_hypernetworks_mlps[0](tokens[:, 0])  # (N, 32)
         first, norm, act, second, _ = self.output_upscaling
-        x = _deconvolve(rows, cast(nn.ConvTranspose2d, first))  # (N, P, 4, 64)
+        x = _deconvolve(_pick(rows, cells), cast(nn.ConvTranspose2d, first))  # (N, K, 4, 64)
         x = act(cast(LayerNorm2d, norm).rows(x))
-        x = act(_deconvolve(x, cast(nn.ConvTranspose2d, second)))  # (N, P, 4, 4, 32)
-        n, p = x.shape[:2]
-        mask: Tensor = x.flatten(1, 3) @ kernel[:, :, None]  # (N, P·16, 1)
-        side = math.isqrt(p)
-        mask = mask.reshape(n, side, side, 2, 2, 2, 2).permute(0, 1, 3, 5, 2, 4, 6)  # y dy ddy x dx ddx
-        return mask.reshape(n, 4 * side, 4 * side)
+        x = act(_deconvolve(x, cast(nn.ConvTranspose2d, second)))  # (N, K, 4, 4, 32)
+        mask: Tensor = x.flatten(1, 3) @ kernel[:, :, None]  # (N, K·16, 1)
+        return mask.reshape(*x.shape[:2], 2, 2, 2, 2).transpose(3, 4).reshape(*x.shape[:2], 4, 4)  # y dy x dx
 
 
 class BoxPrior(nn.Module):
@@ -260,12 +269,27 @@ class BoxPrior(nn.Module):
         features = torch.stack([u, v, u * v / 3, u * u / 3, v * v / 3, inside], dim=-1)
         return rows + cast(Tensor, self.dense(features)).flatten(1, 2)
 
-    def forward(self, token: Tensor, boxes: Tensor, side: int) -> Tensor:
-        """token (N, C), boxes (N, 4) as shares of the side → (N, side, side)."""
-        a, b, c, d, e, f = self.coefficients(token)[:, :, None, None].unbind(1)  # each (N, 1, 1)
-        u, v = _box_coordinates(boxes, side)
+    def forward(self, token: Tensor, boxes: Tensor, cells: Tensor, side: int) -> Tensor:
+        """token (N, C), boxes (N, 4) as shares of the side, cells (N, K) of a side × side grid → (N, K, 4, 4)."""
+        a, b, c, d, e, f = self.coefficients(token)[:, :, None, None, None].unbind(1)  # each (N, 1, 1, 1)
+        x, y = _box_coordinates(boxes, 4 * side)
+        u = _pick(x.reshape(-1, side, 4), cells % side)[:, :, None]  # (N, K, 1, 4)
+        v = _pick(y.reshape(-1, side, 4), cells // side)[..., None]  # (N, K, 4, 1)
         form = (a * u + d) * u + (b * v + e + c * u) * v + f
         return PRIOR_LIMIT * torch.tanh(form / PRIOR_LIMIT)
+
+
+def _pick(x: Tensor, index: Tensor | None) -> Tensor:
+    """x (N, P, ...), index (N, K) → (N, K, ...); without an index all of x."""
+    if index is None:
+        return x
+    first = torch.arange(index.shape[0], device=index.device)[:, None] * x.shape[1]
+    return x.flatten(0, 1)[index + first]
+
+
+def _plane(pixels: Tensor, side: int) -> Tensor:
+    """All cells' pixels (N, side², 4, 4) → (N, 4·side, 4·side)."""
+    return pixels.reshape(-1, side, side, 4, 4).transpose(2, 3).reshape(-1, 4 * side, 4 * side)
 
 
 def _box_coordinates(boxes: Tensor, side: int) -> tuple[Tensor, Tensor]:

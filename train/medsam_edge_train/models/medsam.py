@@ -39,23 +39,26 @@ class MedSAM(nn.Module):
         # the encoder ends in a norm over channels: OpenVINO drops its permutation and this one, which undoes it
         return embedding.permute(0, 2, 3, 1).flatten(1, 2) + self.prompt_encoder.dense()
 
-    def decode(self, rows: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+    def decode(self, rows: Tensor, boxes: Tensor, cells: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Decode boxes on embedded images.
 
         Args:
             rows: (1, P, 256) for boxes of one image, or (N, P, 256), one image for each box.
             boxes: (N, 4) x0, y0, x1, y1 in pixels of the prompt encoder's frame (256).
+            cells: (N, K) int64, the positions of the embedding where each mask is wanted; None for all.
 
         Returns:
-            logits (N, S, S) and predicted IoU (N,).
+            logits (N, S, S), or (N, K, 4, 4) pixels of each cell; and predicted IoU (N,).
         """
-        return self.decode_tokens(rows, boxes, self.prompt_encoder(boxes))
+        return self.decode_tokens(rows, boxes, self.prompt_encoder(boxes), cells)
 
-    def decode_tokens(self, rows: Tensor, boxes: Tensor, prompts: Tensor) -> tuple[Tensor, Tensor]:
+    def decode_tokens(
+        self, rows: Tensor, boxes: Tensor, prompts: Tensor, cells: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """`decode` with the prompts (N, K, 256) at hand."""
         positions = self.prompt_encoder.pe_layer.grid(math.isqrt(rows.shape[1]))
         shares = boxes / self.prompt_encoder.frame
-        return cast("tuple[Tensor, Tensor]", self.mask_decoder(rows, positions, prompts, shares))
+        return cast("tuple[Tensor, Tensor]", self.mask_decoder(rows, positions, prompts, shares, cells))
 
     def forward(self, images: Tensor, boxes: Tensor, image_index: Tensor) -> Prediction:
         """Training: images (B, 3, S, S); boxes (N, 4) in pixels of the S frame; image_index (N,) int64."""

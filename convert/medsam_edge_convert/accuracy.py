@@ -1,4 +1,4 @@
-"""DSC on image/mask folders, per modality, beside the ellipse inscribed in the box.
+"""DSC and NSD on images with masks, per modality, beside the ellipse inscribed in the box.
 
 Each object is prompted with its tight box. A modality's figure is the mean over its objects; the mean is over
 modalities, so that three hundred nuclei do not outvote one polyp.
@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -22,9 +23,12 @@ from medsam_edge.geometry import boxes_from_masks
 from medsam_edge.metrics import dice
 from medsam_edge.modality import Modality
 from medsam_edge_train.data import Case, find_cases, read_case
+from medsam_edge_train.metrics import nsd
 
 ELLIPSE = "ellipse"
 Progress = Callable[[int, int], None]
+TILE = 224
+"""Side of an example's picture, in pixels."""
 TELLING = ("told", "withheld", "wrong")
 
 
@@ -39,26 +43,29 @@ def tell(telling: str, modality: Modality) -> Modality | None:
 
 @dataclass(frozen=True)
 class ObjectScore:
-    """One object's DSC by method, and what each method recognised its image as, if it had to."""
+    """One object's DSC and, where asked for, NSD by method, and what each method recognised its image as, if it had
+    to."""
 
     case: Case
     label: int
     dsc: Mapping[str, float]
+    nsd: Mapping[str, float] = field(default_factory=dict)
     recognized: Mapping[str, Modality | None] = field(default_factory=dict)
 
 
 def measure(
     segmenters: Mapping[str, Segmenter],
-    data: Path,
+    cases: Sequence[Case],
     telling: str = "told",
     progress: Progress = lambda done, total: None,
+    surfaces: bool = False,
 ) -> list[ObjectScore]:
-    """Segment every labelled object of every image below `data` with every segmenter.
+    """Segment every labelled object of every case with every segmenter.
 
     Args:
         telling: one of `TELLING`.
+        surfaces: NSD as well, with a tolerance of two pixels.
     """
-    cases = find_cases(data)
     scores: list[ObjectScore] = []
     for number, case in enumerate(cases):
         image, labels = read_case(case)
@@ -71,9 +78,11 @@ def measure(
         }
         for index, value in enumerate(values):
             truth = labels == value
-            dsc = {name: dice(result.mask(index), truth) for name, result in results.items()}
-            dsc[ELLIPSE] = dice(inscribed_ellipse(boxes[index], truth.shape), truth)
-            scores.append(ObjectScore(case, value, dsc, recognized))
+            masks = {name: result.mask(index) for name, result in results.items()}
+            masks[ELLIPSE] = inscribed_ellipse(boxes[index], truth.shape)
+            dsc = {name: dice(mask, truth) for name, mask in masks.items()}
+            distances = {name: nsd(mask, truth) for name, mask in masks.items()} if surfaces else {}
+            scores.append(ObjectScore(case, value, dsc, distances, recognized))
         progress(number + 1, len(cases))
     return scores
 
@@ -87,8 +96,14 @@ def inscribed_ellipse(box: npt.NDArray[np.float32], shape: tuple[int, ...]) -> n
     return inside
 
 
-def by_modality(scores: Sequence[ObjectScore]) -> dict[str, dict[str, float]]:
-    """Mean DSC in percent by modality and method, number of objects, and the mean over modalities as `mean`.
+def evenly(cases: Sequence[Case], count: int) -> list[Case]:
+    """At most `count` of them, evenly spread, so that no folder is left out."""
+    chosen = np.unique(np.linspace(0, len(cases) - 1, min(count, len(cases))).round().astype(int))
+    return [cases[index] for index in chosen]
+
+
+def by_modality(scores: Sequence[ObjectScore], metric: Literal["dsc", "nsd"] = "dsc") -> dict[str, dict[str, float]]:
+    """Mean DSC or NSD in percent by modality and method, number of objects, and the mean over modalities as `mean`.
 
     Where a method had to recognise the modality, `<method> recognised` is the percentage of images it recognised.
     """
@@ -96,7 +111,8 @@ def by_modality(scores: Sequence[ObjectScore]) -> dict[str, dict[str, float]]:
     for modality in Modality:
         own = [score for score in scores if score.case.modality is modality]
         if own:
-            means = {name: 100 * float(np.mean([score.dsc[name] for score in own])) for name in own[0].dsc}
+            values = [getattr(score, metric) for score in own]
+            means = {name: 100 * float(np.mean([value[name] for value in values])) for name in values[0]}
             by_image = {score.case.key: score.recognized for score in own}.values()
             for name in own[0].recognized:
                 means[f"{name} recognised"] = 100 * float(np.mean([seen[name] is modality for seen in by_image]))
@@ -120,19 +136,23 @@ def as_markdown(table: Mapping[str, Mapping[str, float]]) -> str:
 
 def draw_examples(segmenter: Segmenter, data: Path, per_modality: int, telling: str = "told") -> npt.NDArray[np.uint8]:
     """A contact sheet: each modality a row of evenly chosen images with their masks, truth outlined in white."""
-    side, rows = 224, []
+    rows = []
     for modality in Modality:
         own = [case for case in find_cases(data) if case.modality is modality]
         if not own:
             continue
-        tiles = []
-        for index in np.linspace(0, len(own) - 1, per_modality).round().astype(int):
-            image, labels = read_case(own[index])
-            picture = segmenter.segment(image, boxes_from_masks(labels), tell(telling, modality)).overlay()
-            for value in np.unique(labels[labels > 0]):
-                truth = (labels == value).astype(np.uint8)
-                outlines, _ = cv2.findContours(truth, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-                cv2.drawContours(picture, outlines, -1, (255, 255, 255), 1)
-            tiles.append(cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA).astype(np.uint8))
+        tiles = [draw_case(segmenter, case, tell(telling, modality)) for case in evenly(own, per_modality)]
+        tiles += [np.zeros_like(tiles[0])] * (per_modality - len(tiles))
         rows.append(np.concatenate(tiles, axis=1))
     return np.concatenate(rows)
+
+
+def draw_case(segmenter: Segmenter, case: Case, told: Modality | None) -> npt.NDArray[np.uint8]:
+    """(224, 224, 3) RGB: a case's masks, truth outlined in white."""
+    image, labels = read_case(case)
+    picture = segmenter.segment(image, boxes_from_masks(labels), told).overlay()
+    for value in np.unique(labels[labels > 0]):
+        truth = (labels == value).astype(np.uint8)
+        outlines, _ = cv2.findContours(truth, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(picture, outlines, -1, (255, 255, 255), 1)
+    return np.asarray(cv2.resize(picture, (TILE, TILE), interpolation=cv2.INTER_AREA), dtype=np.uint8)

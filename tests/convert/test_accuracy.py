@@ -9,9 +9,9 @@ import pytest
 
 from medsam_edge import Modality, Segmenter
 from medsam_edge.cli import main
-from medsam_edge_benchmarks import accuracy
-from medsam_edge_benchmarks.accuracy import ObjectScore, as_markdown, by_modality, inscribed_ellipse
-from medsam_edge_train.data import Case
+from medsam_edge_convert import accuracy
+from medsam_edge_convert.accuracy import ObjectScore, as_markdown, by_modality, inscribed_ellipse
+from medsam_edge_train.data import Case, find_cases
 from medsam_edge_train.shards import Blob
 from tests.sdk.fake import fake_model
 
@@ -31,9 +31,12 @@ def data(tmp_path: Path) -> Path:
 
 def test_boxes_that_are_the_truth_score_one(data: Path) -> None:
     """The fake model answers with the box itself; an ellipse covers π/4 of its box: DSC 2·π/4 / (1 + π/4)."""
-    scores = accuracy.measure({"fake": Segmenter(fake_model())}, data)
+    scores = accuracy.measure({"fake": Segmenter(fake_model())}, find_cases(data), surfaces=True)
     assert [score.case.modality for score in scores] == [Modality.CT, Modality.US, Modality.US]
     assert [score.dsc["fake"] for score in scores] == [1.0, 1.0, 1.0]
+    assert [score.nsd["fake"] for score in scores] == [1.0, 1.0, 1.0]
+    assert 0 < scores[2].nsd["ellipse"] < 1  # its corners are farther than two pixels away
+    assert accuracy.by_modality(scores, "nsd")["CT"]["fake"] == 100
     quarter = np.pi / 4
     assert scores[2].dsc["ellipse"] == pytest.approx(2 * quarter / (1 + quarter), abs=0.01)
 
@@ -62,7 +65,7 @@ def test_the_modality_may_be_told_withheld_or_wrong(data: Path) -> None:
     segmenters = {"fake": Segmenter(fake_model(classes=tuple(Modality)))}
     dsc, recognised = {}, {}
     for telling in accuracy.TELLING:
-        table = by_modality(accuracy.measure(segmenters, data, telling))
+        table = by_modality(accuracy.measure(segmenters, find_cases(data), telling))
         dsc[telling] = table["CT"]["fake"]
         recognised[telling] = [table[name].get("fake recognised") for name in ("CT", "US", "mean")]
     assert dsc == pytest.approx({"told": 100.0, "withheld": 100.0, "wrong": 100 * 2 * 14**2 / (16**2 + 14**2)})
@@ -82,7 +85,7 @@ def test_a_wrong_modality_is_of_the_same_kind() -> None:
 def test_recognition_counts_images_not_objects() -> None:
     def score(image: str, label: int, seen: Modality) -> ObjectScore:
         case = Case(Blob(Path()), Blob(Path()), Modality.US, "set", image)
-        return ObjectScore(case, label, {"a": 1.0}, {"a": seen})
+        return ObjectScore(case, label, {"a": 1.0}, recognized={"a": seen})
 
     scores = [score("one", label, Modality.US) for label in (1, 2, 3)] + [score("two", 1, Modality.CT)]
     assert by_modality(scores)["US"]["a recognised"] == 50.0
