@@ -58,7 +58,9 @@ def test_missing_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda values: values.update(schema=99), "schema"),
+        (lambda values: values.update(schema=1), "expected schema 2, got 1: convert its checkpoint again"),
+        (lambda values: values.update(reach=-1), "expected reach to be 0 or more, got -1"),
+        (lambda values: values.update(reach="all"), "reach"),
         (lambda values: values.pop("architecture"), "architecture"),
         (lambda values: values.update(image_size="256"), "image_size"),
         (lambda values: values.update(image_size=10**9), "image_size"),
@@ -75,11 +77,6 @@ def test_bad_manifests_are_refused(bundle: Path, change: Callable[[Values], Any]
     rewrite(bundle, change)
     with pytest.raises(BundleError, match=message):
         load_bundle(bundle)
-
-
-def test_manifests_from_before_class_prompts_have_none(bundle: Path) -> None:
-    rewrite(bundle, lambda values: values.pop("classes", None))
-    assert load_bundle(bundle).manifest.classes == ()
 
 
 def test_classes_that_the_model_does_not_have_are_refused(bundle: Path) -> None:

@@ -104,6 +104,30 @@ def test_boxes_to_network_by_hand() -> None:
     assert mapped.tolist() == [[0, 0, 256, 128], [5, 10, 15, 20.5]]
 
 
+def test_windows_by_hand() -> None:
+    """On 8 × 8 cells of 4 pixels: the first box touches cells 1–2, grown by 4 cells 0–3; the second, at the right edge,
+    cells 7 and 5–7, grown 6–7 and 4–7: every window is 4 × 4, and the second is moved inside."""
+    geometry = Geometry(32, 32, size=32)
+    windows = geometry.windows(np.array([[4, 4, 12, 12], [29, 20, 32, 32]], dtype=np.float32), reach=4)
+    assert (windows.rows, windows.columns) == (4, 4)
+    assert windows.top.tolist() == [0, 4]
+    assert windows.left.tolist() == [0, 4]
+    assert windows.cells.dtype == np.int64
+    assert windows.cells.reshape(2, 4, 4)[:, 1].tolist() == [[8, 9, 10, 11], [44, 45, 46, 47]]
+    logits = np.arange(2 * 16 * 16, dtype=np.float32).reshape(2, 16, 4, 4)
+    first, second = windows.planes(logits)
+    assert first.shape == (32, 32)
+    assert first[0, :8].tolist() == [0, 1, 2, 3, 16, 17, 18, 19]
+    assert first[5, 1] == 64 + 4 + 1  # cell (1, 0), its pixel (1, 1)
+    assert (first[16:] < 0).all() and (first[:, 16:] < 0).all()
+    assert second[16:20, 16:20].tolist() == logits[1, 0].tolist()
+
+
+def test_a_wide_reach_is_the_whole_grid() -> None:
+    windows = Geometry(200, 100, size=64).windows(np.array([[3, 3, 4, 4]], dtype=np.float32), reach=64)
+    assert windows.cells.tolist() == [list(range(256))]
+
+
 def test_no_boxes_map_to_no_boxes() -> None:
     assert Geometry(8, 8).boxes_to_network(np.zeros((0, 4), dtype=np.float32)).shape == (0, 4)
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -111,6 +112,30 @@ def test_many_boxes_are_decoded_in_batches_and_keep_their_order() -> None:
         assert result.label_map[y + 1, x + 1] == index + 1
 
 
+def test_boxes_of_all_sizes_keep_their_order_and_their_scores() -> None:
+    boxes = [[0, 0, 64, 64], [40, 8, 44, 12], [8, 8, 40, 40], [2, 50, 20, 60], [30, 1, 33, 60], [60, 60, 64, 64]]
+    result = Segmenter(fake_model()).segment(picture(), boxes)
+    for index, (x0, y0, x1, y1) in enumerate(boxes):
+        assert result.mask(index).sum() == (x1 - x0) * (y1 - y0)
+        assert result.mask(index)[y0:y1, x0:x1].all()
+    assert result.scores.tolist() == pytest.approx([0.5, 0.548, 0.516, 0.552, 0.531, 0.62])
+
+
+def test_a_mask_ends_at_the_models_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network that takes everything for the object; the box is 8..16, cells are 4 pixels, the reach is 5 and 64."""
+
+    def everything(inputs: Mapping[str, Any]) -> dict[str, Any]:
+        logits = np.ones((*inputs["cells"].shape, 4, 4), np.float32)
+        return {"logits": logits, "scores": np.ones(len(inputs["boxes"]), np.float32)}
+
+    for reach, first, last in ((5, 0, 24), (64, 0, 64), (0, 8, 16)):
+        segmenter = Segmenter(fake_model(reach=reach))
+        monkeypatch.setattr(segmenter.model.decoder, "infer", everything)
+        mask = segmenter.segment(picture(), [[8, 8, 16, 16]]).mask(0)
+        assert np.flatnonzero(mask.any(axis=0))[[0, -1]].tolist() == [first, last - 1]
+        assert mask.sum() == (last - first) ** 2
+
+
 def test_no_boxes_give_an_empty_result() -> None:
     result = Segmenter(fake_model()).segment(picture(10, 20), np.zeros((0, 4)))
     assert len(result) == 0
@@ -126,12 +151,13 @@ def test_box_outside_is_clipped_with_a_warning() -> None:
 
 
 def test_overlap_later_or_score() -> None:
-    segmenter = Segmenter(fake_model())  # the fake's scores rise with the box number
+    segmenter = Segmenter(fake_model())  # the fake's scores rise with the boxes' x0 + y0
     boxes = [[0, 0, 32, 32], [16, 16, 48, 48]]
     assert segmenter.segment(picture(), boxes).label_map[20, 20] == 2
     low_last = segmenter.segment(picture(), boxes, overlap="score")
     assert low_last.label_map[20, 20] == 2
-    assert segmenter.segment(picture(), boxes[::-1], overlap="score").label_map[20, 20] == 2
+    assert segmenter.segment(picture(), boxes[::-1]).label_map[20, 20] == 2
+    assert segmenter.segment(picture(), boxes[::-1], overlap="score").label_map[20, 20] == 1
     with pytest.raises(InputError, match="overlap"):
         segmenter.segment(picture(), boxes, overlap="first")  # type: ignore[arg-type]
 

@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from medsam_edge import ConversionError, InputError, Modality, Segmenter
+from medsam_edge.bundle import load_bundle
+from medsam_edge.cli import main
+from medsam_edge_convert import convert as module
+from medsam_edge_convert.accuracy import ObjectScore
+from medsam_edge_convert.checks import IMAGE_SIZE, REACH, make_probe, reach_of
+from medsam_edge_convert.convert import ConvertConfig, convert
+from medsam_edge_convert.export import export_encoder
+from medsam_edge_convert.gate import Accuracy, Gate, check_accuracy
+from medsam_edge_train import checkpoint
+from medsam_edge_train.data import Case
+from medsam_edge_train.models import ZOO, MedSAM
+from medsam_edge_train.models.layers import ConvBN
+from medsam_edge_train.models.mask_decoder import MLP, MaskDecoder
+from medsam_edge_train.models.prompt_encoder import PromptEncoder
+from medsam_edge_train.shards import Blob
+from tests.train.tiny import write_data
+
+
+def tiny() -> MedSAM:
+    """A real decoder behind a two-layer encoder; the boxes' ellipses with what the random weights make of them."""
+    encoder = nn.Sequential(ConvBN(3, 16, 3, 2), nn.ReLU(), ConvBN(16, 256, 3, 2))
+    return MedSAM(encoder, PromptEncoder(), MaskDecoder(box_prior=True))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_data(tmp_path_factory.mktemp("data")) / "val"
+
+
+@pytest.fixture
+def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setitem(ZOO, "tiny", tiny)
+    torch.manual_seed(0)
+    checkpoint.write(tmp_path / "tiny.safetensors", tiny(), "tiny")
+    return tmp_path / "tiny.safetensors"
+
+
+def score(modality: Modality, image: str, torch_dsc: float, bundle_dsc: float) -> ObjectScore:
+    case = Case(Blob(Path()), Blob(Path()), modality, "set", image)
+    return ObjectScore(case, 1, {"torch": torch_dsc, "bundle": bundle_dsc, "ellipse": 0.5})
+
+
+ROWS = {"CT": {"torch": 90.0, "bundle": 89.5}, "US": {"torch": 80.0, "bundle": 78.5}}
+TABLE = {**ROWS, "mean": {"torch": 85.0, "bundle": 84.0}}
+
+
+@pytest.mark.parametrize(
+    ("mean", "modality", "complaint"),
+    [
+        (1.0, 1.5, None),
+        (0.9, 2.0, r"lost mean 1\.00;"),
+        (1.0, 1.4, r"lost US 1\.50;"),
+        (0.5, 0.4, "CT 0.50, US 1.50, mean"),
+    ],
+)
+def test_the_gate_by_hand(mean: float, modality: float, complaint: str | None) -> None:
+    accuracy, gate = Accuracy(TABLE, {}, []), Gate(Path(), max_drop=mean, max_modality_drop=modality)
+    assert accuracy.drops == {"CT": 0.5, "US": 1.5, "mean": 1.0}
+    if complaint is None:
+        check_accuracy(accuracy, gate)
+    else:
+        with pytest.raises(ConversionError, match=complaint):
+            check_accuracy(accuracy, gate)
+
+
+def test_the_worst_are_what_lost_most_one_of_an_image() -> None:
+    scores = [
+        score(Modality.CT, "a", 0.9, 0.8),
+        score(Modality.CT, "a", 0.9, 0.2),
+        score(Modality.US, "b", 0.5, 0.6),
+        score(Modality.US, "c", 0.5, 0.4),
+    ]
+    worst = Accuracy(TABLE, {}, scores).worst
+    assert [(own.case.key, own.dsc["bundle"]) for own in worst] == [("a", 0.2), ("c", 0.4), ("b", 0.6)]
+
+
+def test_bad_gates_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="validation images"):
+        Gate(tmp_path, images=0)
+    with pytest.raises(InputError, match="max drop"):
+        Gate(tmp_path, max_drop=-1)
+    with pytest.raises(InputError, match="mixed needs a folder of images with masks"):
+        ConvertConfig(tmp_path / "a", tmp_path / "b", "mixed", "phantoms")
+    with pytest.raises(InputError, match=r"report: expected a file \.html or \.json"):
+        ConvertConfig(tmp_path / "a", tmp_path / "b", "f32", report=tmp_path / "report.txt")
+
+
+def test_what_was_measured_is_in_manifest_card_and_report(source: Path, data: Path, tmp_path: Path) -> None:
+    bundle, report = tmp_path / "bundle", tmp_path / "report.html"
+    command = ["convert", str(source), "-o", str(bundle), "--precision", "f16"]
+    assert main([*command, "--validation", str(data), "--validation-images", "3", "--report", str(report)]) == 0
+    manifest = load_bundle(bundle).manifest
+    assert (manifest.encoder_precision, manifest.decoder_precision) == ("f16", "f16")
+    assert Segmenter(bundle).embed(np.eye(64)).features.dtype == np.float16
+    table = manifest.accuracy["dsc_percent"]
+    assert set(table) == {"CT", "Fundus", "mean"}
+    assert set(table["mean"]) == {"objects", "torch", "f32", "bundle", "ellipse"}
+    assert table["mean"]["objects"] == 6  # three images of two objects
+    assert abs(manifest.checks["accuracy"]) < 0.5  # points: half precision loses next to nothing
+    assert f"{table['CT']['torch']:.1f}" in (bundle / "MODEL_CARD.md").read_text()
+    page = report.read_text()
+    assert page.count('<img src="data:image/png;base64,') == 3
+    assert "<td>Fundus</td>" in page
+    assert "http" not in page
+
+
+def test_too_much_lost_leaves_no_bundle_but_the_report(
+    source: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An encoder that is another network's, as if quantization had gone wrong, under a decoder that listens to it."""
+    deaf, other = tiny(), tiny()
+    with torch.no_grad():
+        for name, value in deaf.named_parameters():
+            if name == "mask_decoder.output_hypernetworks_mlps.0.layers.2.weight":
+                value.mul_(100)
+    checkpoint.write(source, deaf, "tiny")
+    monkeypatch.setattr(module, "quantize", lambda *_: export_encoder(cast(MedSAM, other.eval()), IMAGE_SIZE))
+    gate = Gate(data, max_drop=-0.0, max_modality_drop=0.0)
+    config = ConvertConfig(source, tmp_path / "bundle", "int8", "phantoms", gate=gate, report=tmp_path / "report.json")
+    with pytest.raises(ConversionError, match="expected to lose at most"):
+        convert(config)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["report.json", "tiny.safetensors"]
+    values = json.loads((tmp_path / "report.json").read_text())
+    assert values["failed"].startswith("accuracy: expected to lose at most")
+    assert [step["name"] for step in values["steps"]][-2:] == ["accuracy", "modality"]
+
+
+def test_mixed_keeps_the_gate(source: Path, data: Path, tmp_path: Path) -> None:
+    gate = Gate(data, images=3, max_drop=1.0, max_modality_drop=100)
+    manifest = convert(ConvertConfig(source, tmp_path / "bundle", "mixed", "phantoms", gate=gate))
+    assert manifest.encoder_precision == "mixed"
+    assert manifest.checks["accuracy"] <= 1.0
+
+
+def test_masks_that_keep_to_their_boxes_are_decoded_only_there() -> None:
+    network = tiny().eval().reparameterize()
+    prior = network.mask_decoder.box_prior
+    assert prior is not None
+    with torch.no_grad():
+        last = cast(nn.Linear, cast(MLP, network.mask_decoder.output_hypernetworks_mlps[0]).layers[-1])
+        last.weight.zero_()
+        last.bias.zero_()  # no word of the image: the ellipse alone
+    probes = [make_probe(Modality.CT)]
+    assert reach_of(network, probes) == REACH
+    with torch.no_grad():
+        cast(nn.Linear, prior.coefficients.layers[-1]).bias.copy_(torch.tensor([0.0, 0, 0, 0, 0, 1]))  # everywhere
+    assert reach_of(network, probes) == IMAGE_SIZE
