@@ -85,8 +85,8 @@ def broken(tmp_path: Path, name: str) -> Path:
     path = tmp_path / name
     if name == "pages.tif":
         cv2.imwritemulti(str(path), [GREY, GREY])
-    elif name == "volume.nii":
-        sitk.WriteImage(sitk.GetImageFromArray(np.zeros((3, 4, 5), np.int16)), str(path))
+    elif name == "series.nii":
+        sitk.WriteImage(sitk.GetImageFromArray(np.zeros((2, 3, 4, 5), np.int16), isVector=False), str(path))
     elif name == "nothing.npz":
         np.savez(path, other=GREY)
     elif name == "pickle.npz":
@@ -105,7 +105,7 @@ def broken(tmp_path: Path, name: str) -> Path:
     [
         "noise.png", "noise.jpg", "noise.tif", "noise.nii", "noise.nii.gz", "noise.nrrd", "noise.mha", "noise.dcm",
         "noise.npz", "noise.txt", "noise", "cut.png", "empty.png", "empty.nii", "empty.npz", "empty.dcm", "pages.tif",
-        "volume.nii", "nothing.npz", "pickle.npz",
+        "series.nii", "nothing.npz", "pickle.npz",
     ],
 )  # fmt: skip
 def test_what_cannot_be_used_is_refused(tmp_path: Path, name: str) -> None:
