@@ -235,6 +235,10 @@ def _read_medical(file: Path) -> LoadedImage:
         reader.ReadImageInformation()
         if math.prod(reader.GetSize()) > MAXIMUM_PIXELS:
             raise ImageError(f"image: {file} has size {reader.GetSize()}, more than {MAXIMUM_PIXELS} pixels or voxels")
+        if math.prod(reader.GetSize()[2:]) > 1 and _is_dicom(file):
+            raise ImageError(
+                f"image: expected one slice, {file} has {reader.GetSize()[2]}; DICOM volumes are not read yet"
+            )
         loaded = from_simpleitk(reader.Execute(), str(file))
     except RuntimeError as error:
         if isinstance(error, ImageError):

@@ -23,13 +23,13 @@ from medsam_edge.cache import EmbeddingCache, content_key
 from medsam_edge.embedding import Embedding
 from medsam_edge.errors import ImageError, InputError
 from medsam_edge.geometry import BoxesLike, Geometry, are_volume_boxes, check_boxes
-from medsam_edge.intensity import Window, to_display, volume_to_display
+from medsam_edge.intensity import Window, to_display
 from medsam_edge.io import LoadedImage, from_simpleitk, read_image
 from medsam_edge.modality import Modality
 from medsam_edge.model import Model
 from medsam_edge.propagation import Compat, rule_of
 from medsam_edge.result import CroppedMask, Overlap, Segmentation, VolumeSegmentation
-from medsam_edge.volume import Axis, Progress, Sweeping, segment_volume, voxels
+from medsam_edge.volume import Axis, Progress, Sweeping, segment_volume
 
 ImageLike = Any
 """(H, W) or (H, W, 3) RGB array, SimpleITK.Image, or the path of an image file; (D, H, W) where volumes are taken."""
@@ -195,11 +195,12 @@ class Segmenter:
                 far edges exclusive. They decide what a (…, …, 3) array is: with (N, 4) an RGB picture, with (N, 6) a
                 volume.
             modality, window, overlap: as for `embed` and `decode`.
-            axis: of a volume's array, along which slices are taken: 0 or axial, 1 or coronal, 2 or sagittal.
-            streams: threads that encode a volume's next slices while one is decoded; 0 for none. The same bits.
+            axis: of a volume's array, along which slices are taken: 0 or axial, 1 or coronal, 2 or sagittal. This and
+                the next three are for volumes only.
+            streams: threads that encode the next slices while one is decoded; 0 for none. The same bits.
             stop_when_empty: whether an object ends, in that direction, at the first slice without a mask. If not, its
                 box prompts the next slice.
-            progress: called with (slices done, slices in all) after each slice of a volume; returning False cancels.
+            progress: called with (slices done, slices in all) after each slice; returning False cancels.
                 Slices on which all objects have ended are passed over.
             compat: `rep-medsam` for the published scripts' rules, quirks included, to compare with their figures:
                 boxes cut to whole network pixels, z1 the last slice, the next slice's box from shrunken label values.
@@ -214,40 +215,17 @@ class Segmenter:
         """
         sweeping = Sweeping(axis, streams, stop_when_empty, progress, compat, overlap)
         if are_volume_boxes(boxes):
-            return self._segment_volume(image, boxes, modality, window, sweeping)
+            clock = _Clock()
+            loaded = _load(image)
+            told = self._told(modality, loaded)
+            clock.lap("read")
+            return segment_volume(self, loaded, boxes, told, window, sweeping, clock)
         embedding = self.embed(image, modality, window=window)
         if compat is None:
             return self.decode(embedding, boxes, overlap=overlap)
         rule, checked = rule_of(compat), check_boxes(boxes, embedding.geometry.height, embedding.geometry.width)
         found = rule.decode(self, embedding, rule.start(checked, embedding.geometry), overlap)
         return replace(found, boxes=checked)
-
-    def _segment_volume(
-        self,
-        image: ImageLike,
-        boxes: BoxesLike,
-        modality: str | Modality | None,
-        window: Window | None,
-        sweeping: Sweeping,
-    ) -> VolumeSegmentation:
-        clock = _Clock()
-        loaded = _load(image)
-        volume, told = voxels(loaded), self._told(modality, loaded)
-        clock.lap("read")
-        display = volume_to_display(volume, told, window)
-        if display is image:
-            display = display.copy()
-        display.setflags(write=False)
-        clock.lap("prepare")
-        return segment_volume(
-            self,
-            display,
-            boxes,
-            told,
-            sweeping=sweeping,
-            frame=loaded.frame,
-            timings_ms=dict.fromkeys(("read", "prepare", "encode", "decode", "restore"), 0.0) | clock.laps_ms,
-        )
 
     def _told(self, modality: str | Modality | None, loaded: LoadedImage) -> Modality | None:
         told = Modality.parse(modality) or loaded.modality

@@ -8,7 +8,7 @@ so that the second sweep and later calls encode only what the cache had no room 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -20,19 +20,21 @@ import numpy.typing as npt
 from medsam_edge.embedding import Embedding
 from medsam_edge.errors import CancelledError, ImageError, InputError
 from medsam_edge.geometry import BoxesLike, FloatArray, Geometry, box_array, check_boxes
-from medsam_edge.io import Frame, LoadedImage
+from medsam_edge.intensity import Window, volume_to_display
+from medsam_edge.io import LoadedImage
 from medsam_edge.modality import Modality
 from medsam_edge.propagation import Compat, Rule, rule_of
 from medsam_edge.result import CroppedMask, Overlap, VolumeSegmentation, check_overlap
 
 if TYPE_CHECKING:
-    from medsam_edge.segmenter import Segmenter
+    from medsam_edge.segmenter import Segmenter, _Clock
 
 Axis = Literal["axial", "coronal", "sagittal", 0, 1, 2]
 Progress = Callable[[int, int], bool | None]
 AXES = ("axial", "coronal", "sagittal")
 AHEAD_PER_STREAM = 2
 """Slices that each stream may have encoded before they are wanted."""
+STAGES = ("read", "prepare", "encode", "decode", "restore")
 
 
 @dataclass(frozen=True)
@@ -59,53 +61,38 @@ class Sweeping:
         return AXES.index(self.axis) if isinstance(self.axis, str) else self.axis
 
 
-def voxels(loaded: LoadedImage) -> npt.NDArray[Any]:
-    """The pixels as (D, H, W); a single medical slice is a volume of one.
-
-    Raises:
-        ImageError: it is no volume.
-    """
-    pixels = loaded.pixels
-    if pixels.ndim == 2 and loaded.frame is not None and len(loaded.frame.spacing_mm) == 3:
-        pixels = pixels[None]
-    if pixels.ndim != 3 or 0 in pixels.shape:
-        raise ImageError(f"image: boxes of shape (N, 6) are for volumes, (D, H, W); got {pixels.shape}")
-    return pixels
-
-
 def segment_volume(
     segmenter: Segmenter,
-    display: npt.NDArray[np.uint8],
+    loaded: LoadedImage,
     boxes: BoxesLike,
     modality: Modality | None,
-    *,
+    window: Window | None,
     sweeping: Sweeping,
-    frame: Frame | None = None,
-    timings_ms: Mapping[str, float],
+    clock: _Clock,
 ) -> VolumeSegmentation:
-    """Segment what each box of a volume holds; see `Segmenter.segment`.
-
-    Args:
-        display: (D, H, W) uint8, as it is to be shown to the network.
-        timings_ms: of the stages that are done already.
-    """
-    axis, rule = sweeping.array_axis, rule_of(sweeping.compat)
+    """Segment what each box of a volume holds; see `Segmenter.segment`."""
+    voxels, axis, rule = _voxels(loaded), sweeping.array_axis, rule_of(sweeping.compat)
     if rule.far_slice_included:
         boxes = box_array(boxes, 6) + np.eye(6)[5 - axis]
-    depth, height, width = display.shape
+    depth, height, width = voxels.shape
     checked = check_boxes(boxes, height, width, depth)
+    display = volume_to_display(voxels, modality, window)
+    if display is loaded.pixels:
+        display = display.copy()  # the caller may change theirs
+    display.setflags(write=False)
+    clock.lap("prepare")
     slices = np.moveaxis(display, axis, 0)
     geometry = Geometry.of(slices.shape[1:], segmenter.model.image_size)
     objects = _objects(checked, axis, len(slices), rule, geometry)
+    timings = Counter(dict.fromkeys(STAGES, 0.0) | clock.laps_ms)
     confidence = None
     if modality is None and segmenter.model.classes and objects:
-        modality, confidence = _recognize(segmenter.embed(slices[objects[0].middle]))
-    timings = Counter(timings_ms)
-    sweeps = _Sweeps(segmenter, slices, modality, objects, rule, geometry, sweeping, timings)
-    sweeps.run()
-    slice_scores = np.full((len(objects), len(slices)), np.nan, dtype=np.float32)
-    for row, item in zip(slice_scores, objects, strict=True):
-        row[list(item.scores)] = list(item.scores.values())
+        embedding = segmenter.embed(slices[objects[0].middle])
+        if modality := embedding.recognized:
+            confidence = embedding.class_scores[modality]
+        timings.update(embedding.timings_ms)
+    _Sweeps(segmenter, slices, modality, objects, rule, geometry, sweeping, timings).run()
+    slice_scores = _slice_scores(objects, len(slices))
     return VolumeSegmentation(
         boxes=checked,
         scores=np.array([np.nanmean(row) for row in slice_scores], dtype=np.float32),
@@ -117,14 +104,26 @@ def segment_volume(
         modality_confidence=confidence,
         timings_ms=dict(timings),
         overlap=sweeping.overlap,
-        frame=frame,
+        frame=loaded.frame,
     )
 
 
-def _recognize(embedding: Embedding) -> tuple[Modality | None, float | None]:
-    """One modality for the whole volume: what its first box's middle slice is taken for."""
-    seen = embedding.recognized
-    return seen, embedding.class_scores[seen] if seen else None
+def _voxels(loaded: LoadedImage) -> npt.NDArray[Any]:
+    """The pixels as (D, H, W); a single medical slice is a volume of one."""
+    pixels = loaded.pixels
+    if pixels.ndim == 2 and loaded.frame is not None and len(loaded.frame.spacing_mm) == 3:
+        pixels = pixels[None]
+    if pixels.ndim != 3 or 0 in pixels.shape:
+        raise ImageError(f"image: boxes of shape (N, 6) are for volumes, (D, H, W); got {pixels.shape}")
+    return pixels
+
+
+def _slice_scores(objects: Sequence[_Object], depth: int) -> FloatArray:
+    """(N, S), NaN where an object was not looked for."""
+    scores = np.full((len(objects), depth), np.nan, dtype=np.float32)
+    for row, item in zip(scores, objects, strict=True):
+        row[list(item.scores)] = list(item.scores.values())
+    return scores
 
 
 @dataclass
