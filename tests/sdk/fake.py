@@ -1,5 +1,5 @@
 """Models whose masks can be worked out by hand: each box is its own mask, or, with class prompts, the box less as many
-network pixels on each side as the number of its class."""
+network pixels on each side as the number of its class. The seeing ones mask what is bright inside the box."""
 
 from __future__ import annotations
 
@@ -55,6 +55,29 @@ class FakeDecoder:
         y = (boxes[:, 1, None] <= centres) & (centres < boxes[:, 3, None])
         logits = np.where(y[:, :, None] & x[:, None, :], np.float32(1), np.float32(-1))
         return {"logits": logits, "scores": (0.5 + 0.01 * np.arange(len(boxes))).astype(np.float32)}
+
+
+class SeeingEncoder:
+    """The embedding is the picture. `seen` has, for each, the place of the brightest pixel of its first row."""
+
+    effective_precision = "f32"
+
+    def __init__(self) -> None:
+        self.seen: list[int] = []
+
+    def infer(self, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
+        plane = inputs["image"][0, 0]
+        self.seen.append(int(plane[0].argmax()))
+        return {"embedding": plane[None].copy()}
+
+
+class SeeingDecoder(FakeDecoder):
+    """logits +1 where the picture is bright inside the box, else -1."""
+
+    def infer(self, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
+        outputs = super().infer(inputs)
+        bright = inputs["embedding"][0] > 0.5
+        return {**outputs, "logits": np.where((outputs["logits"] > 0) & bright, np.float32(1), np.float32(-1))}
 
 
 def fake_model(identity: str = "fake", classes: tuple[Modality, ...] = ()) -> Model:

@@ -2,15 +2,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 from medsam_edge import InputError, Segmentation, Segmenter
 from medsam_edge.geometry import Geometry
+from medsam_edge.model import Model
 from medsam_edge.propagation import Corrected, Published
 from medsam_edge.result import CroppedMask, VolumeSegmentation
-from tests.sdk.fake import SIZE, FakeDecoder, fake_model
+from tests.sdk.fake import SIZE, FakeDecoder, SeeingDecoder, SeeingEncoder
 
 START = np.array([5, 6, 7, 8], np.float32)
 
@@ -35,8 +37,8 @@ class Recorder(FakeDecoder):
 
 
 def recording() -> tuple[Segmenter, Recorder]:
-    model, recorder = fake_model(), Recorder()
-    return Segmenter(type(model)(model.encoder, recorder, SIZE, "recording")), recorder
+    recorder = Recorder()
+    return Segmenter(Model(SeeingEncoder(), recorder, SIZE, "recording")), recorder
 
 
 @pytest.mark.parametrize(
@@ -110,6 +112,59 @@ def test_published_boxes_reach_into_the_padding() -> None:
     segmenter, recorder = recording()
     segmenter.segment(np.zeros((2, SIZE, 50), np.uint8), [[40, 30, 0, 50, 40, 1]], compat="rep-medsam", streams=0)
     assert recorder.boxes == [[40, 30, 50, 40], [37, 27, 52, 42]]
+
+
+def plain_published(volume: npt.NDArray[np.uint8], boxes: npt.NDArray[np.int64]) -> npt.NDArray[np.uint16]:
+    """The published procedure restated as plainly as it can be: one box and one whole plane at a time."""
+    encoder, decoder = SeeingEncoder(), SeeingDecoder(0)
+    height, width = volume.shape[1:]
+    ratio = SIZE / max(height, width)
+    size = int(height * ratio + 0.5), int(width * ratio + 0.5)
+
+    def infer(z: int, box: list[int]) -> npt.NDArray[np.bool_]:
+        small = cv2.resize(np.repeat(volume[z, :, :, None], 3, axis=2), size[::-1], interpolation=cv2.INTER_AREA)
+        scaled = (small - small.min()) / np.clip(small.max() - small.min(), 1e-8, None)
+        padded = np.pad(scaled, ((0, SIZE - size[0]), (0, SIZE - size[1]), (0, 0))).astype(np.float32)
+        embedding = encoder.infer({"image": padded.transpose(2, 0, 1)[None]})["embedding"]
+        logits = decoder.infer({"embedding": embedding, "boxes": np.array([box], np.float32)})["logits"][0]
+        whole = cv2.resize(logits[: size[0], : size[1]], (width, height), interpolation=cv2.INTER_LINEAR)
+        return 1 / (1 + np.exp(-whole)) > 0.5
+
+    segs = np.zeros(volume.shape, np.uint16)
+    for label, (x0, y0, z_min, x1, y1, z_max) in enumerate(boxes.tolist(), start=1):
+        own, first = np.zeros(volume.shape, np.uint8), [int(value * ratio) for value in (x0, y0, x1, y1)]
+        z_mid = int((z_max - z_min) / 2 + z_min)
+        for z in [*range(z_mid, z_max + 1), *range(z_mid - 1, z_min - 1, -1)]:
+            box = first
+            if z != z_mid:
+                before = cv2.resize(own[z - 1 if z > z_mid else z + 1], size[::-1], interpolation=cv2.INTER_AREA)
+                if before.max() > 0:
+                    rows, columns = np.where(np.pad(before, ((0, SIZE - size[0]), (0, SIZE - size[1]))) > 0)
+                    low = [max(0, columns.min() - 3), max(0, rows.min() - 3)]
+                    box = [*low, min(SIZE, columns.max() + 3), min(SIZE, rows.max() + 3)]
+            own[z][infer(z, box)] = label
+        segs[own > 0] = label
+    return segs
+
+
+@pytest.mark.parametrize("shape", [(9, 128, 101), (8, 50, 77), (7, 64, 64)])
+def test_compat_is_the_published_procedure(shape: tuple[int, int, int]) -> None:
+    """On blobs that come and go, so that masks shrink, vanish and reach the edges."""
+    depth, height, width = shape
+    rng = np.random.default_rng(shape)
+    cloud = np.stack([cv2.GaussianBlur(plane, (0, 0), 5) for plane in rng.normal(size=shape)])
+    cloud = cv2.GaussianBlur(cloud.reshape(depth, -1), (1, 3), 1).reshape(shape)
+    volume = (255 * (cloud - cloud.min()) / (cloud.max() - cloud.min())).astype(np.uint8)
+    low = rng.integers(0, [width // 2, height // 2, depth // 2], (6, 3))
+    high = low + rng.integers(2, [width // 2, height // 2, depth // 2 + 1], (6, 3))
+    boxes = np.concatenate([low, high], axis=1)
+    expected = plain_published(volume, boxes)
+    model = Model(SeeingEncoder(), SeeingDecoder(0), SIZE, "seeing")
+    labels = Segmenter(model).segment(volume, boxes, compat="rep-medsam").label_map
+    assert len(np.unique(expected)) > 4
+    assert (labels == expected).all()
+    corrected = Segmenter(model).segment(volume, boxes).label_map
+    assert (corrected != expected).any()
 
 
 def test_published_labels_have_eight_bits() -> None:

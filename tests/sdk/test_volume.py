@@ -1,5 +1,3 @@
-"""Two models: the one of `fake.py`, whose mask is the prompt, and one whose mask is the bright part of the prompt."""
-
 from __future__ import annotations
 
 import threading
@@ -16,40 +14,19 @@ from medsam_edge import BoxError, CancelledError, ImageError, InputError, Modali
 from medsam_edge.model import Arrays, Model
 from medsam_edge.result import VolumeSegmentation
 from medsam_edge.volume import encoded_ahead
-from tests.sdk.fake import SIZE, FakeDecoder, fake_model
+from tests.sdk.fake import SIZE, SeeingDecoder, SeeingEncoder, fake_model
 
 Volume = npt.NDArray[np.uint8]
 
 
-class SeeingEncoder:
-    """The embedding is the picture. A slice knows its number: `numbered` lights one pixel of its first row."""
-
-    effective_precision = "f32"
-
-    def __init__(self) -> None:
-        self.seen: list[int] = []
-
-    def infer(self, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
-        plane = inputs["image"][0, 0]
-        self.seen.append(int(plane[0].argmax()))
-        return {"embedding": plane[None].copy()}
-
-
-class SeeingDecoder(FakeDecoder):
-    """logits +1 where the picture is bright inside the box, else -1."""
-
-    def infer(self, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
-        outputs = super().infer(inputs)
-        bright = inputs["embedding"][0] > 0.5
-        return {**outputs, "logits": np.where((outputs["logits"] > 0) & bright, np.float32(1), np.float32(-1))}
-
-
 def seeing(**settings: Any) -> tuple[Segmenter, SeeingEncoder, SeeingDecoder]:
+    """A mask is what is bright inside the prompt; that of `fake_model` is the prompt."""
     encoder, decoder = SeeingEncoder(), SeeingDecoder(0)
     return Segmenter(Model(encoder, decoder, SIZE, "seeing"), **settings), encoder, decoder
 
 
 def numbered(depth: int) -> Volume:
+    """Each slice has its number in its first row, as `SeeingEncoder` reads it."""
     volume = np.zeros((depth, SIZE, SIZE), np.uint8)
     volume[np.arange(depth), 0, np.arange(depth)] = 255
     return volume
