@@ -10,6 +10,7 @@ from medsam_edge.embedding import Embedding
 from medsam_edge.errors import (
     BoxError,
     BundleError,
+    CancelledError,
     CheckpointError,
     ConversionError,
     FileMissingError,
@@ -19,12 +20,13 @@ from medsam_edge.errors import (
     ModalityError,
 )
 from medsam_edge.modality import Modality
-from medsam_edge.result import Segmentation
+from medsam_edge.result import Segmentation, VolumeSegmentation
 from medsam_edge.segmenter import Segmenter, segment
 
 __all__ = [
     "BoxError",
     "BundleError",
+    "CancelledError",
     "CheckpointError",
     "ConversionError",
     "Embedding",
@@ -36,6 +38,7 @@ __all__ = [
     "ModalityError",
     "Segmentation",
     "Segmenter",
+    "VolumeSegmentation",
     "__version__",
     "segment",
 ]

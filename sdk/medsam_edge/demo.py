@@ -41,7 +41,7 @@ def run_demo(segmenter: Segmenter, output: Path) -> list[tuple[str, ...]]:
         seen = embedding.recognized
         recognized = [f"{seen} {embedding.class_scores[seen]:.0%}"] if seen else []
         table.append((modality.value, str(len(result)), *quality, *(f"{stage:.0f}" for stage in stages), *recognized))
-    write_picture(output / "overlay.png", _contact_sheet(tiles))
+    write_picture(output / "overlay.png", contact_sheet(tiles))
     return table
 
 
@@ -52,7 +52,9 @@ def _tile(result: Segmentation, title: str) -> npt.NDArray[np.uint8]:
     return np.concatenate([banner, picture.astype(np.uint8)])
 
 
-def _contact_sheet(tiles: list[npt.NDArray[np.uint8]]) -> npt.NDArray[np.uint8]:
-    filled = tiles + [np.full_like(tiles[0], DARK)] * (-len(tiles) % COLUMNS)
-    rows = [np.concatenate(filled[start : start + COLUMNS], axis=1) for start in range(0, len(filled), COLUMNS)]
+def contact_sheet(tiles: list[npt.NDArray[np.uint8]]) -> npt.NDArray[np.uint8]:
+    """Pictures of one shape, side by side; at most COLUMNS in a row."""
+    columns = min(COLUMNS, len(tiles))
+    filled = tiles + [np.full_like(tiles[0], DARK)] * (-len(tiles) % columns)
+    rows = [np.concatenate(filled[start : start + columns], axis=1) for start in range(0, len(filled), columns)]
     return np.concatenate(rows)

@@ -8,7 +8,8 @@
     ├── FileMissingError (FileNotFoundError)    a path does not exist
     ├── BundleError (RuntimeError)          a model bundle is missing, incomplete, tampered with or too new
     ├── CheckpointError (ValueError)        a checkpoint cannot be read or does not match a network
-    └── ConversionError (RuntimeError)      a step of the conversion did not keep what it must keep
+    ├── ConversionError (RuntimeError)      a step of the conversion did not keep what it must keep
+    └── CancelledError (RuntimeError)       a progress callback asked to stop
 
 Messages name the argument, what was expected and what came.
 """
@@ -50,3 +51,7 @@ class CheckpointError(MedsamEdgeError, ValueError):
 
 class ConversionError(MedsamEdgeError, RuntimeError):
     """A step of the conversion changed the model more than it may."""
+
+
+class CancelledError(MedsamEdgeError, RuntimeError):
+    """A progress callback returned False."""

@@ -172,49 +172,79 @@ def _to_planes(image: npt.NDArray[Any], size: int) -> FloatArray:
     return planes
 
 
-def check_boxes(boxes: BoxesLike, height: int, width: int) -> FloatArray:
+def check_boxes(boxes: BoxesLike, height: int, width: int, depth: int | None = None) -> FloatArray:
     """The one rule for box prompts.
 
     Args:
-        boxes: (N, 4) x0, y0, x1, y1 in image pixels (one box of shape (4,) is taken as (1, 4)); ints or floats.
-        height, width: of the image.
+        boxes: (N, 4) x0, y0, x1, y1 in image pixels, or (N, 6) x0, y0, z0, x1, y1, z1 in voxels where there is a depth
+            (one box of shape (4,) is taken as (1, 4), (6,) as (1, 6)); ints or floats.
+        height, width: of the image, or of a volume's slices.
+        depth: number of slices of a volume; None for an image.
 
     Returns:
-        (N, 4) float32 inside the image; (0, 4) for no boxes. A box that is partly outside is clipped, with a warning.
+        (N, 4) or (N, 6) float32 inside the image; no rows for no boxes. A box that is partly outside is clipped, with
+        a warning.
 
     Raises:
-        BoxError: another shape, not numbers, NaN or infinite, swapped corners, no area, or wholly outside.
+        BoxError: another shape, not numbers, NaN or infinite, swapped corners, no area (or volume), or wholly outside.
     """
-    try:
-        array = np.asarray(boxes, dtype=np.float64)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise BoxError(f"boxes: expected numbers of shape (N, 4), got {boxes!r}") from error
-    if array.size == 0:
-        return np.zeros((0, 4), dtype=np.float32)
-    if array.ndim == 1:
-        array = array[None]
-    if array.ndim != 2 or array.shape[1] != 4:
-        raise BoxError(f"boxes: expected shape (N, 4) as x0, y0, x1, y1, got {np.shape(boxes)}")
+    sides = (width, height) if depth is None else (width, height, depth)
+    array = box_array(boxes, 2 * len(sides))
     for index, box in enumerate(array):
-        _check_box(index, box, height, width)
-    clipped = array.clip(0, [width, height, width, height])
+        _check_box(index, box, sides)
+    clipped = array.clip(0, sides * 2)
     if (clipped != array).any():
         outside = np.flatnonzero((clipped != array).any(axis=1)).tolist()
-        warnings.warn(f"boxes {outside} reach outside the {width}x{height} image and were clipped", stacklevel=3)
+        warnings.warn(f"boxes {outside} reach outside the {_extent(sides)} and were clipped", stacklevel=3)
     return clipped.astype(np.float32)
 
 
-def _check_box(index: int, box: npt.NDArray[np.float64], height: int, width: int) -> None:
-    x0, y0, x1, y1 = box.tolist()
-    shown = f"({x0:g}, {y0:g}, {x1:g}, {y1:g})"
+def box_array(boxes: BoxesLike, columns: int) -> npt.NDArray[np.float64]:
+    """Numbers of shape (N, columns); `check_boxes` says whether they are boxes.
+
+    Raises:
+        BoxError: another shape, or not numbers.
+    """
+    names = "x0, y0, x1, y1" if columns == 4 else "x0, y0, z0, x1, y1, z1"
+    try:
+        array = np.asarray(boxes, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise BoxError(f"boxes: expected numbers of shape (N, {columns}), got {boxes!r}") from error
+    if array.size == 0:
+        return np.zeros((0, columns))
+    if array.ndim == 1:
+        array = array[None]
+    if array.ndim != 2 or array.shape[1] != columns:
+        raise BoxError(f"boxes: expected shape (N, {columns}) as {names}, got {np.shape(boxes)}")
+    return array
+
+
+def are_volume_boxes(boxes: BoxesLike) -> bool:
+    """Whether they have six columns; what else they are, `check_boxes` says."""
+    try:
+        return np.shape(boxes)[-1:] == (6,)
+    except ValueError:  # rows of different lengths
+        return False
+
+
+def _check_box(index: int, box: npt.NDArray[np.float64], sides: tuple[int, ...]) -> None:
+    shown = f"({', '.join(f'{value:g}' for value in box)})"
+    low, high = box[: len(sides)], box[len(sides) :]
     if not np.isfinite(box).all():
         raise BoxError(f"boxes[{index}]: expected finite numbers, got {shown}")
-    if x0 > x1 or y0 > y1:
-        raise BoxError(f"boxes[{index}]: expected x0 < x1 and y0 < y1, got swapped corners {shown}")
-    if x0 == x1 or y0 == y1:
-        raise BoxError(f"boxes[{index}]: expected a box with an area, got {shown}")
-    if x1 <= 0 or y1 <= 0 or x0 >= width or y0 >= height:
-        raise BoxError(f"boxes[{index}]: expected a box that meets the {width}x{height} image, got {shown}")
+    if (low > high).any():
+        order = " and ".join(f"{name}0 < {name}1" for name in "xyz"[: len(sides)])
+        raise BoxError(f"boxes[{index}]: expected {order}, got swapped corners {shown}")
+    if (low == high).any():
+        raise BoxError(
+            f"boxes[{index}]: expected a box with {'an area' if len(sides) == 2 else 'a volume'}, got {shown}"
+        )
+    if (high <= 0).any() or (low >= sides).any():
+        raise BoxError(f"boxes[{index}]: expected a box that meets the {_extent(sides)}, got {shown}")
+
+
+def _extent(sides: tuple[int, ...]) -> str:
+    return f"{'x'.join(map(str, sides))} {'image' if len(sides) == 2 else 'volume'}"
 
 
 def boxes_from_masks(labels: npt.NDArray[np.integer[Any]]) -> FloatArray:

@@ -35,23 +35,39 @@ def to_display(
         ImageError: NaN or infinite values, or a dtype that is not a real number.
         InputError: a window without a positive width.
     """
+    if _is_display(image, window):
+        return image.astype(np.uint8, copy=False)
+    if image.ndim == 3:
+        return _color(_floats(image), unit_range=image.dtype.kind == "f")
+    shown: npt.NDArray[np.uint8] = _grey(image[None], modality, window)[0]
+    return shown
+
+
+def volume_to_display(
+    volume: npt.NDArray[np.generic], modality: Modality | None = None, window: Window | None = None
+) -> npt.NDArray[np.uint8]:
+    """Map a (D, H, W) volume to 8 bits as `to_display` does a grey image, with the percentiles of the whole volume.
+
+    Slices are converted one by one: beside the volume and the result there is at most one float32 copy of the values
+    that are not zero, and only where percentiles are wanted.
+    """
+    return volume.astype(np.uint8, copy=False) if _is_display(volume, window) else _grey(volume, modality, window)
+
+
+def _is_display(image: npt.NDArray[np.generic], window: Window | None) -> bool:
+    """Whether there is nothing to do; checks what does not depend on the values."""
     if window is not None and not (np.isfinite(window).all() and window[1] > 0):
         raise InputError(f"window: expected (level, width) with a positive width, got {window}")
-    if image.dtype == np.uint8 and window is None:
-        return image.astype(np.uint8, copy=False)
     if image.dtype.kind not in "buif":
         raise ImageError(f"image: expected a real numeric dtype, got {image.dtype}")
+    return window is None and bool(image.dtype == np.uint8)
+
+
+def _floats(image: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
     values = image.astype(np.float32)
     if not np.isfinite(values).all():
         raise ImageError("image: expected finite values, got NaN or infinity")
-    if image.ndim == 3:
-        return _color(values, unit_range=image.dtype.kind == "f")
-    if window is None and modality is Modality.CT:
-        window = SOFT_TISSUE
-    if window is not None:
-        level, width = window
-        return _stretch(values, level - width / 2, level + width / 2)
-    return _percentiles(values)
+    return values
 
 
 def _color(values: npt.NDArray[np.float32], unit_range: bool) -> npt.NDArray[np.uint8]:
@@ -62,17 +78,34 @@ def _color(values: npt.NDArray[np.float32], unit_range: bool) -> npt.NDArray[np.
     return np.rint(values * 255.0 if unit_range and high <= 1 else values).astype(np.uint8)
 
 
-def _percentiles(values: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
-    """0.5–99.5 percentiles of the non-zero pixels to 0–255; zero stays zero."""
-    nonzero = values[values != 0]
-    if nonzero.size == 0:
-        return np.zeros(values.shape, dtype=np.uint8)
-    low, high = np.percentile(nonzero, (0.5, 99.5))
-    if low == high:  # an object of one value on zero is still an object
-        low = min(float(values.min()), 0.0)
-    stretched = _stretch(values, float(low), float(high))
-    stretched[values == 0] = 0
-    return stretched
+def _grey(planes: npt.NDArray[np.generic], modality: Modality | None, window: Window | None) -> npt.NDArray[np.uint8]:
+    """(D, H, W) through a window, or through the percentiles of all planes, which leave zero at zero."""
+    if window is None and modality is Modality.CT:
+        window = SOFT_TISSUE
+    low, high = _percentiles(planes) if window is None else (window[0] - window[1] / 2, window[0] + window[1] / 2)
+    shown = np.empty(planes.shape, dtype=np.uint8)
+    for plane, target in zip(planes, shown, strict=True):
+        values = _floats(plane)
+        target[:] = _stretch(values, low, high)
+        if window is None:
+            target[values == 0] = 0
+    return shown
+
+
+def _percentiles(planes: npt.NDArray[np.generic]) -> tuple[float, float]:
+    """0.5 and 99.5 percentiles of what is not zero."""
+    nonzero, count = np.empty(planes.size, dtype=np.float32), 0
+    for plane in planes:
+        values = _floats(plane)
+        values = values[values != 0]
+        nonzero[count : count + values.size] = values
+        count += values.size
+    if count == 0:
+        return 0.0, 0.0
+    smallest = min(float(nonzero[:count].min()), 0.0)
+    low, high = np.percentile(nonzero[:count], (0.5, 99.5), overwrite_input=True)
+    # an object of one value on zero is still an object
+    return (smallest if low == high else float(low)), float(high)
 
 
 def _stretch(values: npt.NDArray[np.float32], low: float, high: float) -> npt.NDArray[np.uint8]:

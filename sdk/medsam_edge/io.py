@@ -21,7 +21,7 @@ from medsam_edge.modality import Modality
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 MEDICAL_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd", ".dcm")
 MAXIMUM_PIXELS = 1 << 28
-"""Larger images are refused before their pixels are read: 16384 × 16384."""
+"""Larger images and volumes are refused before their pixels are read: 16384 × 16384, or 512 × 512 × 1024."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class LoadedImage:
     """An image and what its file knows about it.
 
     Attributes:
-        pixels: (H, W) or (H, W, 3) RGB, in the file's own values (CT in HU).
+        pixels: (H, W), (H, W, 3) RGB or (D, H, W), in the file's own values (CT in HU).
         frame: of a medical file, else None.
         modality: as a DICOM header says, else None.
         boxes: prompts that a challenge npz carries, else None.
@@ -51,11 +51,11 @@ class LoadedImage:
 
 
 def read_image(path: str | os.PathLike[str]) -> LoadedImage:
-    """Read a 2D image: png jpg tif bmp; one DICOM, NIfTI, NRRD or MetaImage slice; challenge npz.
+    """Read an image: png jpg tif bmp; one DICOM slice; a NIfTI, NRRD or MetaImage slice or volume; challenge npz.
 
     Raises:
         FileMissingError: there is no such file.
-        ImageError: unreadable, of an unknown kind, too large, or not two-dimensional.
+        ImageError: unreadable, of an unknown kind, too large, or neither a picture nor a volume.
     """
     file = Path(path)
     if file.is_dir():
@@ -74,23 +74,22 @@ def read_image(path: str | os.PathLike[str]) -> LoadedImage:
 
 
 def from_simpleitk(image: Any, source: str = "image") -> LoadedImage:
-    """A SimpleITK image of two dimensions, or of three with a single slice.
+    """A SimpleITK image of two or three dimensions; one of three with a single slice is taken as that slice.
 
     Raises:
-        ImageError: more than one slice, or neither one nor three components a pixel.
+        ImageError: more dimensions, or neither one nor three components a pixel, or three a voxel.
     """
     import SimpleITK as sitk
 
-    size = image.GetSize()
-    if len(size) not in (2, 3) or (len(size) == 3 and size[2] != 1):
-        raise ImageError(
-            f"image: expected one slice, {source} has size {size} (x, y, z); volumes are not supported yet"
-        )
-    components = image.GetNumberOfComponentsPerPixel()
+    size, components = image.GetSize(), image.GetNumberOfComponentsPerPixel()
+    if len(size) not in (2, 3):
+        raise ImageError(f"image: expected two or three dimensions, {source} has size {size}")
     if components not in (1, 3):
         raise ImageError(f"image: expected 1 or 3 values a pixel, {source} has {components}")
+    if components == 3 and len(size) == 3 and size[2] != 1:
+        raise ImageError(f"image: expected 1 value a voxel, {source} has 3 and size {size} (x, y, z)")
     pixels = sitk.GetArrayFromImage(image)
-    if len(size) == 3:
+    if len(size) == 3 and size[2] == 1:
         pixels = pixels[0]
     frame = Frame(image.GetSpacing(), image.GetOrigin(), image.GetDirection())
     return LoadedImage(pixels, frame)
@@ -131,22 +130,23 @@ def write_labels(path: Path, labels: npt.NDArray[np.uint16], frame: Frame | None
     """Write a label map by suffix: png/tif/bmp, npz (`segs`, the challenge's name), or a medical file with its frame.
 
     Raises:
-        ImageError: an unknown suffix, or jpg, which would change the labels.
+        ImageError: an unknown suffix, jpg, which would change the labels, or a picture's for a volume.
     """
-    label_writer(path)(path, labels, frame)
+    label_writer(path, labels.ndim)(path, labels, frame)
 
 
-def label_writer(path: Path) -> _Writer:
-    """The function that writes a label map to a path of this suffix.
+def label_writer(path: Path, dimensions: int = 2) -> _Writer:
+    """The function that writes a label map of two or three dimensions to a path of this suffix.
 
     Raises:
         ImageError: none does.
     """
-    for suffixes, writer in _LABEL_WRITERS:
+    writers = [item for item in _LABEL_WRITERS if dimensions == 2 or item[1] is not _write_labels_picture]
+    for suffixes, writer in writers:
         if path.name.lower().endswith(suffixes):
             return writer
-    known = " ".join(suffix for suffixes, _ in _LABEL_WRITERS for suffix in suffixes)
-    raise ImageError(f"output: expected one of {known}, got {path.name}")
+    known = " ".join(suffix for suffixes, _ in writers for suffix in suffixes)
+    raise ImageError(f"output: expected one of {known}{' for a volume' * (dimensions == 3)}, got {path.name}")
 
 
 def _write_labels_picture(path: Path, labels: npt.NDArray[np.uint16], _: Frame | None) -> None:
@@ -161,7 +161,7 @@ def _write_labels_npz(path: Path, labels: npt.NDArray[np.uint16], _: Frame | Non
 def _write_labels_medical(path: Path, labels: npt.NDArray[np.uint16], frame: Frame | None) -> None:
     import SimpleITK as sitk
 
-    three = frame is not None and len(frame.spacing_mm) == 3
+    three = labels.ndim == 2 and frame is not None and len(frame.spacing_mm) == 3
     image = sitk.GetImageFromArray(labels[None] if three else labels)
     if frame is not None:
         image.SetSpacing(frame.spacing_mm)
@@ -203,11 +203,22 @@ def _read_npz(file: Path) -> LoadedImage:
                 raise ImageError(
                     f"image: expected an array 'imgs' in {file}, found {', '.join(arrays.files) or 'none'}"
                 )
-            return LoadedImage(arrays["imgs"], boxes=arrays.get("boxes"))
+            image = arrays["imgs"]
+            return LoadedImage(image, _npz_frame(image, arrays.get("spacing")), boxes=arrays.get("boxes"))
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         if isinstance(error, ImageError):
             raise
         raise ImageError(f"image: cannot read {file}: {error}") from error
+
+
+def _npz_frame(image: npt.NDArray[Any], spacing: npt.NDArray[Any] | None) -> Frame | None:
+    """Of a volume; the challenge saves its spacing as x, y, z."""
+    if spacing is None or image.ndim != 3 or image.shape[2] == 3:
+        return None
+    values = tuple(float(value) for value in np.ravel(spacing))
+    if len(values) != 3 or not all(0 < value < math.inf for value in values):
+        raise ImageError(f"spacing: expected three positive numbers x, y, z, got {values}")
+    return Frame(values, (0.0,) * 3, (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0))
 
 
 def _is_dicom(file: Path) -> bool:
@@ -223,7 +234,11 @@ def _read_medical(file: Path) -> LoadedImage:
     try:
         reader.ReadImageInformation()
         if math.prod(reader.GetSize()) > MAXIMUM_PIXELS:
-            raise ImageError(f"image: {file} has size {reader.GetSize()}, more than {MAXIMUM_PIXELS} pixels")
+            raise ImageError(f"image: {file} has size {reader.GetSize()}, more than {MAXIMUM_PIXELS} pixels or voxels")
+        if math.prod(reader.GetSize()[2:]) > 1 and _is_dicom(file):
+            raise ImageError(
+                f"image: expected one slice, {file} has {reader.GetSize()[2]}; DICOM volumes are not read yet"
+            )
         loaded = from_simpleitk(reader.Execute(), str(file))
     except RuntimeError as error:
         if isinstance(error, ImageError):

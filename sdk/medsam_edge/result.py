@@ -1,12 +1,16 @@
-"""The result of a segmentation. Masks are kept cropped to where they are: 241 nuclei are not 241 full planes."""
+"""The result of a segmentation, of a picture or of a volume.
+
+Masks are kept cropped to where they are: 241 nuclei are not 241 full planes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -18,6 +22,12 @@ from medsam_edge.modality import Modality
 
 Overlap = Literal["later", "score"]
 FILL_OPACITY = 0.35
+
+
+def check_overlap(overlap: str) -> None:
+    """Raises InputError for a rule that is not known."""
+    if overlap not in ("later", "score"):
+        raise InputError(f"overlap: expected 'later' or 'score', got {overlap!r}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,9 +43,69 @@ class CroppedMask:
         height, width = self.pixels.shape
         return slice(self.top, self.top + height), slice(self.left, self.left + width)
 
+    @property
+    def empty(self) -> bool:
+        return self.pixels.size == 0
+
+
+class _Objects(ABC):
+    """What both results have: objects in the order of their boxes, each painted into an array of the image's shape."""
+
+    scores: npt.NDArray[np.float32]
+    display: npt.NDArray[np.uint8]
+    overlap: Overlap
+    frame: Frame | None
+
+    @property
+    @abstractmethod
+    def _shape(self) -> tuple[int, ...]:
+        """Of the label map."""
+
+    @abstractmethod
+    def _paint(self, target: npt.NDArray[Any], index: int, value: int) -> None:
+        """Set an object's pixels in an array of that shape."""
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def mask(self, index: int) -> npt.NDArray[np.bool_]:
+        """(H, W), or (D, H, W) of a volume: the bool mask of box `index`.
+
+        Raises:
+            InputError: there is no such box.
+        """
+        if not -len(self) <= index < len(self):
+            raise InputError(f"index: expected a box number below {len(self)}, got {index}")
+        full = np.zeros(self._shape, dtype=bool)
+        self._paint(full, index, 1)
+        return full
+
+    @cached_property
+    def label_map(self) -> npt.NDArray[np.uint16]:
+        """(H, W), or (D, H, W) of a volume; uint16: 0 background, 1..N the boxes in their order; read-only."""
+        labels = np.zeros(self._shape, dtype=np.uint16)
+        order = np.argsort(self.scores, kind="stable") if self.overlap == "score" else np.arange(len(self))
+        for index in order.tolist():
+            self._paint(labels, index, index + 1)
+        labels.setflags(write=False)
+        return labels
+
+    def save(self, path: str | Path) -> Path:
+        """Write the label map: npz (`segs`), or nii, nii.gz, nrrd, mha with the image's geometry; png, tif, bmp for
+        all but volumes.
+
+        The file appears whole or not at all. Returns its path.
+
+        Raises:
+            ImageError: another suffix.
+        """
+        target = Path(path)
+        write_labels(target, self.label_map, self.frame)
+        return target
+
 
 @dataclass(frozen=True, eq=False)
-class Segmentation:
+class Segmentation(_Objects):
     """One mask per box, in the order of the boxes.
 
     Attributes:
@@ -61,53 +131,97 @@ class Segmentation:
     frame: Frame | None = None
     modality_confidence: float | None = None
 
-    def __len__(self) -> int:
-        return len(self.masks)
+    @property
+    def _shape(self) -> tuple[int, ...]:
+        return self.display.shape[:2]
 
-    def mask(self, index: int) -> npt.NDArray[np.bool_]:
-        """(H, W) bool mask of box `index`.
-
-        Raises:
-            InputError: there is no such box.
-        """
-        if not -len(self) <= index < len(self):
-            raise InputError(f"index: expected a box number below {len(self)}, got {index}")
-        full = np.zeros(self.display.shape[:2], dtype=bool)
-        full[self.masks[index].where] = self.masks[index].pixels
-        return full
-
-    @cached_property
-    def label_map(self) -> npt.NDArray[np.uint16]:
-        """(H, W) uint16: 0 background, 1..N the boxes in their order; read-only."""
-        labels = np.zeros(self.display.shape[:2], dtype=np.uint16)
-        order = np.argsort(self.scores, kind="stable") if self.overlap == "score" else np.arange(len(self))
-        for index in order:
-            labels[self.masks[index].where][self.masks[index].pixels] = index + 1
-        labels.setflags(write=False)
-        return labels
-
-    def save(self, path: str | Path) -> Path:
-        """Write the label map: png, tif, bmp, npz (`segs`), or nii, nii.gz, nrrd, mha with the image's geometry.
-
-        The file appears whole or not at all. Returns its path.
-
-        Raises:
-            ImageError: another suffix.
-        """
-        target = Path(path)
-        write_labels(target, self.label_map, self.frame)
-        return target
+    def _paint(self, target: npt.NDArray[Any], index: int, value: int) -> None:
+        target[self.masks[index].where][self.masks[index].pixels] = value
 
     def overlay(self) -> npt.NDArray[np.uint8]:
         """(H, W, 3) RGB uint8: the image with each mask tinted and outlined, and its box."""
-        picture = self.display if self.display.ndim == 3 else cv2.cvtColor(self.display, cv2.COLOR_GRAY2RGB)
-        picture = np.array(picture, dtype=np.uint8)
-        thickness = max(1, round(max(picture.shape) / 600))
-        for index, mask in enumerate(self.masks):
-            _draw_mask(picture, mask, color(index), thickness)
-        for index, box in enumerate(np.rint(self.boxes).astype(int).tolist()):
-            cv2.rectangle(picture, (box[0], box[1]), (box[2] - 1, box[3] - 1), color(index), thickness)
-        return picture
+        return _draw(self.display, enumerate(self.masks), enumerate(self.boxes))
+
+
+@dataclass(frozen=True, eq=False)
+class VolumeSegmentation(_Objects):
+    """One mask per box of a volume, in the order of the boxes. A slice is a position along `axis`.
+
+    Attributes:
+        boxes: (N, 6) float32 x0, y0, z0, x1, y1, z1 in voxels, far edges exclusive, as used (clipped to the volume).
+        scores: (N,) float32, the network's own estimate of each mask's IoU, about 0..1: the mean over its slices.
+        slice_scores: (N, S) float32, that estimate on each of the S slices; NaN where the object was not looked for.
+        masks: N mappings from slice to the mask there, cropped to where it is; `mask(i)` gives a full one.
+        display: (D, H, W) uint8, the volume as a person would see it.
+        axis: of the array, along which the slices lie: 0 axial, 1 coronal, 2 sagittal.
+        modality: as told, or as the file says, or as recognised by a network with class prompts on the middle slice of
+            the first box; None where unknown.
+        timings_ms: milliseconds per stage, summed over slices: read, prepare, encode, decode, restore. Slices are
+            encoded while others are decoded, so the sum is more than what a clock on the wall shows.
+        overlap: who owns a voxel of several masks in `label_map`: the `later` box, or the higher `score`.
+        frame: of the medical file the volume came from.
+        modality_confidence: as in `Segmentation`.
+    """
+
+    boxes: npt.NDArray[np.float32]
+    scores: npt.NDArray[np.float32]
+    slice_scores: npt.NDArray[np.float32]
+    masks: tuple[Mapping[int, CroppedMask], ...]
+    display: npt.NDArray[np.uint8]
+    axis: int
+    modality: Modality | None
+    timings_ms: Mapping[str, float]
+    overlap: Overlap = "later"
+    frame: Frame | None = None
+    modality_confidence: float | None = None
+
+    @property
+    def _shape(self) -> tuple[int, ...]:
+        return self.display.shape
+
+    def _paint(self, target: npt.NDArray[Any], index: int, value: int) -> None:
+        slices = np.moveaxis(target, self.axis, 0)
+        for z, mask in self.masks[index].items():
+            slices[z][mask.where][mask.pixels] = value
+
+    @property
+    def middles(self) -> list[int]:
+        """N slices: the one in the middle of those that each box was looked for on."""
+        return [sorted(masks)[(len(masks) - 1) // 2] for masks in self.masks]
+
+    def overlay(self, z: int | None = None) -> npt.NDArray[np.uint8]:
+        """(rows, columns, 3) RGB uint8: slice z with each mask tinted and outlined, and the boxes that reach it.
+
+        None takes the middle slice of the first box, or of the volume where there is none.
+
+        Raises:
+            InputError: there is no such slice.
+        """
+        slices = np.moveaxis(self.display, self.axis, 0)
+        if z is None:
+            z = self.middles[0] if len(self) else len(slices) // 2
+        if not 0 <= z < len(slices):
+            raise InputError(f"z: expected a slice from 0 to {len(slices) - 1}, got {z}")
+        across = [column for column in range(3) if column != 2 - self.axis]  # x, y, z without the axis of the slices
+        flat = self.boxes[:, [*across, *(3 + column for column in across)]]
+        there = [index for index, masks in enumerate(self.masks) if z in masks]
+        return _draw(slices[z], [(i, self.masks[i][z]) for i in there], [(i, flat[i]) for i in there])
+
+
+def _draw(
+    display: npt.NDArray[np.uint8],
+    masks: Iterable[tuple[int, CroppedMask]],
+    boxes: Iterable[tuple[int, npt.NDArray[np.float32]]],
+) -> npt.NDArray[np.uint8]:
+    """The image with the masks and boxes of objects, each in the colour of its number."""
+    picture = np.array(display if display.ndim == 3 else cv2.cvtColor(display, cv2.COLOR_GRAY2RGB), dtype=np.uint8)
+    thickness = max(1, round(max(picture.shape) / 600))
+    for index, mask in masks:
+        _draw_mask(picture, mask, color(index), thickness)
+    for index, box in boxes:
+        x0, y0, x1, y1 = np.rint(box).astype(int).tolist()
+        cv2.rectangle(picture, (x0, y0), (x1 - 1, y1 - 1), color(index), thickness)
+    return picture
 
 
 def color(index: int) -> tuple[int, int, int]:

@@ -2,7 +2,7 @@
 
 embed    read → intensity → geometry → encoder          once per image
 decode   boxes → decoder → masks back in the image       as often as boxes change
-segment  both, with embeddings found again by content
+segment  both, with embeddings found again by content; slice by slice in a volume (volume.py)
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,15 +21,17 @@ from medsam_edge.bundle import load_bundle, packaged_bundle
 from medsam_edge.cache import EmbeddingCache, content_key
 from medsam_edge.embedding import Embedding
 from medsam_edge.errors import ImageError, InputError
-from medsam_edge.geometry import BoxesLike, Geometry, check_boxes
+from medsam_edge.geometry import BoxesLike, Geometry, are_volume_boxes, check_boxes
 from medsam_edge.intensity import Window, to_display
 from medsam_edge.io import LoadedImage, from_simpleitk, read_image
 from medsam_edge.modality import Modality
 from medsam_edge.model import Model
-from medsam_edge.result import CroppedMask, Overlap, Segmentation
+from medsam_edge.propagation import Compat, rule_of
+from medsam_edge.result import CroppedMask, Overlap, Segmentation, VolumeSegmentation
+from medsam_edge.volume import Axis, Progress, Sweeping, segment_volume
 
 ImageLike = Any
-"""(H, W) or (H, W, 3) RGB array, SimpleITK.Image, or the path of an image file."""
+"""(H, W) or (H, W, 3) RGB array, SimpleITK.Image, or the path of an image file; (D, H, W) where volumes are taken."""
 
 DECODE_BATCH = 4
 """Boxes decoded at once. More gain nothing on processors without matrix units, and cost memory."""
@@ -85,10 +88,8 @@ class Segmenter:
                 no class of a network with class prompts is a ModalityError.
         """
         clock = _Clock()
-        loaded = _load(image)
-        told = Modality.parse(modality) or loaded.modality
-        if told and self.model.classes:
-            self.model.one_hot(told)  # to be refused here, before the slow half
+        loaded = _picture(_load(image))
+        told = self._told(modality, loaded)
         clock.lap("read")
         display = to_display(loaded.pixels, told, window)
         if display is image:
@@ -179,10 +180,61 @@ class Segmenter:
         *,
         window: Window | None = None,
         overlap: Overlap = "later",
-    ) -> Segmentation:
-        """`embed`, then `decode`. The same pixels are not encoded again, whatever the modality and the boxes:
-        `timings_ms["encode"]` is then 0.0."""
-        return self.decode(self.embed(image, modality, window=window), boxes, overlap=overlap)
+        axis: Axis = 0,
+        streams: int = 1,
+        stop_when_empty: bool = False,
+        progress: Progress | None = None,
+        compat: Compat | None = None,
+    ) -> Segmentation | VolumeSegmentation:
+        """`embed`, then `decode`; of a volume, every slice that a box reaches, from its middle slice outwards.
+
+        The same pixels are not encoded again, whatever the modality and the boxes: `timings_ms["encode"]` is then 0.0.
+        Slices of a volume are kept too, as far as `cache_bytes` go.
+
+        Args:
+            image: as for `embed`; with boxes of six numbers a volume: a (D, H, W) array, a SimpleITK image, or the
+                path of a nii, nii.gz, nrrd, mha or challenge npz file. Percentiles are those of the whole volume.
+            boxes: (N, 4) x0, y0, x1, y1 in pixels, or (N, 6) x0, y0, z0, x1, y1, z1 in voxels of the array as given,
+                far edges exclusive. They decide what a (…, …, 3) array is: with (N, 4) an RGB picture, with (N, 6) a
+                volume.
+            modality, window, overlap: as for `embed` and `decode`.
+            axis: of a volume's array, along which slices are taken: 0 or axial, 1 or coronal, 2 or sagittal. This and
+                the next three are for volumes only.
+            streams: threads that encode the next slices while one is decoded; 0 for none. The same bits.
+            stop_when_empty: whether an object ends, in that direction, at the first slice without a mask. If not, its
+                box prompts the next slice.
+            progress: called with (slices done, slices in all) after each slice; returning False cancels.
+                Slices on which all objects have ended are passed over.
+            compat: `rep-medsam` for the published scripts' rules, quirks included, to compare with their figures:
+                boxes cut to whole network pixels, z1 the last slice, the next slice's box from shrunken label values.
+
+        Returns:
+            `Segmentation` for (N, 4), `VolumeSegmentation` for (N, 6).
+
+        Raises:
+            CancelledError: `progress` returned False.
+            InputError: an unknown `axis` or `compat`, or `streams` that is no number of threads.
+            What `embed` and `decode` raise.
+        """
+        sweeping = Sweeping(axis, streams, stop_when_empty, progress, compat, overlap)
+        if are_volume_boxes(boxes):
+            clock = _Clock()
+            loaded = _load(image)
+            told = self._told(modality, loaded)
+            clock.lap("read")
+            return segment_volume(self, loaded, boxes, told, window, sweeping, clock)
+        embedding = self.embed(image, modality, window=window)
+        if compat is None:
+            return self.decode(embedding, boxes, overlap=overlap)
+        rule, checked = rule_of(compat), check_boxes(boxes, embedding.geometry.height, embedding.geometry.width)
+        found = rule.decode(self, embedding, rule.start(checked, embedding.geometry), overlap)
+        return replace(found, boxes=checked)
+
+    def _told(self, modality: str | Modality | None, loaded: LoadedImage) -> Modality | None:
+        told = Modality.parse(modality) or loaded.modality
+        if told and self.model.classes:
+            self.model.one_hot(told)  # to be refused here, before the slow half
+        return told
 
 
 def segment(
@@ -192,11 +244,27 @@ def segment(
     *,
     window: Window | None = None,
     overlap: Overlap = "later",
-) -> Segmentation:
+    axis: Axis = 0,
+    streams: int = 1,
+    stop_when_empty: bool = False,
+    progress: Progress | None = None,
+    compat: Compat | None = None,
+) -> Segmentation | VolumeSegmentation:
     """`Segmenter.segment` with the packaged model, which is loaded at the first call and kept."""
     with _default_lock:
         segmenter = _default_segmenter()
-    return segmenter.segment(image, boxes, modality, window=window, overlap=overlap)
+    return segmenter.segment(
+        image,
+        boxes,
+        modality,
+        window=window,
+        overlap=overlap,
+        axis=axis,
+        streams=streams,
+        stop_when_empty=stop_when_empty,
+        progress=progress,
+        compat=compat,
+    )
 
 
 _default_lock = threading.Lock()
@@ -216,9 +284,14 @@ def _load(image: ImageLike) -> LoadedImage:
         loaded = LoadedImage(image)
     else:
         raise ImageError(f"image: expected an array, a SimpleITK image or a path, got {type(image).__name__}")
+    return loaded
+
+
+def _picture(loaded: LoadedImage) -> LoadedImage:
     shape = loaded.pixels.shape
     if 0 in shape or not (len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)):
-        raise ImageError(f"image: expected (H, W) or (H, W, 3), got {shape}; volumes are not supported yet")
+        hint = "; `segment` takes volumes with boxes (N, 6): x0, y0, z0, x1, y1, z1" if len(shape) == 3 else ""
+        raise ImageError(f"image: expected (H, W) or (H, W, 3), got {shape}{hint}")
     return loaded
 
 

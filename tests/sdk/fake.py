@@ -1,5 +1,5 @@
 """Models whose masks can be worked out by hand: each box is its own mask, or, with class prompts, the box less as many
-network pixels on each side as the number of its class."""
+network pixels on each side as the number of its class. The seeing ones mask what is bright inside the box."""
 
 from __future__ import annotations
 
@@ -54,9 +54,38 @@ class FakeDecoder:
         x = (boxes[:, 0, None] <= centres) & (centres < boxes[:, 2, None])
         y = (boxes[:, 1, None] <= centres) & (centres < boxes[:, 3, None])
         logits = np.where(y[:, :, None] & x[:, None, :], np.float32(1), np.float32(-1))
-        cells = logits.reshape(-1, SIZE // 4, 4, SIZE // 4, 4).transpose(0, 1, 3, 2, 4).reshape(len(boxes), -1, 4, 4)
-        picked = np.take_along_axis(cells, inputs["cells"][:, :, None, None], axis=1)
-        return {"logits": picked, "scores": (0.5 + inputs["boxes"][:, :2].sum(axis=1) / 1000).astype(np.float32)}
+        scores = (0.5 + inputs["boxes"][:, :2].sum(axis=1) / 1000).astype(np.float32)
+        return {"logits": _of_cells(logits, inputs["cells"]), "scores": scores}
+
+
+def _of_cells(planes: npt.NDArray[Any], cells: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+    """(N or 1, SIZE, SIZE) planes, (N, K) cells → (N, K, 4, 4)."""
+    parts = planes.reshape(-1, SIZE // 4, 4, SIZE // 4, 4).transpose(0, 1, 3, 2, 4).reshape(len(planes), -1, 4, 4)
+    whole = np.broadcast_to(parts, (len(cells), *parts.shape[1:]))
+    return np.take_along_axis(whole, cells[:, :, None, None], axis=1)
+
+
+class SeeingEncoder:
+    """The embedding is the picture. `seen` has, for each, the place of the brightest pixel of its first row."""
+
+    effective_precision = "f32"
+
+    def __init__(self) -> None:
+        self.seen: list[int] = []
+
+    def infer(self, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
+        plane = inputs["image"][0, 0]
+        self.seen.append(int(plane[0].argmax()))
+        return {"embedding": plane[None].copy()}
+
+
+class SeeingDecoder(FakeDecoder):
+    """logits +1 where the picture is bright inside the box, else -1."""
+
+    def infer(self, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
+        outputs = super().infer(inputs)
+        bright = _of_cells(inputs["embedding"] > 0.5, inputs["cells"])
+        return {**outputs, "logits": np.where((outputs["logits"] > 0) & bright, np.float32(1), np.float32(-1))}
 
 
 def fake_model(identity: str = "fake", classes: tuple[Modality, ...] = (), reach: int = 4) -> Model:

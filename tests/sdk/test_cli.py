@@ -10,10 +10,11 @@ from typing import NoReturn
 import cv2
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from medsam_edge import Modality, Segmenter
-from medsam_edge.cli import main
-from medsam_edge.phantom import phantom
+from medsam_edge.cli import _show_progress, main
+from medsam_edge.phantom import phantom, phantom_volume
 from tests.sdk.fake import fake_model
 
 
@@ -86,8 +87,8 @@ def test_challenge_npz_brings_its_own_boxes(tmp_path: Path, capsys: pytest.Captu
         (["segment", "IMAGE"], 2, "-o"),
         (["segment", "IMAGE", "-o", "OUT"], 2, "--box"),
         (["segment", "nowhere.png", "--box", "1,2,3,4", "-o", "OUT"], 2, "nowhere.png"),
-        (["segment", "IMAGE", "--box", "1,2,3", "-o", "OUT"], 2, "4 numbers"),
-        (["segment", "IMAGE", "--box", "a,b,c,d", "-o", "OUT"], 2, "4 numbers"),
+        (["segment", "IMAGE", "--box", "1,2,3", "-o", "OUT"], 2, "4 or 6 numbers"),
+        (["segment", "IMAGE", "--box", "a,b,c,d", "-o", "OUT"], 2, "4 or 6 numbers"),
         (["segment", "IMAGE", "--box", "nan,2,3,4", "-o", "OUT"], 2, "finite"),
         (["segment", "IMAGE", "--box", "9,2,3,4", "-o", "OUT"], 2, "swapped"),
         (["segment", "IMAGE", "--box", "900,900,950,950", "-o", "OUT"], 2, "meets"),
@@ -110,6 +111,72 @@ def test_bad_input_is_one_clear_line_and_leaves_nothing(
     assert "Traceback" not in printed.err
     assert printed.out == ""
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def volume(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    image = sitk.GetImageFromArray(phantom_volume("CT", (8, 64, 64), objects=2).image)
+    image.SetSpacing((0.5, 0.75, 3.0))
+    path = tmp_path_factory.mktemp("volumes") / "ct.nii.gz"
+    sitk.WriteImage(image, str(path))
+    return path
+
+
+@pytest.mark.parametrize("axis", ["axial", "sagittal"])
+def test_segment_a_volume(volume: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], axis: str) -> None:
+    boxes = phantom_volume("CT", (8, 64, 64), objects=2).boxes
+    first, mask, overlay = ",".join(f"{v:g}" for v in boxes[0]), tmp_path / "mask.nii.gz", tmp_path / "overlay.png"
+    (tmp_path / "boxes.json").write_text(json.dumps(boxes[1:].tolist()))
+    arguments = ["segment", str(volume), "--box", first, "--boxes", str(tmp_path / "boxes.json"), "--modality", "CT"]
+    arguments += ["--axis", axis, "-o", str(mask), "--overlay", str(overlay)]
+    assert main([*arguments, "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    saved = sitk.ReadImage(str(mask))
+    labels = sitk.GetArrayFromImage(saved)
+    assert saved.GetSpacing() == pytest.approx((0.5, 0.75, 3.0))
+    assert labels.shape == (8, 64, 64)
+    assert [item["box"] for item in printed["objects"]] == boxes.tolist()
+    assert printed["objects"][1]["voxels"] == int((labels == 2).sum()) > 100
+    column = 2 if axis == "axial" else 0
+    for item, box in zip(printed["objects"], boxes.astype(int), strict=True):
+        assert [int(z) for z in item["slice_scores"]] == list(range(box[column], box[3 + column]))
+    rows = 64 if axis == "axial" else 8
+    assert cv2.imread(str(overlay)).shape in ((rows, 64, 3), (rows, 128, 3))  # one or two middle slices
+    assert main(arguments) == 0
+    assert "voxels" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--box", "1,2,3,40,50,6", "-o", "OUT.png"], "for a volume, got OUT.png"),
+        (["--box", "1,2,3,40", "-o", "OUT.nii"], "volumes with boxes (N, 6)"),
+        (["--box", "1,2,3,40,50,6", "--box", "1,2,3,40", "-o", "OUT.nii"], "box 1 has 4"),
+        (["--box", "1,2,9,40,50,12", "-o", "OUT.nii"], "meets the 64x64x8 volume"),
+        (["--box", "1,2,3,40,50", "-o", "OUT.nii"], "4 or 6 numbers"),
+        (["--box", "1,2,3,40,50,6", "--axis", "front", "-o", "OUT.nii"], "--axis"),
+    ],
+)
+def test_bad_input_for_a_volume(
+    volume: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["segment", str(volume), *arguments]) == 2
+    printed = capsys.readouterr()
+    assert message in printed.err
+    assert printed.out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_progress_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    for done in (1, 2):
+        _show_progress(done, 2)
+    assert capsys.readouterr().err == "\r1 of 2 slices\r2 of 2 slices\n"
 
 
 @pytest.mark.parametrize("text", ["{}", "[[1,2,3]]", "[1,2,3,4]", "x", '[["a",1,2,3]]'])

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from medsam_edge.errors import BoxError, ImageError, InputError
-from medsam_edge.geometry import BoolArray, FloatArray, Geometry, boxes_from_masks, check_boxes
+from medsam_edge.geometry import BoolArray, FloatArray, Geometry, are_volume_boxes, boxes_from_masks, check_boxes
 
 
 @pytest.mark.parametrize(
@@ -331,3 +331,56 @@ def test_boxes_from_masks_are_good_boxes() -> None:
     labels[5, 7] = 2
     boxes = boxes_from_masks(labels)
     assert check_boxes(boxes, 6, 8).tolist() == boxes.tolist()
+
+
+@pytest.mark.parametrize(
+    ("boxes", "expected"),
+    [
+        ([1, 2, 0, 3, 4, 5], [[1, 2, 0, 3, 4, 5]]),
+        ([[0, 0, 0, 20, 10, 5], [1.5, 2, 0.25, 3, 4, 0.5]], [[0, 0, 0, 20, 10, 5], [1.5, 2, 0.25, 3, 4, 0.5]]),
+        (np.zeros((0, 6)), []),
+    ],
+)
+def test_good_boxes_of_a_volume(boxes: npt.ArrayLike, expected: list[list[float]]) -> None:
+    checked = check_boxes(boxes, height=10, width=20, depth=5)
+    assert (checked.dtype, checked.shape) == (np.float32, (len(expected), 6))
+    assert checked.tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("boxes", "message"),
+    [
+        ([1, 2, 3, 4], r"shape \(N, 6\) as x0, y0, z0, x1, y1, z1, got \(4,\)"),
+        ([[1, 2, 0, 3, 4, 5], [1, 2, 3, 4]], r"numbers of shape \(N, 6\)"),
+        ([1, 2, 0, 3, 4, float("nan")], r"boxes\[0\]: expected finite"),
+        ([1, 2, 3, 3, 4, 1], r"x0 < x1 and y0 < y1 and z0 < z1, got swapped corners \(1, 2, 3, 3, 4, 1\)"),
+        ([1, 2, 3, 3, 4, 3], r"with a volume"),
+        ([1, 2, 5, 3, 4, 6], r"meets the 20x10x5 volume"),
+        ([1, 2, -2, 3, 4, 0], r"meets the 20x10x5 volume"),
+        ([20, 2, 1, 23, 4, 2], r"meets the 20x10x5 volume"),
+    ],
+)
+def test_bad_boxes_of_a_volume_are_refused(boxes: npt.ArrayLike, message: str) -> None:
+    with pytest.raises(BoxError, match=message):
+        check_boxes(boxes, height=10, width=20, depth=5)
+
+
+def test_a_box_partly_outside_a_volume_is_clipped_with_a_warning() -> None:
+    with pytest.warns(UserWarning, match=r"boxes \[0\] reach outside the 20x10x5 volume and were clipped"):
+        checked = check_boxes([-1, -1, -1, 30, 30, 30], height=10, width=20, depth=5)
+    assert checked.tolist() == [[0, 0, 0, 20, 10, 5]]
+
+
+@pytest.mark.parametrize(
+    ("boxes", "expected"),
+    [
+        ([1, 2, 3, 4, 5, 6], True),
+        (np.zeros((0, 6)), True),
+        ([[1, 2, 3, 4]], False),
+        ([], False),
+        ([[1, 2, 3, 4, 5, 6], [1]], False),
+        (None, False),
+    ],
+)
+def test_six_columns_are_boxes_of_a_volume(boxes: npt.ArrayLike, expected: bool) -> None:
+    assert are_volume_boxes(boxes) is expected

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 from medsam_edge.errors import ImageError, InputError
-from medsam_edge.intensity import SOFT_TISSUE, to_display
+from medsam_edge.intensity import SOFT_TISSUE, to_display, volume_to_display
 from medsam_edge.modality import Modality
 
 GREY = [modality for modality in Modality if modality is not Modality.CT]
@@ -128,3 +130,33 @@ def test_the_input_is_not_changed() -> None:
     for modality in Modality:
         to_display(image, modality)
     assert np.array_equal(image, before)
+
+
+@pytest.mark.parametrize("modality", [Modality.CT, Modality.MR, None])
+@pytest.mark.parametrize("window", [None, (100.0, 900.0)])
+@pytest.mark.parametrize("dtype", [np.int16, np.float32, np.float64, np.uint8])
+def test_a_volume_is_shown_as_its_slices_side_by_side_would_be(modality: Modality, window: Any, dtype: Any) -> None:
+    volume = np.random.default_rng(0).integers(0, 255, (4, 5, 7)).astype(dtype)
+    volume[1] = 0
+    expected = to_display(volume.reshape(20, 7), modality, window).reshape(volume.shape)
+    shown = volume_to_display(volume, modality, window)
+    assert shown.dtype == np.uint8
+    assert (shown == expected).all()
+
+
+def test_a_volume_whose_last_axis_is_three_is_not_colour() -> None:
+    volume = np.full((4, 5, 3), -160, np.int16)
+    volume[2:] = 240
+    assert volume_to_display(volume, Modality.CT)[:, 0, 0].tolist() == [0, 0, 255, 255]
+
+
+def test_a_volume_of_zeros_stays_zero() -> None:
+    assert not volume_to_display(np.zeros((2, 3, 4), np.float32), Modality.MR).any()
+
+
+def test_a_volume_that_is_not_finite_is_refused_wherever_it_is_not() -> None:
+    volume = np.zeros((3, 4, 5))
+    volume[2, 3, 4] = np.inf
+    for modality in (Modality.CT, Modality.MR):
+        with pytest.raises(ImageError, match="finite"):
+            volume_to_display(volume, modality)

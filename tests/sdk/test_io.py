@@ -80,13 +80,49 @@ def test_challenge_npz(tmp_path: Path) -> None:
     assert loaded.boxes.tolist() == [[1, 2, 3, 4]]
 
 
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".mha"])
+def test_medical_volume_keeps_values_and_frame(tmp_path: Path, suffix: str) -> None:
+    volume = np.arange(60, dtype=np.int16).reshape(3, 4, 5) - 1000
+    image = sitk.GetImageFromArray(volume)
+    image.SetSpacing((0.5, 0.6, 5.0))
+    sitk.WriteImage(image, str(tmp_path / f"volume{suffix}"))
+    loaded = read_image(tmp_path / f"volume{suffix}")
+    assert (loaded.pixels == volume).all()
+    assert loaded.frame is not None
+    assert loaded.frame.spacing_mm == pytest.approx((0.5, 0.6, 5.0))
+
+
+def test_challenge_volume_has_its_spacing_in_the_order_x_y_z(tmp_path: Path) -> None:
+    np.savez(tmp_path / "case.npz", imgs=np.zeros((3, 4, 5), np.uint8), spacing=np.array([0.5, 0.6, 5.0]))
+    frame = read_image(tmp_path / "case.npz").frame
+    assert frame is not None
+    assert frame.spacing_mm == (0.5, 0.6, 5.0)
+    np.savez(tmp_path / "bad.npz", imgs=np.zeros((3, 4, 5), np.uint8), spacing=np.array([0.5, 0, 5.0]))
+    with pytest.raises(ImageError, match="spacing: expected three positive numbers"):
+        read_image(tmp_path / "bad.npz")
+
+
+def test_too_large_a_volume_is_refused_by_its_header(tmp_path: Path) -> None:
+    """A header alone: nothing behind it could be read."""
+    header = (
+        "ObjectType = Image\nNDims = 3\nDimSize = 2048 2048 2048\nElementType = MET_SHORT\nElementDataFile = LOCAL\n"
+    )
+    (tmp_path / "huge.mha").write_text(header)
+    with pytest.raises(ImageError, match=r"size \(2048, 2048, 2048\), more than 268435456 pixels or voxels"):
+        read_image(tmp_path / "huge.mha")
+
+
 def broken(tmp_path: Path, name: str) -> Path:
     """A file of the named kind that must be refused."""
     path = tmp_path / name
     if name == "pages.tif":
         cv2.imwritemulti(str(path), [GREY, GREY])
-    elif name == "volume.nii":
-        sitk.WriteImage(sitk.GetImageFromArray(np.zeros((3, 4, 5), np.int16)), str(path))
+    elif name == "series.nii":
+        sitk.WriteImage(sitk.GetImageFromArray(np.zeros((2, 3, 4, 5), np.int16), isVector=False), str(path))
+    elif name == "frames.dcm":
+        sitk.WriteImage(sitk.GetImageFromArray(np.zeros((3, 4, 5), np.uint8)), str(path))
+    elif name == "colour.nrrd":
+        sitk.WriteImage(sitk.GetImageFromArray(np.zeros((2, 4, 5, 3), np.uint8), isVector=True), str(path))
     elif name == "nothing.npz":
         np.savez(path, other=GREY)
     elif name == "pickle.npz":
@@ -105,7 +141,7 @@ def broken(tmp_path: Path, name: str) -> Path:
     [
         "noise.png", "noise.jpg", "noise.tif", "noise.nii", "noise.nii.gz", "noise.nrrd", "noise.mha", "noise.dcm",
         "noise.npz", "noise.txt", "noise", "cut.png", "empty.png", "empty.nii", "empty.npz", "empty.dcm", "pages.tif",
-        "volume.nii", "nothing.npz", "pickle.npz",
+        "series.nii", "frames.dcm", "colour.nrrd", "nothing.npz", "pickle.npz",
     ],
 )  # fmt: skip
 def test_what_cannot_be_used_is_refused(tmp_path: Path, name: str) -> None:

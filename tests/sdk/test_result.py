@@ -9,7 +9,7 @@ import SimpleITK as sitk
 
 from medsam_edge.errors import ImageError, InputError
 from medsam_edge.io import Frame
-from medsam_edge.result import CroppedMask, Segmentation, color
+from medsam_edge.result import CroppedMask, Segmentation, VolumeSegmentation, color
 
 
 def result(frame: Frame | None = None, count: int = 2) -> Segmentation:
@@ -93,3 +93,47 @@ def test_overlay_tints_the_mask_and_leaves_the_rest() -> None:
 
 def test_colors_differ() -> None:
     assert len({color(index) for index in range(50)}) == 50
+
+
+def volume_result(axis: int = 0, frame: Frame | None = None) -> VolumeSegmentation:
+    """On slices of 4 × 5 (3 of them along axis 0): object 1 is a block on slices 0 and 1, object 2 a pixel on 1."""
+    masks = (
+        {0: CroppedMask(1, 2, np.ones((2, 3), bool)), 1: CroppedMask(1, 2, np.ones((1, 1), bool))},
+        {1: CroppedMask(1, 2, np.ones((1, 1), bool)), 2: CroppedMask(0, 0, np.zeros((0, 0), bool))},
+    )
+    shape = [4, 5]
+    shape.insert(axis, 3)
+    scores = np.array([0.9, 0.8], np.float32)
+    slice_scores = np.array([[0.9, 0.9, np.nan], [np.nan, 0.8, 0.8]], np.float32)
+    boxes = np.array([[2, 1, 0, 5, 3, 2], [2, 1, 1, 3, 2, 3]], np.float32)
+    display = np.full(shape, 100, np.uint8)
+    return VolumeSegmentation(boxes, scores, slice_scores, masks, display, axis, None, {}, frame=frame)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_volume_label_map_along_each_axis(axis: int) -> None:
+    expected = np.zeros((3, 4, 5), np.uint16)
+    expected[0, 1:3, 2:5] = 1
+    expected[1, 1, 2] = 2  # the later owns it
+    result = volume_result(axis)
+    assert (np.moveaxis(result.label_map, axis, 0) == expected).all()
+    assert np.moveaxis(result.mask(0), axis, 0)[1, 1, 2]
+    assert (len(result), result.middles) == (2, [0, 1])
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".mha"])
+def test_save_volume_keeps_the_frame(tmp_path: Path, suffix: str) -> None:
+    frame = Frame((0.5, 0.7, 3.0), (1.0, -2.0, 30.0), (0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, -1.0))
+    result = volume_result(frame=frame)
+    image = sitk.ReadImage(str(result.save(tmp_path / f"labels{suffix}")))
+    assert image.GetSpacing() == pytest.approx(frame.spacing_mm)
+    assert image.GetOrigin() == pytest.approx(frame.origin_mm)
+    assert image.GetDirection() == pytest.approx(frame.direction)
+    assert (sitk.GetArrayFromImage(image) == result.label_map).all()
+
+
+@pytest.mark.parametrize("name", ["labels.png", "labels.tif", "labels.jpg"])
+def test_a_volume_is_not_saved_as_a_picture(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ImageError, match=r"expected one of \.npz \.nii \.nii\.gz \.nrrd \.mha for a volume"):
+        volume_result().save(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []

@@ -171,7 +171,7 @@ def test_embedding_of_another_model_is_refused() -> None:
 @pytest.mark.parametrize(
     ("image", "message"),
     [
-        (np.zeros((4, 5, 6, 7), np.uint8), "volumes"),
+        (np.zeros((4, 5, 6, 7), np.uint8), "expected"),
         (np.zeros((8, 64, 64), np.uint8), "volumes"),
         (np.zeros((0, 5), np.uint8), "expected"),
         (np.zeros((5, 5, 4), np.uint8), "expected"),

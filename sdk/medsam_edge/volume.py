@@ -1,0 +1,242 @@
+"""Volumes: from each box's middle slice outwards, every slice prompted by the mask before it.
+
+One sweep goes up from the lowest middle slice, one down from the highest. A slice is embedded once a sweep and all
+objects that are alive on it are decoded together. Embeddings are found again by content, as those of pictures are,
+so that the second sweep and later calls encode only what the cache had no room for.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from medsam_edge.embedding import Embedding
+from medsam_edge.errors import CancelledError, ImageError, InputError
+from medsam_edge.geometry import BoxesLike, FloatArray, Geometry, box_array, check_boxes
+from medsam_edge.intensity import Window, volume_to_display
+from medsam_edge.io import LoadedImage
+from medsam_edge.modality import Modality
+from medsam_edge.propagation import Compat, Rule, rule_of
+from medsam_edge.result import CroppedMask, Overlap, VolumeSegmentation, check_overlap
+
+if TYPE_CHECKING:
+    from medsam_edge.segmenter import Segmenter, _Clock
+
+Axis = Literal["axial", "coronal", "sagittal", 0, 1, 2]
+Progress = Callable[[int, int], bool | None]
+AXES = ("axial", "coronal", "sagittal")
+AHEAD_PER_STREAM = 2
+"""Slices that each stream may have encoded before they are wanted."""
+STAGES = ("read", "prepare", "encode", "decode", "restore")
+
+
+@dataclass(frozen=True)
+class Sweeping:
+    """How the slices of a volume are gone through; see `Segmenter.segment`."""
+
+    axis: Axis = 0
+    streams: int = 1
+    stop_when_empty: bool = False
+    progress: Progress | None = None
+    compat: Compat | None = None
+    overlap: Overlap = "later"
+
+    def __post_init__(self) -> None:
+        if self.axis not in (*AXES, 0, 1, 2) or isinstance(self.axis, bool):
+            raise InputError(f"axis: expected axial, coronal, sagittal, 0, 1 or 2, got {self.axis!r}")
+        if not isinstance(self.streams, int) or isinstance(self.streams, bool) or not 0 <= self.streams <= 64:
+            raise InputError(f"streams: expected a whole number from 0 to 64, got {self.streams!r}")
+        rule_of(self.compat)
+        check_overlap(self.overlap)
+
+    @property
+    def array_axis(self) -> int:
+        return AXES.index(self.axis) if isinstance(self.axis, str) else self.axis
+
+
+def segment_volume(
+    segmenter: Segmenter,
+    loaded: LoadedImage,
+    boxes: BoxesLike,
+    modality: Modality | None,
+    window: Window | None,
+    sweeping: Sweeping,
+    clock: _Clock,
+) -> VolumeSegmentation:
+    """Segment what each box of a volume holds; see `Segmenter.segment`."""
+    voxels, axis, rule = _voxels(loaded), sweeping.array_axis, rule_of(sweeping.compat)
+    if rule.far_slice_included:
+        boxes = box_array(boxes, 6) + np.eye(6)[5 - axis]
+    depth, height, width = voxels.shape
+    checked = check_boxes(boxes, height, width, depth)
+    display = volume_to_display(voxels, modality, window)
+    if display is loaded.pixels:
+        display = display.copy()  # the caller may change theirs
+    display.setflags(write=False)
+    clock.lap("prepare")
+    slices = np.moveaxis(display, axis, 0)
+    geometry = Geometry.of(slices.shape[1:], segmenter.model.image_size)
+    objects = _objects(checked, axis, len(slices), rule, geometry)
+    timings = Counter(dict.fromkeys(STAGES, 0.0) | clock.laps_ms)
+    confidence = None
+    if modality is None and segmenter.model.classes and objects:
+        embedding = segmenter.embed(slices[objects[0].middle])
+        if modality := embedding.recognized:
+            confidence = embedding.class_scores[modality]
+        timings.update(embedding.timings_ms)
+    _Sweeps(segmenter, slices, modality, objects, rule, geometry, sweeping, timings).run()
+    slice_scores = _slice_scores(objects, len(slices))
+    return VolumeSegmentation(
+        boxes=checked,
+        scores=np.array([np.nanmean(row) for row in slice_scores], dtype=np.float32),
+        slice_scores=slice_scores,
+        masks=tuple(item.masks for item in objects),
+        display=display,
+        axis=axis,
+        modality=modality,
+        modality_confidence=confidence,
+        timings_ms=dict(timings),
+        overlap=sweeping.overlap,
+        frame=loaded.frame,
+    )
+
+
+def _voxels(loaded: LoadedImage) -> npt.NDArray[Any]:
+    """The pixels as (D, H, W); a single medical slice is a volume of one."""
+    pixels = loaded.pixels
+    if pixels.ndim == 2 and loaded.frame is not None and len(loaded.frame.spacing_mm) == 3:
+        pixels = pixels[None]
+    if pixels.ndim != 3 or 0 in pixels.shape:
+        raise ImageError(f"image: boxes of shape (N, 6) are for volumes, (D, H, W); got {pixels.shape}")
+    return pixels
+
+
+def _slice_scores(objects: Sequence[_Object], depth: int) -> FloatArray:
+    """(N, S), NaN where an object was not looked for."""
+    scores = np.full((len(objects), depth), np.nan, dtype=np.float32)
+    for row, item in zip(scores, objects, strict=True):
+        row[list(item.scores)] = list(item.scores.values())
+    return scores
+
+
+@dataclass
+class _Object:
+    """One box on its way through the slices first..last, both included; `stop` moves them closer."""
+
+    label: int
+    first: int
+    middle: int
+    last: int
+    start: FloatArray
+    masks: dict[int, CroppedMask] = field(default_factory=dict)
+    scores: dict[int, float] = field(default_factory=dict)
+
+    def alive(self, z: int, upward: bool) -> bool:
+        return self.middle <= z <= self.last if upward else self.first <= z < self.middle
+
+    def prompt(self, z: int, rule: Rule, geometry: Geometry) -> FloatArray:
+        if z == self.middle:
+            return self.start
+        before = self.masks[z - 1 if z > self.middle else z + 1]
+        return rule.follow(before, self.label, self.start, geometry)
+
+    def stop(self, z: int) -> None:
+        """Go no further than slice z; when that is the middle, in neither direction."""
+        if z >= self.middle:
+            self.last = z
+        if z <= self.middle:
+            self.first = z
+
+
+def _objects(boxes: FloatArray, axis: int, depth: int, rule: Rule, geometry: Geometry) -> list[_Object]:
+    """Boxes (N, 6) in voxels as objects on the slices along an array axis."""
+    low, high = boxes[:, 2::-1], boxes[:, :2:-1]  # in the order of the array's axes: z, y, x
+    row, column = (other for other in range(3) if other != axis)
+    starts = rule.start(np.stack([low[:, column], low[:, row], high[:, column], high[:, row]], axis=1), geometry)
+    first = np.minimum(np.floor(low[:, axis]).astype(int), depth - 1)
+    last = np.maximum(np.ceil(high[:, axis]).astype(int) - 1, first)
+    spans = zip(first.tolist(), ((first + last) // 2).tolist(), last.tolist(), strict=True)
+    return [
+        _Object(label, *span, start) for label, (span, start) in enumerate(zip(spans, starts, strict=True), start=1)
+    ]
+
+
+@dataclass
+class _Sweeps:
+    """Both sweeps over the slices (S, rows, columns); masks and scores go to the objects, milliseconds to `timings`."""
+
+    segmenter: Segmenter
+    slices: npt.NDArray[np.uint8]
+    modality: Modality | None
+    objects: Sequence[_Object]
+    rule: Rule
+    geometry: Geometry
+    sweeping: Sweeping
+    timings: Counter[str]
+
+    def run(self) -> None:
+        up = {z for item in self.objects for z in range(item.middle, item.last + 1)}
+        down = {z for item in self.objects for z in range(item.first, item.middle)}
+        total = len(up) + len(down)
+        self._sweep(sorted(up), upward=True, done=0, total=total)
+        self._sweep(sorted(down, reverse=True), upward=False, done=len(up), total=total)
+
+    def _sweep(self, order: Sequence[int], upward: bool, done: int, total: int) -> None:
+        position = {z: done + number for number, z in enumerate(order, start=1)}
+        wanted = (z for z in order if any(item.alive(z, upward) for item in self.objects))  # asked when its turn comes
+        with closing(encoded_ahead(self._embed, wanted, self.sweeping.streams)) as embeddings:
+            for z, embedding in embeddings:
+                self._decode(z, embedding, [item for item in self.objects if item.alive(z, upward)])
+                if self.sweeping.progress and self.sweeping.progress(position[z], total) is False:
+                    raise CancelledError(f"progress: asked to stop after {position[z]} of {total} slices")
+
+    def _embed(self, z: int) -> Embedding:
+        return self.segmenter.embed(self.slices[z], self.modality)
+
+    def _decode(self, z: int, embedding: Embedding, alive: Sequence[_Object]) -> None:
+        if not alive:  # they have all ended while this slice was encoded ahead
+            return
+        prompts = np.stack([item.prompt(z, self.rule, self.geometry) for item in alive])
+        found = self.rule.decode(self.segmenter, embedding, prompts)
+        self.timings.update(found.timings_ms)
+        for item, mask, score in zip(alive, found.masks, found.scores.tolist(), strict=True):
+            item.masks[z], item.scores[z] = mask, score
+            if self.sweeping.stop_when_empty and mask.empty:
+                item.stop(z)
+
+
+def encoded_ahead(
+    embed: Callable[[int], Embedding], slices: Iterable[int], streams: int
+) -> Generator[tuple[int, Embedding], None, None]:
+    """(z, embedding) in the order given, while `streams` threads encode those that come next; 0 encodes in this one.
+
+    Never more than AHEAD_PER_STREAM embeddings a stream are waiting. Close the iterator to end the threads early; an
+    exception of `embed` comes out where its slice would.
+    """
+    if streams == 0:
+        yield from ((z, embed(z)) for z in slices)
+        return
+    waiting: deque[tuple[int, Future[Embedding]]] = deque()
+    with ThreadPoolExecutor(streams, thread_name_prefix="encode-ahead") as pool:
+        try:
+            for z in slices:
+                waiting.append((z, pool.submit(embed, z)))
+                if len(waiting) > AHEAD_PER_STREAM * streams:
+                    yield _first(waiting)
+            while waiting:
+                yield _first(waiting)
+        finally:
+            for _, future in waiting:
+                future.cancel()
+
+
+def _first(waiting: deque[tuple[int, Future[Embedding]]]) -> tuple[int, Embedding]:
+    z, future = waiting.popleft()
+    return z, future.result()
