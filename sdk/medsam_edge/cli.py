@@ -332,4 +332,4 @@ def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
 
 
 def _show_progress(done: int, total: int) -> None:
-    print(f"\r{done} of {total} slices", end="\n" if done == total else "", file=sys.stderr, flush=True)
+    print(f"{done} of {total} slices", end="\n" if done == total else "\r", file=sys.stderr, flush=True)

@@ -176,7 +176,7 @@ def test_bad_input_for_a_volume(
 def test_progress_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     for done in (1, 2):
         _show_progress(done, 2)
-    assert capsys.readouterr().err == "\r1 of 2 slices\r2 of 2 slices\n"
+    assert capsys.readouterr().err == "1 of 2 slices\r2 of 2 slices\n"
 
 
 @pytest.mark.parametrize("text", ["{}", "[[1,2,3]]", "[1,2,3,4]", "x", '[["a",1,2,3]]'])

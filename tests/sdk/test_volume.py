@@ -245,10 +245,11 @@ def test_progress_counts_slices_and_cancels() -> None:
     run(Segmenter(fake_model()), noise(12, SIZE, SIZE), CROSSING, progress=lambda *step: steps.append(step))
     assert steps == [(number, 10) for number in range(1, 11)]
     segmenter, _, decoder = seeing()
-    with pytest.raises(CancelledError, match="after 3 of 10 slices"):
+    with pytest.raises(CancelledError, match="after 3 of 10 slices") as caught:
         run(segmenter, numbered(12), CROSSING, progress=lambda done, total: done < 3)
     assert decoder.batches == [1, 1, 1]
-    assert threads_encoding() == []
+    assert threads_encoding() == []  # though the error, and with it every frame it passed, is still held
+    del caught
 
 
 def test_scores_are_means_over_slices() -> None:
@@ -318,6 +319,8 @@ def test_one_modality_is_recognised_for_the_volume() -> None:
     assert extent(result.mask(0)[0]) == [5, 13, 43, 51]  # class 0 takes nothing off the grown box
     told = run(segmenter, volume, [[8, 16, 0, 40, 48, 3]], "US")
     assert (told.modality, told.modality_confidence) == (Modality.US, None)
+    alone = run(Segmenter(fake_model(classes=PROMPTED)), volume, [[8, 16, 1, 40, 48, 2]])
+    assert alone.timings_ms["encode"] > 0  # recognised and segmented on the same slice, encoded once
     assert extent(told.mask(0)[1]) == [9, 17, 39, 47]
     with pytest.raises(medsam_edge.ModalityError, match="got MR"):
         run(segmenter, volume, [[8, 16, 0, 40, 48, 3]], "MR")
