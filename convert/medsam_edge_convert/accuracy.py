@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import cv2
 import numpy as np
@@ -25,6 +25,7 @@ from medsam_edge.modality import Modality
 from medsam_edge_train.data import Case, find_cases, read_case
 from medsam_edge_train.metrics import nsd
 
+T = TypeVar("T")
 ELLIPSE = "ellipse"
 Progress = Callable[[int, int], None]
 TILE = 224
@@ -59,18 +60,21 @@ def measure(
     telling: str = "told",
     progress: Progress = lambda done, total: None,
     surfaces: bool = False,
+    objects: int | None = None,
 ) -> list[ObjectScore]:
-    """Segment every labelled object of every case with every segmenter.
+    """Segment the labelled objects of every case with every segmenter.
 
     Args:
         telling: one of `TELLING`.
         surfaces: NSD as well, with a tolerance of two pixels.
+        objects: at most so many of an image, evenly chosen; None for all.
     """
     scores: list[ObjectScore] = []
     for number, case in enumerate(cases):
         image, labels = read_case(case)
-        values = [int(value) for value in np.unique(labels) if value]
-        boxes = boxes_from_masks(labels)
+        values, boxes = np.unique(labels[labels > 0]), boxes_from_masks(labels)
+        chosen = evenly(range(len(values)), objects or len(values))
+        values, boxes = values[chosen].tolist(), boxes[chosen]
         told = tell(telling, case.modality)
         results = {name: segmenter.segment(image, boxes, told) for name, segmenter in segmenters.items()}
         recognized = {
@@ -96,10 +100,10 @@ def inscribed_ellipse(box: npt.NDArray[np.float32], shape: tuple[int, ...]) -> n
     return inside
 
 
-def evenly(cases: Sequence[Case], count: int) -> list[Case]:
+def evenly(items: Sequence[T], count: int) -> list[T]:
     """At most `count` of them, evenly spread, so that no folder is left out."""
-    chosen = np.unique(np.linspace(0, len(cases) - 1, min(count, len(cases))).round().astype(int))
-    return [cases[index] for index in chosen]
+    chosen = np.unique(np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int))
+    return [items[index] for index in chosen]
 
 
 def by_modality(scores: Sequence[ObjectScore], metric: Literal["dsc", "nsd"] = "dsc") -> dict[str, dict[str, float]]:

@@ -46,6 +46,10 @@ def run(argv: list[str]) -> int:
         report=options.report,
         overwrite=options.overwrite,
     )
-    convert(config, listen=lambda step: print(step, file=sys.stderr, flush=True))
+    convert(config, lambda step: print(step, file=sys.stderr, flush=True), _progress)
     print(options.output)
     return 0
+
+
+def _progress(done: int, total: int) -> None:
+    print(f"accuracy  {done} of {total} images", end="\n" if done == total else "\r", file=sys.stderr, flush=True)

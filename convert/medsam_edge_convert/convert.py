@@ -19,6 +19,7 @@ from medsam_edge import Segmenter
 from medsam_edge.bundle import CARD_FILE, MANIFEST_FILE, MODEL_FILES, Manifest, sha256
 from medsam_edge.errors import ConversionError, InputError, MedsamEdgeError
 from medsam_edge.modality import Modality
+from medsam_edge_convert.accuracy import Progress
 from medsam_edge_convert.checks import (
     AGREEMENT_LIMIT,
     ALGEBRA_LIMIT,
@@ -85,11 +86,16 @@ class ConvertConfig:
         return self.precision in ("int8", "mixed")
 
 
-def convert(config: ConvertConfig, listen: Listener = lambda step: None) -> Manifest:
+def convert(
+    config: ConvertConfig,
+    listen: Listener = lambda step: None,
+    progress: Progress = lambda done, total: None,
+) -> Manifest:
     """Convert a checkpoint to a bundle.
 
     Args:
         listen: told each step and its number.
+        progress: told how many of how many images the accuracy has been measured on.
 
     Raises:
         CheckpointError: the checkpoint cannot be read or does not match.
@@ -97,7 +103,7 @@ def convert(config: ConvertConfig, listen: Listener = lambda step: None) -> Mani
         InputError: the teacher, which is not converted.
     """
     pictures = config.report is not None and config.report.suffix == ".html"
-    report = Report(config.checkpoint.name, config.precision, listen, wants_pictures=pictures)
+    report = Report(config.checkpoint.name, config.precision, listen, progress, wants_pictures=pictures)
     try:
         return _convert(config, report)
     except MedsamEdgeError as error:
@@ -206,7 +212,7 @@ def _quantized(
 
 def _gate(gate: Gate, report: Report, segmenters: dict[str, Segmenter], bundle: Path) -> Accuracy:
     segmenters = {**segmenters, FINAL: Segmenter(bundle, cache_bytes=0)}
-    accuracy = measure_accuracy(segmenters, gate)
+    accuracy = measure_accuracy(segmenters, gate, report.progress)
     report.accuracy = accuracy
     report.pictures = draw_worst(segmenters, accuracy) if report.wants_pictures else []
     worst = max((name for name in accuracy.drops if name != "mean"), key=lambda name: accuracy.drops[name])
