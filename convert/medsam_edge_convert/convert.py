@@ -57,8 +57,9 @@ class ConvertConfig:
     Attributes:
         checkpoint: safetensors or any published layout.
         output: folder of the bundle; must not exist yet unless `overwrite`.
-        precision: `f32`; or `int8`: int8 encoder, half-precision decoder weights and embedding.
-        calibration: folder of images, or `phantoms`; needed for int8.
+        precision: `f32`, where trained quantizers are left out; or `int8`: int8 encoder, half-precision decoder weights
+            and embedding.
+        calibration: folder of images, or `phantoms`; needed for int8 unless the checkpoint has trained quantizers.
         architecture: name of the network where the checkpoint does not say; None to recognise it.
     """
 
@@ -72,8 +73,6 @@ class ConvertConfig:
     def __post_init__(self) -> None:
         if self.precision not in ("f32", "int8"):
             raise InputError(f"precision: expected 'f32' or 'int8', got {self.precision!r}")
-        if self.precision == "int8" and self.calibration is None:
-            raise InputError("calibration: int8 needs a folder of images, or 'phantoms'")
         if self.output.exists() and not self.overwrite:
             raise InputError(f"output: {self.output} exists already")
 
@@ -87,11 +86,14 @@ def convert(config: ConvertConfig, report: Report = lambda line: None) -> Manife
     Raises:
         CheckpointError: the checkpoint cannot be read or does not match.
         ConversionError: a step changed the network more than it may.
-        InputError: the teacher, which is not converted.
+        InputError: the teacher, which is not converted; int8 without calibration or trained quantizers.
     """
     network, architecture = checkpoint.load(config.checkpoint, config.architecture)
     if architecture == TEACHER:
         raise InputError(f"architecture: {TEACHER} is only ever a teacher and is not converted")
+    trained, network.quantizers = network.quantizers, None  # first the floating-point network is checked
+    if config.precision == "int8" and trained is None and config.calibration is None:
+        raise InputError("calibration: int8 needs a folder of images, or 'phantoms'")
     report(f"load      {architecture}, {sum(p.numel() for p in network.parameters()):,} parameters")
     probes = [make_probe(modality) for modality in (Modality.CT, Modality.DERMOSCOPY, Modality.MICROSCOPY)]
     checks: dict[str, float] = {}
@@ -112,7 +114,12 @@ def convert(config: ConvertConfig, report: Report = lambda line: None) -> Manife
     )
 
     calibration = CalibrationSet("none", [])
-    if config.precision == "int8":
+    if config.precision == "int8" and trained is not None:
+        calibration = CalibrationSet("in quantization-aware training", [])
+        report("quantize  as trained, no calibration needed")
+        fused.quantizers = trained
+        encoder, decoder = halve_embedding(export_encoder(fused, IMAGE_SIZE), decoder)
+    elif config.precision == "int8":
         calibration = calibration_set(str(config.calibration), IMAGE_SIZE)
         report(f"quantize  calibrating on {calibration.source}")
         encoder, decoder = halve_embedding(quantize(encoder, calibration), decoder)
