@@ -16,7 +16,9 @@ def run(argv: list[str]) -> int:
     parser.add_argument("checkpoint", type=Path, help="safetensors, or a published .pth")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="BUNDLE", help="folder to make")
     parser.add_argument("--precision", choices=("int8", "f32"), default="int8", help="default: int8")
-    parser.add_argument("--calibration", metavar="DIR", help="folder of images for int8, or 'phantoms'")
+    parser.add_argument(
+        "--calibration", metavar="DIR", help="images for int8: a folder, or 'phantoms'; not after --qat"
+    )
     parser.add_argument("--architecture", choices=sorted(ZOO), help="default: recognised from the tensors")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing bundle")
     options = parser.parse_args(argv)

@@ -67,16 +67,18 @@ def round_weight(weight: Tensor) -> Tensor:
 class Places(TorchFunctionMode):
     """While active, every place where int8 rounds goes through `at(number, tensor, per_channel)`, in order of reading.
 
-    A tensor that is read twice is one place, unless a depthwise convolution reads it too: that one is given a range per
-    channel, which costs it nothing and saves channels of small range from those of large range.
+    A tensor that is read twice is one place. What a depthwise convolution reads is a place of its own, with a range per
+    channel (`per_channel`): it costs nothing there, and channels of small range keep their values.
+
+    Args:
+        at: gives what is read in the tensor's stead.
     """
 
     def __init__(self, at: Callable[[int, Tensor, bool], Tensor]) -> None:
         super().__init__()
         self._at = at
-        self._seen: dict[
-            tuple[int, bool], tuple[Tensor, Tensor]
-        ] = {}  # with the tensor itself, so that ids stay unique
+        # what was read and what it was rounded to; the former only so that no other tensor gets its id
+        self._seen: dict[tuple[int, bool], tuple[Tensor, Tensor]] = {}
 
     def __len__(self) -> int:
         return len(self._seen)
