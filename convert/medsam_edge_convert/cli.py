@@ -17,7 +17,9 @@ def run(argv: list[str]) -> int:
     parser.add_argument("checkpoint", type=Path, help="safetensors, or a published .pth")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="BUNDLE", help="folder to make")
     parser.add_argument("--precision", choices=PRECISIONS, default="int8", help="default: int8")
-    parser.add_argument("--calibration", metavar="DIR", help="folder of images or shards for int8, or 'phantoms'")
+    parser.add_argument(
+        "--calibration", metavar="DIR", help="folder of images or shards for int8, or 'phantoms'; not after --qat"
+    )
     parser.add_argument("--validation", type=Path, metavar="DIR", help="images with masks, to measure accuracy on")
     parser.add_argument("--validation-images", type=int, default=Gate.images, help=f"default: {Gate.images}")
     parser.add_argument(

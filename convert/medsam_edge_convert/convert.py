@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import cast
 
 import openvino as ov
+from torch import nn
 
 from medsam_edge import Segmenter
 from medsam_edge.bundle import CARD_FILE, MANIFEST_FILE, MODEL_FILES, Manifest, sha256
@@ -35,7 +36,7 @@ from medsam_edge_convert.checks import (
 )
 from medsam_edge_convert.export import classes_of, export_decoder, export_encoder, halve_embedding
 from medsam_edge_convert.gate import EXACT, FINAL, TORCH, Accuracy, Gate, check_accuracy, draw_worst, measure_accuracy
-from medsam_edge_convert.quantize import CalibrationSet, calibration_set, quantize, quantize_with_control
+from medsam_edge_convert.quantize import calibration_set, compress, quantize, quantize_with_control
 from medsam_edge_convert.report import Report, Step, write_report
 from medsam_edge_convert.torch_model import torch_model
 from medsam_edge_train import checkpoint
@@ -54,7 +55,9 @@ class ConvertConfig:
         output: folder of the bundle; must not exist yet unless `overwrite`.
         precision: `f32`; `f16`: weights and embedding in half precision, computed as the machine prefers; `int8`: that,
             and an int8 encoder; `mixed`: int8 but for the layers that cost the most accuracy, until the gate holds.
-        calibration: folder of images, shards, or `phantoms`; needed for int8 and mixed.
+            Trained quantizers are used by int8 and left out by the others.
+        calibration: folder of images, shards, or `phantoms`; needed for mixed, and for int8 unless the checkpoint has
+            trained quantizers.
         architecture: name of the network where the checkpoint does not say; None to recognise it.
         gate: what accuracy is measured on and may be lost; None not to measure. Needed for mixed.
         report: `.html` or `.json` file to write, also when a step fails.
@@ -72,18 +75,12 @@ class ConvertConfig:
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise InputError(f"precision: expected one of {', '.join(PRECISIONS)}, got {self.precision!r}")
-        if self.quantized and self.calibration is None:
-            raise InputError(f"calibration: {self.precision} needs a folder of images, or 'phantoms'")
         if self.precision == "mixed" and self.gate is None:
             raise InputError("validation: mixed needs a folder of images with masks, to find what int8 costs")
         if self.output.exists() and not self.overwrite:
             raise InputError(f"output: {self.output} exists already")
         if self.report and self.report.suffix not in (".html", ".json"):
             raise InputError(f"report: expected a file .html or .json, got {self.report}")
-
-    @property
-    def quantized(self) -> bool:
-        return self.precision in ("int8", "mixed")
 
 
 def convert(
@@ -100,7 +97,7 @@ def convert(
     Raises:
         CheckpointError: the checkpoint cannot be read or does not match.
         ConversionError: a step changed the network more than it may, or the gate found too much accuracy lost.
-        InputError: the teacher, which is not converted.
+        InputError: the teacher, which is not converted; no calibration where it is needed.
     """
     pictures = config.report is not None and config.report.suffix == ".html"
     report = Report(config.checkpoint.name, config.precision, listen, progress, wants_pictures=pictures)
@@ -118,6 +115,10 @@ def _convert(config: ConvertConfig, report: Report) -> Manifest:
     network, architecture = checkpoint.load(config.checkpoint, config.architecture)
     if architecture == TEACHER:
         raise InputError(f"architecture: {TEACHER} is only ever a teacher and is not converted")
+    quantizers, network.quantizers = network.quantizers, None  # first the floating-point network is checked
+    needed = config.precision == "mixed" or (config.precision == "int8" and quantizers is None)
+    if needed and config.calibration is None:
+        raise InputError(f"calibration: {config.precision} needs a folder of images, or 'phantoms'")
     report.add("load", f"{architecture}, {sum(p.numel() for p in network.parameters()):,} parameters")
     probes = [make_probe(modality) for modality in (Modality.CT, Modality.DERMOSCOPY, Modality.MICROSCOPY)]
 
@@ -138,7 +139,9 @@ def _convert(config: ConvertConfig, report: Report) -> Manifest:
 
     config.output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=config.output.parent, prefix=".bundle-") as folder:
-        return _bundle(config, Path(folder), report, Converted(architecture, fused, encoder, decoder, probes))
+        return _bundle(
+            config, Path(folder), report, Converted(architecture, fused, encoder, decoder, probes, quantizers)
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,6 +153,7 @@ class Converted:
     encoder: ov.Model
     decoder: ov.Model
     probes: list[Probe]
+    quantizers: nn.Module | None
 
 
 def _bundle(config: ConvertConfig, folder: Path, report: Report, made: Converted) -> Manifest:
@@ -179,7 +183,8 @@ def _bundle(config: ConvertConfig, folder: Path, report: Report, made: Converted
             plain, encoder_precision=config.precision, decoder_precision="f16", calibration={"images": calibration}
         )
         final = folder / "bundle"
-        write_bundle(final, *halve_embedding(encoder, made.decoder), manifest)
+        decoder = made.decoder if config.precision == "f16" else compress(made.decoder)
+        write_bundle(final, *halve_embedding(encoder, decoder), manifest)
     checks = check_bundle(final, made.network, made.probes)
     limit = 1 - AGREEMENT_LIMIT if config.precision == "f32" else None
     report.add("bundle", "share of mask pixels unlike PyTorch's", 1 - checks["bundle_mask_agreement"], limit)
@@ -200,13 +205,19 @@ def _quantized(
     config: ConvertConfig, report: Report, made: Converted, segmenters: dict[str, Segmenter]
 ) -> tuple[ov.Model, str]:
     """The encoder in the precision wanted, and what calibrated it."""
-    if not config.quantized:
+    if config.precision == "f16":
         return made.encoder, "none"
-    calibration: CalibrationSet = calibration_set(str(config.calibration), IMAGE_SIZE)
+    if config.precision == "int8" and made.quantizers is not None:
+        report.add("quantize", "as trained, no calibration needed")
+        network = copy.deepcopy(made.network)
+        network.quantizers = made.quantizers
+        return export_encoder(network, IMAGE_SIZE), "in quantization-aware training"
+    calibration = calibration_set(str(config.calibration), IMAGE_SIZE)
     report.add("quantize", f"calibrating on {calibration.source}")
-    if config.precision == "int8" or config.gate is None:
-        return quantize(made.encoder, calibration), calibration.source
-    encoder = quantize_with_control(made.encoder, calibration, segmenters[EXACT].model, config.gate)
+    if config.precision == "mixed" and config.gate is not None:
+        encoder = quantize_with_control(made.encoder, calibration, segmenters[EXACT].model, config.gate)
+    else:
+        encoder = quantize(made.encoder, calibration)
     return encoder, calibration.source
 
 

@@ -112,8 +112,6 @@ def test_calibration_reads_pictures_and_leaves_masks_out(tmp_path: Path) -> None
 def test_bad_settings_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="precision"):
         ConvertConfig(tmp_path / "a", tmp_path / "b", "int4")
-    with pytest.raises(InputError, match="calibration"):
-        ConvertConfig(tmp_path / "a", tmp_path / "b", "int8")
     with pytest.raises(InputError, match="exists"):
         ConvertConfig(tmp_path / "a", tmp_path, "f32")
 

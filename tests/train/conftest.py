@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from medsam_edge_train.models import ZOO
-from tests.train.tiny import tiny, tiny_no_norm, write_data
+from tests.train.tiny import tiny, tiny_no_norm, tiny_rep, write_data
 
 
 @pytest.fixture(scope="module")
@@ -15,6 +15,7 @@ def tiny_zoo() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(ZOO, "tiny", tiny)
         patch.setitem(ZOO, "tiny_no_norm", tiny_no_norm)
+        patch.setitem(ZOO, "tiny_rep", tiny_rep)
         yield
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from medsam_edge.errors import CheckpointError, FileMissingError, InputError, MedsamEdgeError
 from medsam_edge_train import checkpoint
-from medsam_edge_train.models import ZOO, MedSAM, build
+from medsam_edge_train.models import ZOO, MedSAM, build, fuse
 from medsam_edge_train.models.mask_decoder import MaskDecoder
 from medsam_edge_train.models.prompt_encoder import PromptEncoder
 
@@ -306,6 +306,18 @@ def test_a_published_layout_round_trips(tmp_path: Path, name: str, layout: str) 
     for key, value in network.state_dict().items():
         assert torch.equal(loaded.state_dict()[key], value), key
     assert [path.name for path in tmp_path.glob("*.partial")] == []
+
+
+@pytest.mark.parametrize("name", ["rep_medsam", "rep_medsam_s", "rep_medsam_cp", "lite_medsam", "class_prompt_tinyvit"])
+def test_a_checkpoint_that_is_fused_already(tmp_path: Path, name: str) -> None:
+    fused = fuse(build(name))
+    torch.save(fused.state_dict(), tmp_path / "fused.pth")
+    network, found = checkpoint.load(tmp_path / "fused.pth")
+    assert found == name
+    assert_same(network.state_dict(), fused.state_dict())
+    torch.save({**fused.state_dict(), "extra": torch.zeros(1)}, tmp_path / "fused.pth")
+    with pytest.raises(CheckpointError, match=f"does not match {name}: 1 unexpected: extra$"):
+        checkpoint.load(tmp_path / "fused.pth")
 
 
 def test_export_refuses_what_it_cannot_do(tmp_path: Path) -> None:

@@ -48,6 +48,18 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(
     assert not (tmp_path / "run").exists()
 
 
+def test_qat_alone_means_its_preset(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["finetune", *FAST, "--qat", "--data", str(data), "-o", str(tmp_path / "run"), "--dry-run"]
+    assert run(words) == 0
+    plan = capsys.readouterr().out
+    assert "3 (3 at 64 px)" in plan
+    assert "precision   32-true; the image encoder in f32 with the rounding of int8" in plan
+    assert run([*words, "--preset", "small"]) == 0
+    plan = capsys.readouterr().out
+    assert "4 (4 at 64 px)" in plan
+    assert "rounding of int8" in plan
+
+
 def test_the_plan_counts_the_arithmetic_by_hand(data: Path, tmp_path: Path) -> None:
     from medsam_edge_train.plan import _cost
 

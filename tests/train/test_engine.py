@@ -16,7 +16,7 @@ from medsam_edge_train import checkpoint
 from medsam_edge_train.curves import read_curves
 from medsam_edge_train.engine import StageModule
 from medsam_edge_train.fit import fit
-from tests.train.tiny import tiny_config
+from tests.train.tiny import tiny_config, tiny_rep
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,6 +45,7 @@ def same_weights(first: Path, second: Path, but: str = "nothing", **tolerance: A
     [
         (3, {"checkpoint_steps": 2}),
         (7, {"checkpoint_steps": 2, "schedule": "plateau", "warmup_steps": 0, "plateau_patience": 0}),
+        (7, {"checkpoint_steps": 2, "qat": True, "architecture": "tiny_rep", "init": Path("tiny_rep.safetensors")}),
         (7, {"checkpoint_steps": 3, "ema": 0.0, "images_per_epoch": 0, "batch_size": 1, "epochs": 3, "workers": 1}),
     ],
 )
@@ -52,10 +53,13 @@ def test_a_killed_run_ends_with_the_weights_of_an_unbroken_one(
     data: Path, tmp_path: Path, kill_at: int, settings: dict[str, Any]
 ) -> None:
     torch.set_num_threads(1)
+    if "init" in settings:
+        settings = settings | {"init": tmp_path / settings["init"]}
+        checkpoint.write(settings["init"], tiny_rep(), "tiny_rep")
     whole = tiny_config(data, tmp_path / "whole", **settings)
     fit(whole)
     broken = tiny_config(data, tmp_path / "broken", **settings)
-    words = [f"{name}={value!r}" for name, value in settings.items()]
+    words = [f"{name}={value!r}".replace("PosixPath", "Path") for name, value in settings.items()]
     process = in_a_process([str(data), str(broken.output), str(kill_at), *words])
     assert process.wait() == -signal.SIGKILL
     position = torch.load(broken.output / "last.ckpt", weights_only=True)["global_step"]

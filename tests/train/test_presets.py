@@ -53,6 +53,12 @@ def test_rep_medsam_fine_tuning_takes_ct_from_the_supplementary_sets_alone() -> 
     assert config_of("fit", "rep-medsam").leave_out == ()
 
 
+def test_quantization_aware_training_is_gentle() -> None:
+    config = config_of("finetune", "qat")
+    assert config.qat
+    assert config.learning_rate <= 2e-5  # no more than that of Table 4, which ends the training in floating point
+
+
 def test_class_prompt_table_2() -> None:
     config = config_of("fit", "class-prompt")
     assert config.architecture == "class_prompt_tinyvit"

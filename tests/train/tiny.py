@@ -16,8 +16,10 @@ from torch import nn
 from medsam_edge_train.engine import StageModule
 from medsam_edge_train.fit import FitConfig, fit
 from medsam_edge_train.models import ZOO, MedSAM
+from medsam_edge_train.models.layers import ConvBN
 from medsam_edge_train.models.mask_decoder import MaskDecoder
 from medsam_edge_train.models.prompt_encoder import PromptEncoder
+from medsam_edge_train.models.repvit import RepViTBlock
 
 
 def tiny() -> MedSAM:
@@ -29,6 +31,17 @@ def tiny() -> MedSAM:
 def tiny_no_norm() -> MedSAM:
     """Without batch statistics, which a CPU cannot share between processes."""
     encoder = nn.Conv2d(3, 32, 4, 4)
+    return MedSAM(encoder, PromptEncoder(32, 4), MaskDecoder(32, depth=1, heads=2, hidden=32, box_prior=True))
+
+
+def tiny_rep() -> MedSAM:
+    """Two RepViT blocks, with everything that int8 rounds."""
+    encoder = nn.Sequential(
+        ConvBN(3, 16, 3, 2),
+        nn.ReLU(),
+        RepViTBlock(16, 16, 1, True, nn.ReLU),
+        RepViTBlock(16, 32, 2, False, nn.ReLU),
+    )
     return MedSAM(encoder, PromptEncoder(32, 4), MaskDecoder(32, depth=1, heads=2, hidden=32, box_prior=True))
 
 
@@ -74,7 +87,7 @@ def main(data: str, output: str, kill_at: str, *settings: str) -> None:
     import torch
 
     torch.set_num_threads(1)
-    ZOO.update(tiny=tiny, tiny_no_norm=tiny_no_norm)
+    ZOO.update(tiny=tiny, tiny_no_norm=tiny_no_norm, tiny_rep=tiny_rep)
 
     def on_train_batch_start(self: StageModule, batch: Any, index: int) -> None:
         if self.global_step == int(kill_at) > 0:

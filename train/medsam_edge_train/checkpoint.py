@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 
 from medsam_edge.errors import CheckpointError, FileMissingError, InputError
 from medsam_edge.io import replacing
-from medsam_edge_train.models import ZOO, MedSAM, build
+from medsam_edge_train.models import ZOO, MedSAM, build, fuse, quantize
 
 WRAPPERS = ("model", "state_dict", "network")
 PREFIXES = ("module.", "network.")
@@ -75,13 +76,15 @@ def export(source: Path, target: Path, layout: str = "flat", architecture: str |
 
     Raises:
         CheckpointError: the source cannot be read or does not match its architecture.
-        InputError: an unknown layout, or the target exists.
+        InputError: an unknown layout, the target exists, or the source is fused and quantized.
     """
     if layout not in LAYOUTS:
         raise InputError(f"layout: expected one of {', '.join(LAYOUTS)}, got {layout!r}")
     if target.exists():
         raise InputError(f"output: {target} exists already")
     network, _ = load(source, architecture)
+    if network.quantizers is not None:
+        raise InputError(f"checkpoint: {source} is fused and quantized, for which there is no published layout")
     state = dict(network.state_dict())
     if layout == "module":
         state = {f"module.{key}": value for key, value in state.items()}
@@ -92,6 +95,9 @@ def export(source: Path, target: Path, layout: str = "flat", architecture: str |
 def load(path: Path, architecture: str | None = None) -> tuple[MedSAM, str]:
     """The network a checkpoint holds, in eval mode, and its architecture's name.
 
+    One whose branches are fused already gives the fused network; one of quantization-aware training gives it with its
+    quantizers, and computes as int8 will.
+
     Args:
         architecture: the name, where the file does not say and its tensors fit no network exactly.
 
@@ -100,7 +106,7 @@ def load(path: Path, architecture: str | None = None) -> tuple[MedSAM, str]:
     """
     checkpoint = read(path)
     name = architecture or checkpoint.architecture or nearest_architecture(checkpoint.state)
-    network = build(name)
+    network = _like(name, checkpoint.state)
     try:
         load_state(network, checkpoint.state, name)
     except CheckpointError as error:
@@ -137,11 +143,19 @@ def nearest_architecture(state: Mapping[str, Tensor]) -> str:
 
     def shared(name: str) -> float:
         with torch.device("meta"):  # shapes only
-            expected = build(name).state_dict()
+            expected = _like(name, state).state_dict()
         same = [key for key, value in expected.items() if key in state and state[key].shape == value.shape]
         return len(same) / max(len(expected), len(state))
 
     return max(sorted(ZOO), key=shared)
+
+
+def _like(name: str, state: Mapping[str, Tensor]) -> MedSAM:
+    """The named network in the form of a state dict: as built; fused, where no batch norm is left; with quantizers."""
+    network = build(name)
+    if quantize.is_quantized(state):
+        return quantize.like(network, state)
+    return network if any(key.endswith("running_var") for key in state) else cast(MedSAM, fuse(network))
 
 
 def _read_safetensors(path: Path) -> Checkpoint:

@@ -53,6 +53,8 @@ def run(argv: list[str]) -> int:
     name = options.pop("stage")
     if name == "export":
         return _export(**options)
+    if name == "finetune" and options.get("qat"):
+        options["preset"] = options["preset"] or "qat"
     stage, resume, dry_run = STAGES[name], options.pop("resume", False), options.pop("dry_run", False)
     module = import_module(f"medsam_edge_train.{stage.module}")
     config = make_config(getattr(module, stage.config), options, PRESETS.get(name, {}), options.get("config"))

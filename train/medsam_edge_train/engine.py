@@ -29,7 +29,8 @@ from medsam_edge.errors import InputError
 from medsam_edge_train import checkpoint
 from medsam_edge_train.curves import BEFORE, draw_curves
 from medsam_edge_train.data import BalancedSampler, Case, Steps
-from medsam_edge_train.models import TEACHER, build
+from medsam_edge_train.models import TEACHER, MedSAM, build
+from medsam_edge_train.models.quantize import is_quantized
 
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 Schedule = Literal["cosine", "constant", "plateau"]
@@ -147,12 +148,7 @@ class StageModule(pl.LightningModule):
     def __init__(self, config: RunConfig) -> None:
         super().__init__()
         self.config = config
-        self.network = build(config.architecture).reparameterize()
-        if config.init is not None:
-            state = checkpoint.read(config.init).state
-            left = checkpoint.load_state(self.network, state, config.architecture, config.partial_init)
-            for line in left:
-                print(f"init: {line}", file=sys.stderr)
+        self.network = self.build_network()
         for part in config.freeze:
             self.network.get_submodule(part).requires_grad_(False)
         self.train()
@@ -160,6 +156,23 @@ class StageModule(pl.LightningModule):
         self._plateau: torch.optim.lr_scheduler.ReduceLROnPlateau | None = None
         self._plateau_state: dict[str, Any] | None = None
         self._resumed: dict[str, Any] | None = None
+
+    def build_network(self) -> MedSAM:
+        """The network as training starts.
+
+        Raises:
+            CheckpointError: `init` does not match.
+            InputError: `init` is quantized already.
+        """
+        network = build(self.config.architecture).reparameterize()
+        if self.config.init is not None:
+            state = checkpoint.read(self.config.init).state
+            if is_quantized(state):
+                raise InputError(f"init: {self.config.init} is fused and quantized; give what it was trained from")
+            left = checkpoint.load_state(network, state, self.config.architecture, self.config.partial_init)
+            for line in left:
+                print(f"init: {line}", file=sys.stderr)
+        return network
 
     def train(self, mode: bool = True) -> StageModule:
         """Frozen parts stay in eval mode: their statistics are frozen too."""

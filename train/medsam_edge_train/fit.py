@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -42,7 +43,8 @@ from medsam_edge_train.engine import (
 from medsam_edge_train.losses import batch_dice, bce_loss, dice_loss, focal_loss, iou_loss
 from medsam_edge_train.metrics import nsd
 from medsam_edge_train.models.class_prompt import ClassPromptMedSAM, one_hot
-from medsam_edge_train.models.medsam import Prediction
+from medsam_edge_train.models.medsam import MedSAM, Prediction
+from medsam_edge_train.models.quantize import calibrate
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class FitConfig(RunConfig):
         iou_weight: of the predicted IoU's loss; 0 leaves the scores untrained.
         class_weight: of the modality head's cross-entropy, where the network has one.
         withhold_modality: share of training images whose modality a class-prompt network must find out itself.
+        qat: train the fused network with the rounding of int8 in its image encoder; needs init.
         select: best by mean DSC, or by the class-prompt paper's rule (accuracy and inference time, equal weights).
     """
 
@@ -71,6 +74,7 @@ class FitConfig(RunConfig):
     iou_weight: float = 1.0
     class_weight: float = 1.0
     withhold_modality: float = 0.5
+    qat: bool = False
     select: Literal["dsc", "paper"] = "dsc"
 
     def __post_init__(self) -> None:
@@ -98,6 +102,10 @@ class PipelineModule(StageModule):
         self._sums: dict[str, list[float]] = {}  # modality → objects, sum of DSC, of NSD, of the Jaccard index
         self._timing: dict[str, list[float]] = {}
         self._hits: dict[str, list[float]] = {}
+
+    def build_network(self) -> MedSAM:
+        network, config = super().build_network(), cast(FitConfig, self.config)
+        return calibrate(network, calibration_images(config)) if config.qat else network
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         count = len(batch.boxes)
@@ -171,8 +179,10 @@ def fit(config: FitConfig, resume: bool = False) -> Path:
         The best checkpoint, `output/best.safetensors`.
 
     Raises:
-        InputError: there is nothing to resume, or a run would be overwritten.
+        InputError: there is nothing to resume, or a run would be overwritten; `qat` without `init`.
     """
+    if config.qat and config.init is None:
+        raise InputError("init: qat starts from a trained checkpoint, got none")
     check_output(config, resume)
     training, validation = training_loader(config), validation_loader(config)  # before anything is written
     pl.seed_everything(config.seed, verbose=False)
@@ -203,6 +213,12 @@ def training_cases(config: FitConfig) -> list[Case]:
     if len(cases) < 1:
         raise InputError(f"leave_out: nothing is left of {config.data}")
     return cases
+
+
+def calibration_images(config: FitConfig) -> Iterator[Tensor]:
+    """Training images as the SDK prepares them, (3, S, S) each, of each modality as many as validation takes."""
+    data = ValidationData(thin(training_cases(config), config.val_per_modality), config.image_size, config.val_boxes)
+    return (data[index].image for index in range(len(data)))
 
 
 def training_loader(config: FitConfig) -> ResumableLoader:

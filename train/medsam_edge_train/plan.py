@@ -14,7 +14,7 @@ from medsam_edge_train.data import find_cases
 from medsam_edge_train.distill import DistillConfig
 from medsam_edge_train.engine import RunConfig, choose_precision, world_size
 from medsam_edge_train.fit import FitConfig, training_cases
-from medsam_edge_train.models import build
+from medsam_edge_train.models import build, fuse
 
 
 def plan(config: RunConfig) -> str:
@@ -27,8 +27,11 @@ def plan(config: RunConfig) -> str:
     counts = Counter(case.modality.value for case in cases)
     images = config.images_per_epoch or len(cases)
     steps = images // config.batch_size
+    qat = isinstance(config, FitConfig) and config.qat
     with torch.device("meta"):  # shapes only
         network = build(config.architecture).reparameterize()
+        if qat:
+            fuse(network)
     for part in config.freeze:
         network.get_submodule(part).requires_grad_(False)
     if isinstance(config, DistillConfig):
@@ -50,7 +53,8 @@ def plan(config: RunConfig) -> str:
             f"arithmetic  {macs / own / 1e9:.2f} GMAC forward per image at {config.image_size} px",
             f"memory      about {(4 * copies + activations) / 1e9:.1f} GB per process in f32: "
             f"{4 * copies / 1e9:.1f} weights and optimizer, {activations / 1e9:.1f} activations",
-            f"precision   {choose_precision(config.precision)}",
+            f"precision   {choose_precision(config.precision)}"
+            + ("; the image encoder in f32 with the rounding of int8" if qat else ""),
             f"output      {config.output}",
         ]
     )

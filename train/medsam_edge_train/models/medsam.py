@@ -27,6 +27,7 @@ class MedSAM(nn.Module):
         self.image_encoder = image_encoder
         self.prompt_encoder = prompt_encoder
         self.mask_decoder = mask_decoder
+        self.quantizers: nn.Module | None = None  # (encoder, images) → embedding as int8 gives it (`quantize.py`)
 
     def reparameterize(self) -> MedSAM:
         """Decode by exact, cheaper arithmetic from now on (`mask_decoder.py`); returns itself."""
@@ -35,7 +36,10 @@ class MedSAM(nn.Module):
 
     def embed(self, images: Tensor) -> Tensor:
         """(B, 3, S, S) in [0, 1] → (B, (S/4)², 256): the embedding as rows, with the dense prompt added."""
-        embedding = cast(Tensor, self.image_encoder(images))
+        if self.quantizers is None:
+            embedding = cast(Tensor, self.image_encoder(images))
+        else:
+            embedding = cast(Tensor, self.quantizers(self.image_encoder, images))
         # the encoder ends in a norm over channels: OpenVINO drops its permutation and this one, which undoes it
         return embedding.permute(0, 2, 3, 1).flatten(1, 2) + self.prompt_encoder.dense()
 
