@@ -34,7 +34,7 @@ class Rule(Protocol):
         ...
 
     def follow(self, mask: CroppedMask, label: int, start: FloatArray, geometry: Geometry) -> FloatArray:
-        """The prompt (4,) that the mask of object `label` is to the next slice; `start`, the box's own, when empty."""
+        """The next slice's prompt (4,) from the mask of object `label`; `start`, its box's own, if that gives none."""
         ...
 
     def decode(
@@ -45,7 +45,11 @@ class Rule(Protocol):
 
 
 class Corrected:
-    """Prompts in image pixels: the mask's own bounding box, grown by MARGIN network pixels, inside the image."""
+    """Prompts in image pixels: the mask's own bounding box, grown by MARGIN network pixels, inside the user's box.
+
+    The user's box holds the whole object, so no slice's box need be larger; without that bound, masks that are a little
+    too large grow from slice to slice. Where nothing of the grown box lies inside, the user's box prompts again.
+    """
 
     far_slice_included = False
 
@@ -59,8 +63,8 @@ class Corrected:
         margin = MARGIN / geometry.scale
         low = np.array([mask.left, mask.top]) - margin
         high = np.array([mask.left + width, mask.top + height]) + margin
-        box = np.concatenate([low, high]).clip(0, [geometry.width, geometry.height] * 2)
-        return box.astype(np.float32)
+        box = np.concatenate([low, high]).clip(np.tile(start[:2], 2), np.tile(start[2:], 2)).astype(np.float32)
+        return box if (box[:2] < box[2:]).all() else start
 
     def decode(
         self, segmenter: Segmenter, embedding: Embedding, prompts: FloatArray, overlap: Overlap = "later"
