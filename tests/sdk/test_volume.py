@@ -11,6 +11,7 @@ import SimpleITK as sitk
 
 import medsam_edge
 from medsam_edge import BoxError, CancelledError, ImageError, InputError, Modality, Segmentation, Segmenter
+from medsam_edge.io import read_image
 from medsam_edge.model import Arrays, Model
 from medsam_edge.result import VolumeSegmentation
 from medsam_edge.volume import encoded_ahead
@@ -395,6 +396,20 @@ def test_challenge_npz(tmp_path: Path) -> None:
     with np.load(result.save(tmp_path / "out.npz")) as arrays:
         assert (arrays["segs"] == result.label_map).all()
     assert sitk.ReadImage(str(result.save(tmp_path / "out.nii.gz"))).GetSpacing() == pytest.approx((0.5, 0.75, 3.0))
+
+
+def test_challenge_boxes_reach_their_last_slice_once(tmp_path: Path) -> None:
+    """As `read_image` gives them, and with the published rule as the file has them."""
+    written = np.array([[2, 3, 1, 12, 13, 3], [4, 5, 2, 20, 18, 5]])
+    np.savez(tmp_path / "3DBox_MR.npz", imgs=noise(6, 20, 24), boxes=written)
+    read = read_image(tmp_path / "3DBox_MR.npz").boxes
+    segmenter = Segmenter(fake_model())
+    ours = run(segmenter, tmp_path / "3DBox_MR.npz", read)
+    published = run(segmenter, tmp_path / "3DBox_MR.npz", written, compat="rep-medsam")
+    for result in (ours, published):
+        assert [np.flatnonzero(row).tolist() for row in np.isfinite(result.slice_scores)] == [[1, 2, 3], [2, 3, 4, 5]]
+        assert result.middles == [2, 3]
+        assert result.boxes.tolist() == [[2, 3, 1, 12, 13, 4], [4, 5, 2, 20, 18, 6]]
 
 
 def test_a_single_medical_slice_is_a_volume_of_one_where_boxes_say_so() -> None:
