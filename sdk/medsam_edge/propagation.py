@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from medsam_edge.embedding import Embedding
 from medsam_edge.errors import InputError
@@ -102,7 +101,7 @@ class Published:
         self, segmenter: Segmenter, embedding: Embedding, prompts: FloatArray, overlap: Overlap = "later"
     ) -> Segmentation:
         image = embedding.geometry
-        prompted = replace(embedding, geometry=_Prompted(image.height, image.width, image.size, prompts))
+        prompted = replace(embedding, geometry=_Prompted(image.height, image.width, image.size, prompts=prompts))
         whole = np.tile([0, 0, image.width, image.height], (len(prompts), 1))
         return segmenter.decode(prompted, whole, overlap=overlap)
 
@@ -111,7 +110,7 @@ class Published:
 class _Prompted(Geometry):
     """A geometry whose boxes are in network pixels already, where they may be what no box of the image is."""
 
-    prompts: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 4), np.float32), compare=False)
+    prompts: FloatArray = field(kw_only=True, compare=False)
 
     def boxes_to_network(self, boxes: FloatArray) -> FloatArray:
         return self.prompts
