@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medsam_edge.errors import FileMissingError, ImageError, ModalityError
+from medsam_edge.geometry import are_volume_boxes
 from medsam_edge.modality import Modality
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
@@ -41,7 +42,8 @@ class LoadedImage:
         pixels: (H, W), (H, W, 3) RGB or (D, H, W), in the file's own values (CT in HU).
         frame: of a medical file, else None.
         modality: as a DICOM header says, else None.
-        boxes: prompts that a challenge npz carries, else None.
+        boxes: prompts that a challenge npz carries, else None: (N, 4) as they are, (N, 6) with z1 exclusive, where the
+            file has the last slice. `compat="rep-medsam"` adds that slice itself: give it the file's own numbers.
     """
 
     pixels: npt.NDArray[Any]
@@ -204,7 +206,7 @@ def _read_npz(file: Path) -> LoadedImage:
                     f"image: expected an array 'imgs' in {file}, found {', '.join(arrays.files) or 'none'}"
                 )
             image = arrays["imgs"]
-            return LoadedImage(image, _npz_frame(image, arrays.get("spacing")), boxes=arrays.get("boxes"))
+            return LoadedImage(image, _npz_frame(image, arrays.get("spacing")), boxes=_npz_boxes(arrays.get("boxes")))
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         if isinstance(error, ImageError):
             raise
@@ -219,6 +221,15 @@ def _npz_frame(image: npt.NDArray[Any], spacing: npt.NDArray[Any] | None) -> Fra
     if len(values) != 3 or not all(0 < value < math.inf for value in values):
         raise ImageError(f"spacing: expected three positive numbers x, y, z, got {values}")
     return Frame(values, (0.0,) * 3, (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0))
+
+
+def _npz_boxes(boxes: npt.NDArray[Any] | None) -> npt.NDArray[Any] | None:
+    """The challenge's z_max is the last slice inside, our z1 the one after; `check_boxes` refuses what is no number."""
+    if boxes is None or not are_volume_boxes(boxes) or not np.issubdtype(boxes.dtype, np.number):
+        return boxes
+    ours = boxes.astype(np.float64)
+    ours[..., 5] += 1
+    return ours
 
 
 def _is_dicom(file: Path) -> bool:

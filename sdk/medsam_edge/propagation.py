@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from medsam_edge.embedding import Embedding
 from medsam_edge.errors import InputError
@@ -34,7 +33,7 @@ class Rule(Protocol):
         ...
 
     def follow(self, mask: CroppedMask, label: int, start: FloatArray, geometry: Geometry) -> FloatArray:
-        """The prompt (4,) that the mask of object `label` is to the next slice; `start`, the box's own, when empty."""
+        """The next slice's prompt (4,) from the mask of object `label`; `start`, its box's own, if that gives none."""
         ...
 
     def decode(
@@ -45,7 +44,11 @@ class Rule(Protocol):
 
 
 class Corrected:
-    """Prompts in image pixels: the mask's own bounding box, grown by MARGIN network pixels, inside the image."""
+    """Prompts in image pixels: the mask's own bounding box, grown by MARGIN network pixels, inside the user's box.
+
+    The user's box holds the whole object, so no slice's box need be larger; without that bound, masks that are a little
+    too large grow from slice to slice. Where nothing of the grown box lies inside, the user's box prompts again.
+    """
 
     far_slice_included = False
 
@@ -59,8 +62,8 @@ class Corrected:
         margin = MARGIN / geometry.scale
         low = np.array([mask.left, mask.top]) - margin
         high = np.array([mask.left + width, mask.top + height]) + margin
-        box = np.concatenate([low, high]).clip(0, [geometry.width, geometry.height] * 2)
-        return box.astype(np.float32)
+        box = np.concatenate([low, high]).clip(np.tile(start[:2], 2), np.tile(start[2:], 2)).astype(np.float32)
+        return box if (box[:2] < box[2:]).all() else start
 
     def decode(
         self, segmenter: Segmenter, embedding: Embedding, prompts: FloatArray, overlap: Overlap = "later"
@@ -98,7 +101,7 @@ class Published:
         self, segmenter: Segmenter, embedding: Embedding, prompts: FloatArray, overlap: Overlap = "later"
     ) -> Segmentation:
         image = embedding.geometry
-        prompted = replace(embedding, geometry=_Prompted(image.height, image.width, image.size, prompts))
+        prompted = replace(embedding, geometry=_Prompted(image.height, image.width, image.size, prompts=prompts))
         whole = np.tile([0, 0, image.width, image.height], (len(prompts), 1))
         return segmenter.decode(prompted, whole, overlap=overlap)
 
@@ -107,7 +110,7 @@ class Published:
 class _Prompted(Geometry):
     """A geometry whose boxes are in network pixels already, where they may be what no box of the image is."""
 
-    prompts: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 4), np.float32), compare=False)
+    prompts: FloatArray = field(kw_only=True, compare=False)
 
     def boxes_to_network(self, boxes: FloatArray) -> FloatArray:
         return self.prompts

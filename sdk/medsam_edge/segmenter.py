@@ -206,7 +206,8 @@ class Segmenter:
             progress: called with (slices done, slices in all) after each slice; returning False cancels.
                 Slices on which all objects have ended are passed over.
             compat: `rep-medsam` for the published scripts' rules, quirks included, to compare with their figures:
-                boxes cut to whole network pixels, z1 the last slice, the next slice's box from shrunken label values.
+                boxes cut to whole network pixels, the next slice's box from shrunken label values, and z1 the last
+                slice, as in the challenge's files (the command makes the z1 of such a file exclusive as it reads it).
 
         Returns:
             `Segmentation` for (N, 4), `VolumeSegmentation` for (N, 6).

@@ -162,10 +162,8 @@ def _objects(boxes: FloatArray, axis: int, depth: int, rule: Rule, geometry: Geo
     starts = rule.start(np.stack([low[:, column], low[:, row], high[:, column], high[:, row]], axis=1), geometry)
     first = np.minimum(np.floor(low[:, axis]).astype(int), depth - 1)
     last = np.maximum(np.ceil(high[:, axis]).astype(int) - 1, first)
-    spans = zip(first.tolist(), ((first + last) // 2).tolist(), last.tolist(), strict=True)
-    return [
-        _Object(label, *span, start) for label, (span, start) in enumerate(zip(spans, starts, strict=True), start=1)
-    ]
+    ways = zip(first.tolist(), ((first + last) // 2).tolist(), last.tolist(), starts, strict=True)
+    return [_Object(label, *way) for label, way in enumerate(ways, start=1)]
 
 
 @dataclass

@@ -146,6 +146,18 @@ def test_segment_a_volume(volume: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert "voxels" in capsys.readouterr().out
 
 
+def test_a_challenge_volume_is_segmented_up_to_the_last_slice_of_its_boxes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("medsam_edge.cli.Segmenter", lambda bundle, **settings: Segmenter(fake_model()))
+    image = np.random.default_rng(0).integers(0, 255, (6, 64, 64), dtype=np.uint8)
+    np.savez(tmp_path / "3DBox_CT.npz", imgs=image, boxes=np.array([[10, 20, 2, 30, 40, 5]]))
+    assert main(["segment", str(tmp_path / "3DBox_CT.npz"), "-o", str(tmp_path / "o.npz"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["objects"][0]["box"] == [10, 20, 2, 30, 40, 6]
+    with np.load(tmp_path / "o.npz") as arrays:
+        assert np.flatnonzero(arrays["segs"].any(axis=(1, 2))).tolist() == [2, 3, 4, 5]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

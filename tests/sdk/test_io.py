@@ -4,10 +4,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import pytest
 import SimpleITK as sitk
 
-from medsam_edge.errors import FileMissingError, ImageError
+from medsam_edge.errors import BoxError, FileMissingError, ImageError
+from medsam_edge.geometry import check_boxes
 from medsam_edge.io import read_image, replacing, write_picture
 from medsam_edge.modality import Modality
 
@@ -78,6 +80,23 @@ def test_challenge_npz(tmp_path: Path) -> None:
     assert (loaded.pixels == RGB).all()
     assert loaded.boxes is not None
     assert loaded.boxes.tolist() == [[1, 2, 3, 4]]
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint8, np.uint64, np.float32])
+def test_challenge_boxes_of_volumes_end_after_their_last_slice(tmp_path: Path, dtype: npt.DTypeLike) -> None:
+    boxes = np.array([[1, 2, 0, 3, 4, 2], [1, 2, 1, 3, 4, 255]], dtype)  # 255 + 1 is none of 8 bits
+    np.savez(tmp_path / "case.npz", imgs=np.zeros((256, 4, 5), np.uint8), boxes=boxes)
+    loaded = read_image(tmp_path / "case.npz")
+    assert loaded.boxes is not None
+    assert loaded.boxes.tolist() == [[1, 2, 0, 3, 4, 3], [1, 2, 1, 3, 4, 256]]
+
+
+def test_challenge_boxes_that_are_no_numbers_do_not_spoil_the_image(tmp_path: Path) -> None:
+    np.savez(tmp_path / "case.npz", imgs=np.zeros((3, 4, 5), np.uint8), boxes=np.full((1, 6), "a"))
+    loaded = read_image(tmp_path / "case.npz")
+    assert loaded.pixels.shape == (3, 4, 5)
+    with pytest.raises(BoxError, match="expected numbers"):
+        check_boxes(loaded.boxes, 4, 5, 3)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".mha"])

@@ -41,19 +41,39 @@ def recording() -> tuple[Segmenter, Recorder]:
     return Segmenter(Model(SeeingEncoder(), recorder, SIZE, "recording", SIZE)), recorder
 
 
+WHOLE = [0, 0, 100, 128]
+
+
 @pytest.mark.parametrize(
-    ("mask", "expected"),
+    ("mask", "start", "expected"),
     [
-        (block(40, 20, 10, 30), [14, 34, 56, 56]),  # two image pixels to a network pixel: six on each side
-        (block(2, 90, 10, 8), [84, 0, 100, 18]),  # the image is 100 wide, 128 high
-        (block(120, 0, 8, 4), [0, 114, 10, 128]),
-        (NOTHING, START.tolist()),
+        (block(40, 20, 10, 30), WHOLE, [14, 34, 56, 56]),  # two image pixels to a network pixel: six on each side
+        (block(2, 90, 10, 8), WHOLE, [84, 0, 100, 18]),  # the image is 100 wide, 128 high
+        (block(120, 0, 8, 4), WHOLE, [0, 114, 10, 128]),
+        (block(40, 20, 10, 30), [18, 20, 60, 52.5], [18, 34, 56, 52.5]),  # left and bottom stop at the user's box
+        (block(40, 20, 10, 30), [10, 36, 53, 90], [14, 36, 53, 56]),  # top and right
+        (block(40, 20, 10, 30), [25, 42, 45, 48], [25, 42, 45, 48]),  # larger than the box on all sides
+        (block(40, 20, 10, 30), [53, 0, 90, 90], [53, 34, 56, 56]),  # only the margin reaches into the box
     ],
 )
-def test_the_corrected_rule_by_hand(mask: CroppedMask, expected: list[float]) -> None:
+def test_the_corrected_rule_by_hand(mask: CroppedMask, start: list[float], expected: list[float]) -> None:
     geometry = Geometry(128, 100, SIZE)
     for label in (1, 200):
-        assert Corrected().follow(mask, label, START, geometry).tolist() == expected
+        assert Corrected().follow(mask, label, np.array(start, np.float32), geometry).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    "start",
+    [[56, 0, 90, 128], [70, 0, 90, 128], [0, 0, 14, 128], [0, 56, 100, 128], [0, 0, 100, 34], [0, 0, 100, 20]],
+)
+def test_a_mask_whose_grown_box_lies_beside_the_users_leaves_that_one(start: list[float]) -> None:
+    """[14, 34, 56, 56] ends where these begin, or before: on the left, right, top and bottom."""
+    box, geometry = np.array(start, np.float32), Geometry(128, 100, SIZE)
+    assert Corrected().follow(block(40, 20, 10, 30), 1, box, geometry).tolist() == start
+
+
+def test_an_empty_mask_leaves_the_users_box() -> None:
+    assert Corrected().follow(NOTHING, 1, START, Geometry(128, 100, SIZE)).tolist() == START.tolist()
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,11 @@ import SimpleITK as sitk
 
 import medsam_edge
 from medsam_edge import BoxError, CancelledError, ImageError, InputError, Modality, Segmentation, Segmenter
+from medsam_edge.io import read_image
 from medsam_edge.model import Arrays, Model
 from medsam_edge.result import VolumeSegmentation
 from medsam_edge.volume import encoded_ahead
-from tests.sdk.fake import SIZE, SeeingDecoder, SeeingEncoder, fake_model
+from tests.sdk.fake import SIZE, FakeDecoder, FakeEncoder, SeeingDecoder, SeeingEncoder, fake_model
 
 Volume = npt.NDArray[np.uint8]
 
@@ -51,11 +52,20 @@ def extent(mask: npt.NDArray[np.bool_]) -> list[int]:
     return [int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1]
 
 
+def unfolding(depth: int, middle: int, x0: int, y0: int, x1: int, y1: int) -> Volume:
+    """A bright block on the middle slice; the others are bright from row 1 on, so that a mask there is its prompt."""
+    volume = np.zeros((depth, SIZE, SIZE), np.uint8)
+    volume[:, 1:] = 200
+    volume[middle] = 0
+    volume[middle, y0:y1, x0:x1] = 200
+    return volume
+
+
 @pytest.mark.parametrize("factor", [1, 2])
 def test_the_next_box_is_the_mask_grown_by_three_network_pixels(factor: int) -> None:
-    volume = noise(9, SIZE * factor, SIZE * factor)
-    box = [24 * factor, 28 * factor, 2, 40 * factor, 36 * factor, 7]  # slices 2–6, the middle is 4
-    mask = run(Segmenter(fake_model()), volume, [box]).mask(0)
+    volume = unfolding(9, 4, 24, 28, 40, 36).repeat(factor, axis=1).repeat(factor, axis=2)
+    box = [10 * factor, 15 * factor, 2, 60 * factor, 50 * factor, 7]  # slices 2–6, the middle is 4
+    mask = run(seeing()[0], volume, [box]).mask(0)
     assert mask.any(axis=(1, 2)).tolist() == [False, False, True, True, True, True, True, False, False]
     for z in range(2, 7):
         grown = 3 * abs(z - 4)
@@ -63,13 +73,35 @@ def test_the_next_box_is_the_mask_grown_by_three_network_pixels(factor: int) -> 
         assert extent(mask[z]) == [value * factor for value in expected]
 
 
-def test_boxes_grow_no_further_than_the_image() -> None:
-    mask = run(Segmenter(fake_model()), noise(7, SIZE, 48), [[2, 10, 0, 44, 20, 7]]).mask(0)
-    assert extent(mask[0]) == [0, 1, 48, 29]
+@pytest.mark.parametrize(
+    ("box", "expected"),
+    [
+        ([0, 0, 0, 48, SIZE, 7], [0, 1, 48, 29]),  # the image is 48 wide
+        ([0, 5, 0, 46, 26, 7], [0, 5, 46, 26]),
+        ([1, 10, 0, 48, 20, 7], [1, 10, 48, 20]),
+    ],
+)
+def test_boxes_grow_no_further_than_the_image_and_the_users_box(box: list[int], expected: list[int]) -> None:
+    mask = run(seeing()[0], unfolding(7, 3, 2, 10, 44, 20)[:, :, :48], [box]).mask(0)
+    assert extent(mask[3]) == [2, 10, 44, 20]
+    assert extent(mask[0]) == extent(mask[6]) == expected
+
+
+class GenerousDecoder(FakeDecoder):
+    """Each mask is its prompt and two network pixels more on each side."""
+
+    def infer(self, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
+        return super().infer({**inputs, "boxes": inputs["boxes"] + np.array([-2, -2, 2, 2])})
+
+
+def test_masks_that_are_too_large_do_not_grow_from_slice_to_slice() -> None:
+    model = Model(FakeEncoder(0), GenerousDecoder(0), SIZE, "generous", reach=4)
+    mask = run(Segmenter(model), noise(9, SIZE, SIZE), [[24, 28, 0, 40, 36, 9]]).mask(0)
+    assert [extent(plane) for plane in mask] == [[22, 26, 42, 38]] * 9
 
 
 def leaning(depth: int = 12) -> tuple[Volume, npt.NDArray[np.bool_]]:
-    """A bar of 12 × 10 pixels that moves by 3 columns and 2 rows a slice, and so leaves the box of its middle slice."""
+    """A bar of 12 × 10 pixels that moves by 3 columns and 2 rows a slice: of 12 slices, through [4, 8, 49, 40]."""
     volume = numbered(depth)
     for z in range(depth):
         volume[z, 8 + 2 * z : 18 + 2 * z, 4 + 3 * z : 16 + 3 * z] = 200
@@ -79,11 +111,11 @@ def leaning(depth: int = 12) -> tuple[Volume, npt.NDArray[np.bool_]]:
 
 
 def test_a_moving_object_is_followed() -> None:
+    """Past something as bright, which the user's box holds too and only the middle slice, 5, does not have."""
     volume, truth = leaning()
+    volume[np.arange(12) != 5, 8:14, 40:49] = 200
     segmenter, _, _ = seeing()
-    middle = 5
-    box = [4 + 3 * middle, 8 + 2 * middle, 0, 16 + 3 * middle, 18 + 2 * middle, 12]
-    result = run(segmenter, volume, [box])
+    result = run(segmenter, volume, [[4, 8, 0, 49, 40, 12]])
     assert (result.mask(0) == truth).all()
     assert (result.label_map == truth).all()
     assert result.label_map.dtype == np.uint16
@@ -133,19 +165,22 @@ def test_a_box_that_reaches_out_of_the_volume_is_clipped_with_a_warning() -> Non
 
 
 def broken_bar() -> Volume:
-    """Bright on rows 20–29, columns 20–39; not at all on slice 6; from slice 7 on columns 34–49."""
+    """Bright on rows 20–29, columns 20–39; not at all on slice 6; on slice 7 columns 44–61, then 30–61."""
     volume = numbered(10)
     volume[:6, 20:30, 20:40] = 200
-    volume[7:, 20:30, 34:50] = 200
+    volume[7, 20:30, 44:62] = 200
+    volume[8:, 20:30, 30:62] = 200
     return volume
 
 
 def test_after_an_empty_mask_the_box_prompts_again() -> None:
     segmenter, _, _ = seeing()
-    mask = run(segmenter, broken_bar(), [[20, 20, 0, 40, 30, 10]]).mask(0)
+    mask = run(segmenter, broken_bar(), [[10, 10, 0, 55, 40, 10]]).mask(0)
+    assert extent(mask[5]) == [20, 20, 40, 30]
     assert not mask[6].any()
-    assert extent(mask[7]) == [34, 20, 40, 30]  # the box, not what was seen before
-    assert extent(mask[8]) == [34, 20, 43, 30]
+    assert extent(mask[7]) == [44, 20, 55, 30]  # the box, not what was seen before
+    assert extent(mask[8]) == [41, 20, 55, 30]
+    assert extent(mask[9]) == [38, 20, 55, 30]
 
 
 def test_stop_when_empty_ends_that_direction_only() -> None:
@@ -253,12 +288,16 @@ def test_progress_counts_slices_and_cancels() -> None:
 
 
 def test_scores_are_means_over_slices() -> None:
-    """The fake scores half and a thousandth of a prompt's x0 + y0; each prompt is the one before, grown by 3 pixels."""
-    result = run(Segmenter(fake_model()), noise(8, SIZE, SIZE), [[1, 1, 3, 9, 9, 6], [20, 20, 4, 40, 40, 8]])
+    """The fake scores half and a thousandth of a prompt's x0 + y0; a prompt is the mask before, grown by 3 pixels."""
+    volume = numbered(8)
+    volume[:, 5:8, 4:8] = 200  # prompts with x0, y0 = 1, 2
+    volume[:, 25:36, 26:36] = 200  # 23, 22
+    volume[6, :, :30] = 0  # 27, 22 on slice 7
+    result = run(seeing()[0], volume, [[1, 1, 3, 9, 9, 6], [20, 20, 4, 40, 40, 8]])
     nan = float("nan")  # object 1: slices 3 4 5 from 4; object 2: 4 5 6 7 from 5
-    expected = [[nan, nan, nan, 0.5, 0.502, 0.5, nan, nan], [nan, nan, nan, nan, 0.534, 0.54, 0.534, 0.528]]
+    expected = [[nan, nan, nan, 0.503, 0.502, 0.503, nan, nan], [nan, nan, nan, nan, 0.545, 0.54, 0.545, 0.549]]
     np.testing.assert_allclose(result.slice_scores, expected, rtol=1e-6)
-    assert result.scores.tolist() == pytest.approx([1.502 / 3, 2.136 / 4])
+    assert result.scores.tolist() == pytest.approx([1.508 / 3, 2.179 / 4])
     assert result.scores.dtype == result.slice_scores.dtype == np.float32
     assert result.middles == [4, 5]
 
@@ -316,12 +355,12 @@ def test_one_modality_is_recognised_for_the_volume() -> None:
     result = run(segmenter, volume, [[8, 16, 0, 40, 48, 3]])
     assert result.modality is Modality.CT
     assert result.modality_confidence == pytest.approx(0.75)
-    assert extent(result.mask(0)[0]) == [5, 13, 43, 51]  # class 0 takes nothing off the grown box
+    assert [extent(plane) for plane in result.mask(0)] == [[8, 16, 40, 48]] * 3  # class 0 takes nothing off the box
     told = run(segmenter, volume, [[8, 16, 0, 40, 48, 3]], "US")
     assert (told.modality, told.modality_confidence) == (Modality.US, None)
     alone = run(Segmenter(fake_model(classes=PROMPTED)), volume, [[8, 16, 1, 40, 48, 2]])
     assert alone.timings_ms["encode"] > 0  # recognised and segmented on the same slice, encoded once
-    assert extent(told.mask(0)[1]) == [9, 17, 39, 47]
+    assert [extent(plane) for plane in told.mask(0)] == [[9, 17, 39, 47]] * 3
     with pytest.raises(medsam_edge.ModalityError, match="got MR"):
         run(segmenter, volume, [[8, 16, 0, 40, 48, 3]], "MR")
 
@@ -357,6 +396,20 @@ def test_challenge_npz(tmp_path: Path) -> None:
     with np.load(result.save(tmp_path / "out.npz")) as arrays:
         assert (arrays["segs"] == result.label_map).all()
     assert sitk.ReadImage(str(result.save(tmp_path / "out.nii.gz"))).GetSpacing() == pytest.approx((0.5, 0.75, 3.0))
+
+
+def test_challenge_boxes_reach_their_last_slice_once(tmp_path: Path) -> None:
+    """As `read_image` gives them, and with the published rule as the file has them."""
+    written = np.array([[2, 3, 1, 12, 13, 3], [4, 5, 2, 20, 18, 5]])
+    np.savez(tmp_path / "3DBox_MR.npz", imgs=noise(6, 20, 24), boxes=written)
+    read = read_image(tmp_path / "3DBox_MR.npz").boxes
+    segmenter = Segmenter(fake_model())
+    ours = run(segmenter, tmp_path / "3DBox_MR.npz", read)
+    published = run(segmenter, tmp_path / "3DBox_MR.npz", written, compat="rep-medsam")
+    for result in (ours, published):
+        assert [np.flatnonzero(row).tolist() for row in np.isfinite(result.slice_scores)] == [[1, 2, 3], [2, 3, 4, 5]]
+        assert result.middles == [2, 3]
+        assert result.boxes.tolist() == [[2, 3, 1, 12, 13, 4], [4, 5, 2, 20, 18, 6]]
 
 
 def test_a_single_medical_slice_is_a_volume_of_one_where_boxes_say_so() -> None:
