@@ -6,6 +6,7 @@ import copy
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -24,7 +25,7 @@ BASELINE = "PyTorch, branches not fused"
 
 @dataclass(frozen=True)
 class Timing:
-    """Milliseconds per slice: median and quartiles over the rounds."""
+    """Milliseconds: median and quartiles over the rounds."""
 
     median_ms: float
     low_ms: float
@@ -36,17 +37,24 @@ def measure(network: MedSAM, rounds: int, num_threads: int, report: Callable[[st
     """Time every variant once a round, one after the other, so that a slow minute of the machine slows all of them."""
     torch.set_num_threads(num_threads)
     report("preparing: fuse, export, quantize")
-    calls = variants(network, num_threads)
-    times: dict[str, list[float]] = {name: [] for name in calls}
     image = np.random.default_rng(0).random((1, 3, IMAGE_SIZE, IMAGE_SIZE), dtype=np.float32)
+    calls = {name: partial(call, image) for name, call in variants(network, num_threads).items()}
+    return summarize(time_in_turns(calls, rounds, report), BASELINE)
+
+
+def time_in_turns(
+    calls: Mapping[str, Callable[[], Any]], rounds: int, report: Callable[[str], None]
+) -> dict[str, list[float]]:
+    """Milliseconds of each call, each made once a round; a first round warms up."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
     for number in range(rounds + 1):
         for name, call in calls.items():
             start = time.perf_counter()
-            call(image)
-            if number:  # the first round warms up
+            call()
+            if number:
                 times[name].append((time.perf_counter() - start) * 1e3)
         report(f"round {number}/{rounds}")
-    return summarize(times)
+    return times
 
 
 def gmacs(network: MedSAM) -> float:
@@ -56,9 +64,9 @@ def gmacs(network: MedSAM) -> float:
     return float(counter.get_total_flops()) / 2e9
 
 
-def summarize(times: Mapping[str, list[float]]) -> dict[str, Timing]:
-    """Medians, quartiles, and ratios to `BASELINE`."""
-    base = float(np.median(times[BASELINE]))
+def summarize(times: Mapping[str, list[float]], baseline: str) -> dict[str, Timing]:
+    """Medians, quartiles, and ratios to the baseline's median."""
+    base = float(np.median(times[baseline]))
     return {
         name: Timing(
             float(np.median(values)),
