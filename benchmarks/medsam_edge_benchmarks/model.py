@@ -63,21 +63,23 @@ def profile(bundle: Bundle, boxes: int = 1, rounds: int = 10, num_threads: int |
         config["INFERENCE_NUM_THREADS"] = num_threads
     profiles = []
     for part in PARTS:
-        xml, weights = bundle.contents[f"{part}.xml"], bundle.contents[f"{part}.bin"]
-        model = core.read_model(model=xml, weights=weights)
-        fixed = {
-            port.any_name: [d.get_length() if d.is_static else boxes for d in port.partial_shape]
-            for port in model.inputs
-        }
-        model.reshape(fixed)
+        model = read_part(core, bundle, part, boxes)
         constants = [node for node in model.get_ops() if node.get_type_name() == "Constant"]
         parameters = sum(math.prod(node.get_output_shape(0)) for node in constants)
-        layers = _time(core.compile_model(model, "CPU", config), fixed, rounds)
+        layers = _time(core.compile_model(model, "CPU", config), rounds)
         total = sum(layer.ms for layer in layers)
-        profiles.append(
-            PartProfile(part, parameters, (len(xml) + len(weights)) / 1e6, macs(model) / 1e9, total, layers)
-        )
+        stored = sum(len(bundle.contents[f"{part}{suffix}"]) for suffix in (".xml", ".bin"))
+        profiles.append(PartProfile(part, parameters, stored / 1e6, macs(model) / 1e9, total, layers))
     return profiles
+
+
+def read_part(core: ov.Core, bundle: Bundle, part: str, boxes: int) -> ov.Model:
+    """One of `PARTS` as stored, its shapes fixed to so many boxes."""
+    model = core.read_model(model=bundle.contents[f"{part}.xml"], weights=bundle.contents[f"{part}.bin"])
+    model.reshape(
+        {port.any_name: [d.get_length() if d.is_static else boxes for d in port.partial_shape] for port in model.inputs}
+    )
+    return model
 
 
 def macs(model: ov.Model) -> int:
@@ -96,11 +98,11 @@ def macs(model: ov.Model) -> int:
     return total
 
 
-def _time(compiled: ov.CompiledModel, shapes: dict[str, list[int]], rounds: int) -> list[Layer]:
+def _time(compiled: ov.CompiledModel, rounds: int) -> list[Layer]:
     request = compiled.create_infer_request()
     random = np.random.default_rng(0)
     inputs = {
-        port.any_name: random.random(shapes[port.any_name]).astype(port.get_element_type().to_dtype())
+        port.any_name: random.random(tuple(port.shape)).astype(port.get_element_type().to_dtype())
         for port in compiled.inputs
     }
     if "boxes" in inputs:
