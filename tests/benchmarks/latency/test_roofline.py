@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import openvino as ov
+import pytest
+
+from medsam_edge import Segmenter
+from medsam_edge.bundle import load_bundle, packaged_bundle
+from medsam_edge_benchmarks.latency import roofline
+from medsam_edge_benchmarks.model import macs, read_part
+
+
+def test_graphs_by_hand() -> None:
+    for quantized in (False, True):
+        graphs = roofline.graphs(64, quantized)
+        assert macs(graphs["MatMul"]) == 64**3
+        assert macs(graphs["Convolution"]) == 4 * 4 * 16 * 16 * 9
+
+
+def test_quantized_graphs_run_in_int8() -> None:
+    rate = roofline._rate(ov.Core(), "int8", 1, 128)
+    assert rate.gmacs_per_s is not None
+    assert rate.gmacs_per_s > 0
+    assert rate.kernel.lower().endswith("i8")
+    assert roofline._rate(ov.Core(), "f32", 1, 128).kernel.lower().endswith("f32")
+
+
+def test_a_precision_the_machine_lacks_has_no_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(roofline.NATIVE, "bf16", "NONE")
+    assert roofline._rate(ov.Core(), "bf16", 1, 64) == roofline.Rate("bf16", None, "not native")
+
+
+def test_shares_of_the_packaged_bundle(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(roofline, "REPEATS", 1)
+    monkeypatch.setattr(roofline, "COPY_BYTES", 1 << 20)
+    bundle = load_bundle(packaged_bundle())
+    measured = roofline.measure(Segmenter(num_threads=1).model, bundle, 1, size=64)
+    rates = {rate.precision: rate.gmacs_per_s for rate in measured.rates}
+    assert measured.copy_gb_per_s > 0
+    assert [part.part for part in measured.parts] == ["encoder", "decoder"]
+    for part in measured.parts:
+        rate = rates[part.precision]
+        assert rate is not None
+        assert part.gmacs == macs(read_part(ov.Core(), bundle, part.part, 1)) / 1e9
+        assert part.gmacs_per_s == pytest.approx(part.gmacs / part.ms * 1e3)
+        assert part.share == pytest.approx(part.gmacs_per_s / rate)
