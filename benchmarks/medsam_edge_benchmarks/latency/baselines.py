@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
@@ -17,6 +18,7 @@ from medsam_edge_train.models import MedSAM, fuse
 
 PER_MASK = {"image": ("decode", "restore"), "volume": ("prepare", "encode", "decode", "restore")}
 """Stages whose work grows with the number of masks; in a volume the scripts encode a slice again for each object."""
+UNITS = {"image": "boxes", "volume": "slices, counted per object"}
 
 
 def fused(network: MedSAM) -> MedSAM:
@@ -49,17 +51,21 @@ class Baseline:
         with replacing(output) as partial:
             np.savez_compressed(partial, segs=labels)
         watch.lap("write")
-        if part.masks == drawn.masks:
-            return Run(watch.seconds, watch.total)
-        return _scaled(watch, part, drawn)
+        return _scaled(watch.seconds, part, drawn)
 
     def _part(self, drawn: DrawnCase) -> DrawnCase:
         limit = self.slices if drawn.is_volume else self.boxes
         return drawn.part(self.slices, self.boxes) if 0 < limit < drawn.masks else drawn
 
 
-def _scaled(watch: Stopwatch, part: DrawnCase, whole: DrawnCase) -> Run:
-    kind, unit = ("volume", "slices, counted per object") if whole.is_volume else ("image", "boxes")
-    factor, scaled = whole.masks / part.masks, frozenset(PER_MASK[kind])
-    seconds = {stage: own * (factor if stage in scaled else 1) for stage, own in watch.seconds.items()}
-    return Run(seconds, sum(seconds.values()), f"{part.masks} of {whole.masks} {unit}", scaled | {TOTAL})
+def _scaled(measured: Mapping[str, float], part: DrawnCase, whole: DrawnCase) -> Run:
+    """The seconds of the whole case from those of its part, which may be all of it."""
+    kind = "volume" if whole.is_volume else "image"
+    factors = dict.fromkeys(PER_MASK[kind], whole.masks / part.masks)
+    factors["merge"] = len(whole.boxes) / len(part.boxes)
+    seconds = {stage: own * factors.get(stage, 1.0) for stage, own in measured.items()}
+    seconds["restore"] += seconds.pop("merge", 0.0)
+    if part is whole:
+        return Run(seconds, sum(seconds.values()))
+    source = f"{part.masks} of {whole.masks} {UNITS[kind]}"
+    return Run(seconds, sum(seconds.values()), source, frozenset({*PER_MASK[kind], TOTAL}))

@@ -2,7 +2,8 @@
 
 One box at a time; every mask resized as a full plane; in volumes one object after the other, each slice of its box
 prepared and encoded again for each object, from the middle slice up and then from below the middle down, each slice
-prompted by the mask of the slice before it. `lap(stage)` is called after each step, for whoever holds the clock.
+prompted by the mask of the slice before it. `lap(stage)` is called after each step, for whoever holds the clock;
+`merge` is what each object costs once, however many slices it has.
 
 Boxes here are the challenge's: whole numbers whose far edges, z included, are the last pixel and slice inside.
 """
@@ -62,6 +63,7 @@ def segment_volume(network: BoxNetwork, volume: Labels, boxes: npt.NDArray[np.in
     shape = volume.shape[1:]
     for index, (x0, y0, z0, x1, y1, z1) in enumerate(boxes.tolist(), 1):
         own = np.zeros_like(volume)
+        lap("merge")
         first = box_to_square([x0, y0, x1, y1], shape)
         for z, before in slice_order(z0, z1):
             rows, filled = _encode(network, volume[z], lap)
@@ -69,7 +71,7 @@ def segment_volume(network: BoxNetwork, volume: Labels, boxes: npt.NDArray[np.in
             own[z][_decode(network, rows, box, filled, shape, lap)] = index
             lap("restore")
         labels[own > 0] = index
-        lap("restore")
+        lap("merge")
     return labels
 
 

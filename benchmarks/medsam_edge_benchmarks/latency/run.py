@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -177,6 +178,9 @@ def _notes(plan: Plan) -> Sequence[str]:
         notes.append(f"Baselines run at most {limits}; figures scaled up by count are marked ≈.")
     if not plan.memory:
         notes.append("Memory per case was not measured; the cold start's is that of its small image.")
+    busy = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    if busy > (os.cpu_count() or 1) / 2:
+        notes.append(f"The machine was busy with other work when this began (load {busy:.1f}): trust the ratios only.")
     if plan.rounds < 100:
         notes.append(f"Percentiles are over {plan.rounds} rounds: the 99th is nearly the slowest of them.")
     return notes

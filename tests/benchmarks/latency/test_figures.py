@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +7,12 @@ import pytest
 import torch
 
 from medsam_edge.modality import Modality
-from medsam_edge_benchmarks.latency.baselines import Baseline
+from medsam_edge_benchmarks.latency.baselines import Baseline, _scaled
 from medsam_edge_benchmarks.latency.cases import Case, DrawnCase, PaperSeconds, draw
 from medsam_edge_benchmarks.latency.figures import summarize
+from medsam_edge_benchmarks.latency.ours import Ours
 from medsam_edge_benchmarks.latency.run import interleave
-from medsam_edge_benchmarks.latency.variants import BASELINE, OURS, Run
+from medsam_edge_benchmarks.latency.variants import BASELINE, OURS, STAGES, Run
 from tests.benchmarks.latency.test_published import EchoNetwork
 
 
@@ -62,11 +62,6 @@ def test_without_a_baseline_there_are_no_ratios() -> None:
     assert own.peak_ratio is None
 
 
-@pytest.fixture
-def drawn(tmp_path: Path) -> Callable[[Case], DrawnCase]:
-    return lambda case: draw(case, tmp_path)
-
-
 @pytest.mark.parametrize(
     ("shape", "objects", "limits", "scaled"),
     [
@@ -96,3 +91,32 @@ def test_a_baseline_in_part_is_scaled_by_count(
         assert run.scaled_from is None
     with np.load(tmp_path / "segs.npz") as arrays:
         assert arrays["segs"].shape == shape
+
+
+def test_what_an_object_costs_once_is_scaled_by_objects() -> None:
+    """Ten slices of which two were run, of the first of two objects."""
+    boxes = np.array([[0, 0, 0, 9, 9, 4], [0, 0, 1, 9, 9, 7]], dtype=np.float32)
+    whole = DrawnCase(Modality.CT, Path("x.npz"), boxes)
+    measured = {"read": 1.0, "merge": 1.0, "prepare": 1.0, "encode": 2.0, "decode": 3.0, "restore": 4.0, "write": 1.0}
+    run = _scaled(measured, whole.part(2, 1), whole)
+    expected = {"read": 1.0, "prepare": 5.0, "encode": 10.0, "decode": 15.0, "restore": 4.0 * 5 + 2, "write": 1.0}
+    assert run.seconds == expected
+    assert run.total == sum(expected.values())
+    assert run.scaled_from == "2 of 10 slices, counted per object"
+    assert _scaled(measured, whole, whole).seconds["restore"] == 5.0
+
+
+@pytest.mark.parametrize(("shape", "objects"), [((64, 72), 2), ((8, 64, 72), 2)])
+def test_ours_from_a_file_to_a_mask(tmp_path: Path, shape: tuple[int, ...], objects: int) -> None:
+    if len(shape) == 3:
+        pytest.importorskip("medsam_edge.volume", reason="the runtime takes no volumes yet")
+    drawn = draw(Case("x", Modality.CT, shape, objects, PaperSeconds(4, 2, 1)), tmp_path)
+    ours = Ours(None, 1)
+    runs = [ours.run(drawn, tmp_path / "segs.npz") for _ in range(2)]
+    for run in runs:
+        assert set(run.seconds) == set(STAGES)
+        assert run.seconds["encode"] > 0  # nothing is kept from one run to the next
+        assert run.total > run.seconds["write"] > 0
+    with np.load(tmp_path / "segs.npz") as arrays:
+        assert arrays["segs"].shape == shape
+        assert arrays["segs"].any()
