@@ -7,8 +7,9 @@ int8 graphs are quantized as NNCF writes it: FakeQuantize on activations and, pe
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,10 @@ import openvino as ov
 from openvino import opset13 as ops
 
 from medsam_edge.bundle import Bundle
-from medsam_edge.model import Model
-from medsam_edge_benchmarks.model import PARTS, macs, read_part
+from medsam_edge.model import Model, Network
+from medsam_edge_benchmarks.model import PARTS, macs, prompts, read_part
 
+Call = Callable[[], Any]
 PRECISIONS = ("f32", "bf16", "int8")
 REPEATS = 7
 COPY_BYTES = 256 * 1024**2
@@ -68,16 +70,22 @@ class Roofline:
 
 
 def measure(model: Model, bundle: Bundle, threads: int, size: int = 1024) -> Roofline:
-    """Measure the machine, then both parts of the bundle on it.
+    """Measure the machine and both parts of the bundle on it, all in turns, so that a slow moment slows all.
 
     Args:
         size: of the square matrix product; the convolution is scaled with it.
     """
-    core = ov.Core()
-    rates = tuple(_rate(core, precision, threads, size) for precision in PRECISIONS)
-    by_precision = {rate.precision: rate.gmacs_per_s for rate in rates}
-    parts = tuple(_achieved(model, bundle, part, by_precision) for part in PARTS)
-    return Roofline(rates, _copy_rate(), parts)
+    probes = [own for precision in PRECISIONS for own in _probes(precision, threads, size)]
+    networks = dict(zip(PARTS, (model.encoder, model.decoder), strict=True))
+    calls: dict[str, Call] = {f"{probe.precision} {probe.name}": probe.call for probe in probes}
+    for part, network in networks.items():
+        calls[part] = partial(network.infer, _inputs(model, part))
+    source = np.ones(COPY_BYTES // 8)
+    calls["copy"] = partial(np.copyto, np.zeros_like(source), source)
+    seconds = _seconds(calls)
+    rates = tuple(_rate(precision, probes, seconds) for precision in PRECISIONS)
+    parts = tuple(_achieved(part, own, bundle, seconds[part], rates) for part, own in networks.items())
+    return Roofline(rates, 2 * source.nbytes / seconds["copy"] / 1e9, parts)
 
 
 def graphs(size: int, quantized: bool) -> dict[str, ov.Model]:
@@ -107,19 +115,28 @@ def _fake_weights(values: np.ndarray[Any, np.dtype[np.float32]], quantized: bool
     return ops.fake_quantize(ops.constant(values), -high, high, -high, high, 255)
 
 
-def _rate(core: ov.Core, precision: str, threads: int, size: int) -> Rate:
+@dataclass(frozen=True)
+class _Probe:
+    """A compiled graph whose speed is a rate."""
+
+    precision: str
+    name: str
+    gmacs: float
+    call: Call
+
+
+def _probes(precision: str, threads: int, size: int) -> Iterator[_Probe]:
+    """Both graphs, where the machine computes in this precision without converting."""
+    core = ov.Core()
     if NATIVE[precision] not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        return Rate(precision, None, "not native")
+        return
     hint = "bf16" if precision == "bf16" else "f32"
     config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": hint}
-    found = []
     for kind, graph in graphs(size, precision == "int8").items():
         compiled = core.compile_model(graph, "CPU", config)
-        request = compiled.create_infer_request()
         values = np.random.default_rng(1).standard_normal(graph.inputs[0].shape, dtype=np.float32)
-        seconds = _seconds(lambda request=request, values=values: request.infer({0: values}))  # type: ignore[misc]
-        found.append((macs(graph) / seconds / 1e9, f"{kind} {_kernel(compiled)}"))
-    return Rate(precision, *max(found))
+        call = partial(compiled.create_infer_request().infer, {0: values})
+        yield _Probe(precision, f"{kind} {_kernel(compiled)}", macs(graph) / 1e9, call)
 
 
 def _kernel(compiled: ov.CompiledModel) -> str:
@@ -131,16 +148,20 @@ def _kernel(compiled: ov.CompiledModel) -> str:
     return "unknown"
 
 
-def _achieved(model: Model, bundle: Bundle, part: str, rates: dict[str, float | None]) -> Achieved:
-    network = model.encoder if part == "encoder" else model.decoder
-    stored = bundle.manifest.encoder_precision if part == "encoder" else bundle.manifest.decoder_precision
+def _rate(precision: str, probes: Sequence[_Probe], seconds: Mapping[str, float]) -> Rate:
+    own = [probe for probe in probes if probe.precision == precision]
+    if not own:
+        return Rate(precision, None, "not native")
+    return Rate(precision, *max((probe.gmacs / seconds[f"{precision} {probe.name}"], probe.name) for probe in own))
+
+
+def _achieved(part: str, network: Network, bundle: Bundle, seconds: float, rates: Sequence[Rate]) -> Achieved:
+    manifest = bundle.manifest
+    stored = manifest.encoder_precision if part == "encoder" else manifest.decoder_precision
     precision = "int8" if stored == "int8" else network.effective_precision
-    inputs = _inputs(model, part)
-    seconds = _seconds(lambda: network.infer(inputs))
     gmacs = macs(read_part(ov.Core(), bundle, part, 1)) / 1e9
-    rate = rates.get(precision)
-    achieved = gmacs / seconds
-    return Achieved(part, precision, gmacs, seconds * 1e3, achieved, achieved / rate if rate else None)
+    rate = next((own.gmacs_per_s for own in rates if own.precision == precision), None)
+    return Achieved(part, precision, gmacs, seconds * 1e3, gmacs / seconds, gmacs / seconds / rate if rate else None)
 
 
 def _inputs(model: Model, part: str) -> dict[str, Any]:
@@ -148,22 +169,16 @@ def _inputs(model: Model, part: str) -> dict[str, Any]:
     image = {"image": np.random.default_rng(0).random((1, 3, size, size), dtype=np.float32)}
     if part == "encoder":
         return image
-    box = np.array([[0.25, 0.25, 0.75, 0.75]], dtype=np.float32) * size
     classes = {"classes": model.one_hot(model.classes[0])} if model.classes else {}
-    return {"embedding": model.encoder.infer(image)["embedding"], "boxes": box, **classes}
+    return {"embedding": model.encoder.infer(image)["embedding"], **prompts(size, model.reach, 1), **classes}
 
 
-def _copy_rate() -> float:
-    source = np.ones(COPY_BYTES // 8)
-    target = np.zeros_like(source)
-    return 2 * source.nbytes / _seconds(lambda: np.copyto(target, source)) / 1e9
-
-
-def _seconds(call: Callable[[], Any]) -> float:
-    """Median of `REPEATS`, after two that warm up."""
-    times = []
+def _seconds(calls: Mapping[str, Call]) -> dict[str, float]:
+    """Medians of `REPEATS` rounds, after two that warm up."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(REPEATS + 2):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return float(np.median(times[2:]))
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            times[name].append(time.perf_counter() - start)
+    return {name: float(np.median(own[2:])) for name, own in times.items()}

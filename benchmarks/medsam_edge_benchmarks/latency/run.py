@@ -60,8 +60,8 @@ class Plan:
 
 
 QUICK = Plan(
-    cases=("US_0525", "X-Ray_0053"),
-    rounds=3,
+    cases=("MR_0179", "US_0525", "X-Ray_0053"),
+    rounds=2,
     cold_rounds=1,
     memory=False,
     baseline_slices=2,
@@ -86,7 +86,6 @@ def measure(plan: Plan, folder: Path, step: Callable[[str], None], save: Callabl
 
     Raises:
         BundleError: the bundle cannot be used.
-        ImageError: the runtime does not take volumes, and one is among the cases.
         MedsamEdgeError: a fresh process failed.
     """
     step("loading the networks")

@@ -26,6 +26,7 @@ from medsam_edge_train.models import ZOO, build
 from tests.train.tiny import tiny
 
 SMALL = (
+    Case("MR_0179", Modality.MR, (8, 64, 72), 1, PaperSeconds(4, 2, 1)),
     Case("US_0525", Modality.US, (64, 64), 1, PaperSeconds(4, 2, 1)),
     Case("X-Ray_0053", Modality.XRAY, (64, 128), 3, PaperSeconds(4, 2, 1, 0.5)),
 )
@@ -124,7 +125,7 @@ def test_an_interrupted_run_keeps_whole_cases(
     out = tmp_path / "a.json"
     assert main(["bench", "latency", "--quick", "--threads", "1", "--rounds", "1", "--json", str(out)]) == 130
     report = json.loads(out.read_text())
-    assert [own["case"]["name"] for own in report["cases"]] == ["US_0525"]
+    assert [own["case"]["name"] for own in report["cases"]] == ["MR_0179", "US_0525"]
     assert not report["complete"]
     assert not small  # the quick look starts no process for a case
     printed = capsys.readouterr().out
@@ -152,7 +153,7 @@ def test_bad_options_are_refused(tmp_path: Path) -> None:
 
 @pytest.fixture
 def drawn(tmp_path: Path) -> DrawnCase:
-    return draw(SMALL[0], tmp_path)
+    return draw(SMALL[1], tmp_path)
 
 
 def test_cold_starts_take_turns(tmp_path: Path, drawn: DrawnCase, small: list[Request]) -> None:

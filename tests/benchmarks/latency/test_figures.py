@@ -108,8 +108,6 @@ def test_what_an_object_costs_once_is_scaled_by_objects() -> None:
 
 @pytest.mark.parametrize(("shape", "objects"), [((64, 72), 2), ((8, 64, 72), 2)])
 def test_ours_from_a_file_to_a_mask(tmp_path: Path, shape: tuple[int, ...], objects: int) -> None:
-    if len(shape) == 3:
-        pytest.importorskip("medsam_edge.volume", reason="the runtime takes no volumes yet")
     drawn = draw(Case("x", Modality.CT, shape, objects, PaperSeconds(4, 2, 1)), tmp_path)
     ours = Ours(None, 1)
     runs = [ours.run(drawn, tmp_path / "segs.npz") for _ in range(2)]

@@ -16,17 +16,29 @@ def test_graphs_by_hand() -> None:
         assert macs(graphs["Convolution"]) == 4 * 4 * 16 * 16 * 9
 
 
-def test_quantized_graphs_run_in_int8() -> None:
-    rate = roofline._rate(ov.Core(), "int8", 1, 128)
-    assert rate.gmacs_per_s is not None
-    assert rate.gmacs_per_s > 0
-    assert rate.kernel.lower().endswith("i8")
-    assert roofline._rate(ov.Core(), "f32", 1, 128).kernel.lower().endswith("f32")
+@pytest.mark.parametrize(("precision", "ending"), [("f32", "f32"), ("int8", "i8")])
+def test_graphs_run_in_the_precision_that_is_measured(precision: str, ending: str) -> None:
+    probes = list(roofline._probes(precision, 1, 128))
+    assert [probe.name.split()[0] for probe in probes] == ["MatMul", "Convolution"]
+    assert all(probe.name.lower().endswith(ending) for probe in probes)
+
+
+def test_a_rate_is_that_of_the_faster_graph() -> None:
+    probes = [roofline._Probe("f32", name, gmacs, lambda: None) for name, gmacs in (("a", 1.0), ("b", 4.0))]
+    assert roofline._rate("f32", probes, {"f32 a": 0.5, "f32 b": 1.0}) == roofline.Rate("f32", 4.0, "b")
 
 
 def test_a_precision_the_machine_lacks_has_no_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(roofline.NATIVE, "bf16", "NONE")
-    assert roofline._rate(ov.Core(), "bf16", 1, 64) == roofline.Rate("bf16", None, "not native")
+    assert list(roofline._probes("bf16", 1, 64)) == []
+    assert roofline._rate("bf16", [], {}) == roofline.Rate("bf16", None, "not native")
+
+
+def test_measurements_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(roofline, "REPEATS", 1)
+    log: list[str] = []
+    assert set(roofline._seconds({"a": lambda: log.append("a"), "b": lambda: log.append("b")})) == {"a", "b"}
+    assert log == ["a", "b"] * 3
 
 
 def test_shares_of_the_packaged_bundle(monkeypatch: pytest.MonkeyPatch) -> None:
