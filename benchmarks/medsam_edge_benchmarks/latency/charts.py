@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from medsam_edge_benchmarks.latency.figures import CaseFigures, Figures
 from medsam_edge_benchmarks.latency.roofline import Roofline
-from medsam_edge_benchmarks.latency.text import START_STAGES, duration, mark, median, times
+from medsam_edge_benchmarks.latency.text import START_STAGES, duration, median, ratio
 from medsam_edge_benchmarks.latency.variants import BASELINE, OURS, STAGES
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def relative_bars(cases: Sequence[CaseFigures]) -> str:
             y += 1
             end = _stack(axes, y, figures, STAGE_COLORS, 1 / base)
             label = median(figures.total)
-            label += f"  {times(figures.total.ratio)}" if name != BASELINE else ""
+            label += f"  {ratio(figures.total)}" if name != BASELINE else ""
             axes.text(end + 0.008, y, label, va="center", color=INK, fontweight="bold" if name == OURS else "normal")
             ticks.append((y, name))
         y += 1.4
@@ -80,18 +80,16 @@ def ratio_dots(cases: Sequence[CaseFigures]) -> str:
     figure, axes = _figure(len(cases) * BAR * 1.5 + 1.1)
     for y, own in enumerate(cases):
         axes.axhline(y, color="#e5e7eb", lw=0.8, zorder=0)
-        for ratio, (_, marker, color, filled) in zip(_ratios(own), DOTS, strict=True):
-            if ratio:
-                axes.plot(ratio, y, ls="", marker=marker, color=color, mfc=color if filled else "none", ms=6)
-        if ours := own.variants[OURS].total.ratio:
-            label = f"{mark(own.variants[BASELINE].total)}{times(ours)}"
-            axes.text(ours * 1.09, y, label, va="center", color=DOTS[0][2], fontweight="bold")
+        for value, (_, marker, color, filled) in zip(_ratios(own), DOTS, strict=True):
+            if value:
+                axes.plot(value, y, ls="", marker=marker, color=color, mfc=color if filled else "none", ms=6)
+        label, place = ratio(own.variants[OURS].total), axes.get_yaxis_transform()
+        axes.text(1.01, y, label, transform=place, va="center", color=DOTS[0][2], fontweight="bold")
     _finish(axes, [(y, own.case.name) for y, own in enumerate(cases)], "times faster than LiteMedSAM; log scale")
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter("{x:g}×")
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_xlim(axes.get_xlim()[0], axes.get_xlim()[1] * 1.25)
     axes.set_ylim(len(cases) - 0.5, -0.5)
     axes.axvline(1, color=FAINT, lw=1, ls=":")
     handles = [
@@ -114,7 +112,7 @@ def start_bars(variants: Mapping[str, Figures]) -> str:
     figure, axes = _figure(len(variants) * BAR * 1.5 + 0.9)
     for y, figures in enumerate(variants.values()):
         end = _stack(axes, y, figures, START_COLORS, 1)
-        axes.text(end, y, f"  {duration(figures.total.p50)}  {times(figures.total.ratio)}", va="center", color=INK)
+        axes.text(end, y, f"  {duration(figures.total.p50)}  {ratio(figures.total)}", va="center", color=INK)
     _finish(axes, list(enumerate(variants)), "seconds from the first import to the first mask")
     axes.set_xlim(0, axes.get_xlim()[1] * 1.12)
     _legend(axes, START_COLORS)

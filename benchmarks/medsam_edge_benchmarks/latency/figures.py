@@ -22,6 +22,7 @@ class Spread:
     Attributes:
         ratio: the baseline's median to this one; None where the baseline has none.
         scaled: whether the seconds are scaled up by count from a part of the case.
+        ratio_scaled: whether these seconds or the baseline's are.
     """
 
     p50: float
@@ -29,6 +30,7 @@ class Spread:
     p99: float
     ratio: float | None
     scaled: bool
+    ratio_scaled: bool
 
 
 @dataclass(frozen=True)
@@ -98,10 +100,14 @@ def summarize(
         if own
     }
     medians = {stage: float(np.median(values)) for stage, values in samples.get(BASELINE, {}).items()}
+    base_scaled = runs[BASELINE][0].scaled if medians else frozenset()
     figures = {}
     for name, stages in samples.items():
         scaled = runs[name][0].scaled
-        spreads = {stage: _spread(values, medians.get(stage), stage in scaled) for stage, values in stages.items()}
+        spreads = {
+            stage: _spread(values, medians.get(stage), stage in scaled, stage in base_scaled)
+            for stage, values in stages.items()
+        }
         median, peak, base = spreads[TOTAL].p50, peaks.get(name), peaks.get(BASELINE)
         figures[name] = Figures(
             spreads,
@@ -115,6 +121,6 @@ def summarize(
     return figures
 
 
-def _spread(values: Sequence[float], baseline: float | None, scaled: bool) -> Spread:
+def _spread(values: Sequence[float], baseline: float | None, scaled: bool, base_scaled: bool) -> Spread:
     p50, p90, p99 = (float(value) for value in np.percentile(values, (50, 90, 99)))
-    return Spread(p50, p90, p99, baseline / p50 if baseline and p50 else None, scaled)
+    return Spread(p50, p90, p99, baseline / p50 if baseline and p50 else None, scaled, scaled or base_scaled)

@@ -21,6 +21,7 @@ from medsam_edge_benchmarks.latency.text import (
     footnotes,
     headings,
     papers,
+    scaled,
     times,
     work,
 )
@@ -84,7 +85,7 @@ def page(report: Report) -> str:
         parts.append(
             _section("What the machine can do", charts.rate_bars(report.roofline), " ".join([copied, *absent]))
         )
-    parts += [_all_figures(report), _machine(report)]
+    parts += [_all_figures(report), _scaled(report), _machine(report)]
     return (
         "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
         "<meta name='viewport' content='width=device-width, initial-scale=1'><title>medsam-edge: latency</title>"
@@ -103,10 +104,10 @@ def _tiles(report: Report) -> str:
     ratios = [own.variants[OURS].total.ratio or 1.0 for own in report.cases]
     if ratios:
         median, low, high = (times(float(value)) for value in (np.median(ratios), min(ratios), max(ratios)))
-        scaled = "≈ " if any(own.variants[BASELINE].total.scaled for own in report.cases) else ""
+        sign = "≈ " if any(own.variants[BASELINE].total.scaled for own in report.cases) else ""
         tiles.append(
             (
-                f"{scaled}{median}",
+                f"{sign}{median}",
                 f"faster than lite_medsam in PyTorch, median of {len(ratios)} cases ({low} to {high})",
             )
         )
@@ -143,6 +144,11 @@ def _all_figures(report: Report) -> str:
     return f"<section><h2>All figures</h2><p>{text}</p>{''.join(blocks)}</section>" if blocks else ""
 
 
+def _scaled(report: Report) -> str:
+    lines = "".join(f"<li>{escape(line)}</li>" for line in scaled(report))
+    return f"<section><h2>What was scaled up by count</h2><ul>{lines}</ul></section>" if lines else ""
+
+
 def _table(variants: Mapping[str, Figures], stages: tuple[str, ...]) -> str:
     header = "".join(f"<th>{name}</th>" for name in ("variant", *headings(stages)))
     rows = "".join(_row(name, figures, stages) for name, figures in variants.items())
@@ -151,7 +157,7 @@ def _table(variants: Mapping[str, Figures], stages: tuple[str, ...]) -> str:
 
 def _row(name: str, figures: Figures, stages: tuple[str, ...]) -> str:
     title = f" title='scaled up by count from {escape(figures.scaled_from)}'" if figures.scaled_from else ""
-    values = "".join(f"<td>{figure}<small>{ratio}</small></td>" for figure, ratio in cells(figures, stages))
+    values = "".join(f"<td>{figure}<small>{against}</small></td>" for figure, against in cells(figures, stages))
     return f"<tr class='{'ours' * name.startswith(OURS)}'{title}><td>{escape(name)}</td>{values}</tr>"
 
 

@@ -18,6 +18,7 @@ COLUMNS = (
     "p90",
     "p99",
     "ratio_to_baseline",
+    "ratio_scaled",
     "rounds",
     "scaled",
     "scaled_from",
@@ -41,10 +42,10 @@ def _rows(figures: Figures, throughput: bool) -> Iterator[tuple[object, ...]]:
     total = figures.total
     for stage, spread in figures.stages.items():
         scaled = (spread.scaled, figures.scaled_from if spread.scaled else None)
-        yield stage, "s", spread.p50, spread.p90, spread.p99, spread.ratio, figures.rounds, *scaled
+        yield stage, "s", spread.p50, spread.p90, spread.p99, spread.ratio, spread.ratio_scaled, figures.rounds, *scaled
     if throughput:
         scaled = (total.scaled, figures.scaled_from)
-        yield "slices", "1/s", figures.slices_per_s, None, None, total.ratio, figures.rounds, *scaled
-        yield "boxes", "1/s", figures.boxes_per_s, None, None, total.ratio, figures.rounds, *scaled
+        for quantity, rate in (("slices", figures.slices_per_s), ("boxes", figures.boxes_per_s)):
+            yield quantity, "1/s", rate, None, None, total.ratio, total.ratio_scaled, figures.rounds, *scaled
     if figures.peak_mb is not None:
-        yield "peak memory", "MB", figures.peak_mb, None, None, figures.peak_ratio, 1, False, None
+        yield "peak memory", "MB", figures.peak_mb, None, None, figures.peak_ratio, False, 1, False, None

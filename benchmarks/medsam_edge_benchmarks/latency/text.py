@@ -42,6 +42,11 @@ def median(spread: Spread) -> str:
     return mark(spread) + duration(spread.p50)
 
 
+def ratio(spread: Spread) -> str:
+    """The ratio to the baseline, marked where either of the two is scaled up."""
+    return ("≈ " if spread.ratio_scaled else "") + times(spread.ratio)
+
+
 def mark(spread: Spread) -> str:
     return "≈ " if spread.scaled else ""
 
@@ -64,14 +69,14 @@ def papers(case: Case) -> str:
 
 
 def scaled(report: Report) -> list[str]:
-    """One line for each figure that is scaled."""
+    """What is scaled up: a line for each case, or for each part that variants ran of it."""
     named = [(own.case.name, own.variants) for own in report.cases] + [("cold start", report.cold_start)]
-    return [
-        f"≈ {case}, {name}: scaled up by count from {figures.scaled_from}"
-        for case, variants in named
-        for name, figures in variants.items()
-        if figures.scaled_from
-    ]
+    lines: dict[tuple[str, str], list[str]] = {}
+    for case, variants in named:
+        for name, figures in variants.items():
+            if figures.scaled_from:
+                lines.setdefault((case, figures.scaled_from), []).append(name)
+    return [f"≈ {case}: from {source} ({' / '.join(names)})" for (case, source), names in lines.items()]
 
 
 def show(report: Report, console: Console) -> None:
@@ -84,27 +89,27 @@ def show(report: Report, console: Console) -> None:
         console.print(_roofline_table(report.roofline), "")
     for name, fact in report.machine.items():
         console.print(f"{name:18} {fact}", highlight=False)
-    console.print("", *footnotes(report), sep="\n", highlight=False)
+    console.print("", *footnotes(report), *scaled(report), sep="\n", highlight=False)
 
 
 def footnotes(report: Report) -> list[str]:
     unfinished = [] if report.complete else ["Interrupted: what is missing was not measured."]
     quick = ["A quick look: few cases, few rounds, baselines in part."] if report.settings["quick"] else []
-    return [*unfinished, *quick, *report.notes, PAPERS, OVERLAP, *scaled(report)]
+    return [*unfinished, *quick, *report.notes, PAPERS, OVERLAP]
 
 
 def cells(figures: Figures, stages: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     """(figure, its ratio to the baseline): the total's percentiles, each stage's median, throughput, memory."""
     total, sign = figures.total, mark(figures.total)
-    yield median(total), times(total.ratio)
+    yield median(total), ratio(total)
     yield f"{sign}{duration(total.p90)}", ""
     yield f"{sign}{duration(total.p99)}", ""
     for stage in stages:
         spread = figures.stages.get(stage)
-        yield (median(spread), times(spread.ratio)) if spread else ("", "")
+        yield (median(spread), ratio(spread)) if spread else ("", "")
     if stages == STAGES:
-        yield f"{sign}{figures.slices_per_s:.3g}", times(total.ratio)
-        yield f"{sign}{figures.boxes_per_s:.3g}", times(total.ratio)
+        yield f"{sign}{figures.slices_per_s:.3g}", ratio(total)
+        yield f"{sign}{figures.boxes_per_s:.3g}", ratio(total)
     yield (f"{figures.peak_mb:.0f}", times(figures.peak_ratio)) if figures.peak_mb else ("–", "")
 
 
@@ -121,7 +126,7 @@ def _figure_table(title: str, variants: Mapping[str, Figures], stages: tuple[str
     for heading in headings(stages):
         table.add_column(heading, justify="right", no_wrap=True)
     for name, figures in variants.items():
-        rows = [f"{figure}\n[dim]{ratio}[/dim]" for figure, ratio in cells(figures, stages)]
+        rows = [f"{figure}\n[dim]{against}[/dim]" for figure, against in cells(figures, stages)]
         table.add_row(name if name != BASELINE else f"{name}\n[dim]the baseline[/dim]", *rows)
     return table
 

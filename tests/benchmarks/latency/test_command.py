@@ -80,7 +80,11 @@ def test_the_command_writes_every_output(
     assert "INFERENCE_NUM_THREADS 1" in report["machine"]["encoder"]
     _check_csv(tmp_path / "b")
     _check_page((tmp_path / "c").read_text())
-    for expected in ("random weights", "≈ X-Ray_0053, lite_medsam: scaled up by count from 1 of 3 boxes", "papers: "):
+    for expected in (
+        "random weights",
+        "≈ X-Ray_0053: from 1 of 3 boxes (lite_medsam / rep_medsam / rep_medsam, fused)",
+        "papers: ",
+    ):
         assert expected in printed
     assert not list(tmp_path.glob(".*"))
     assert main(["bench", "compare", str(tmp_path / "a"), str(tmp_path / "a")]) == 0
@@ -94,6 +98,9 @@ def _check_csv(path: Path) -> None:
     total = found["X-Ray_0053", BASELINE, "total"]
     assert (total["scaled"], total["scaled_from"], total["unit"]) == ("True", "1 of 3 boxes", "s")
     assert found["X-Ray_0053", BASELINE, "read"]["scaled"] == "False"
+    ours = found["X-Ray_0053", OURS, "total"]
+    assert (ours["scaled"], ours["ratio_scaled"]) == ("False", "True")
+    assert found["US_0525", OURS, "total"]["ratio_scaled"] == "False"
     assert found["cold start", WARM, "load"]["p50"] == "2.0"
     own, base = found["US_0525", OURS, "total"], found["US_0525", BASELINE, "total"]
     assert float(own["ratio_to_baseline"]) == pytest.approx(float(base["p50"]) / float(own["p50"]))
@@ -107,7 +114,7 @@ def _check_page(page: str) -> None:
         assert kind == "data:image/svg+xml;base64"
         assert ElementTree.fromstring(base64.b64decode(data)).tag.endswith("svg")  # noqa: S314  our own
     assert "http" not in re.sub(r"src='[^']*'", "", page)
-    for expected in ("≈ ", "scaled up by count from 1 of 3 boxes", "machine of our own", "random weights"):
+    for expected in ("≈ ", "title='scaled up by count from 1 of 3 boxes'", "machine of our own", "random weights"):
         assert expected in page
 
 

@@ -53,6 +53,7 @@ def test_medians_ratios_and_throughput_by_hand() -> None:
     assert figures[BASELINE].scaled_from == "2 of 4 boxes"
     assert {stage for stage, spread in figures[BASELINE].stages.items() if spread.scaled} == {"encode", "total"}
     assert not any(spread.scaled for spread in own.stages.values())
+    assert all(spread.ratio_scaled for spread in own.stages.values())  # by what the baseline's seconds are
 
 
 def test_without_a_baseline_there_are_no_ratios() -> None:
