@@ -70,28 +70,28 @@ def plan_of(options: argparse.Namespace) -> Plan:
 
 
 def _latency(options: argparse.Namespace) -> dict[str, Any]:
-    from rich.console import Console
-
     plan = plan_of(options)
     kept: list[Report] = []
 
     def save(report: Report) -> None:
         kept[:] = [report]
-        _write(report, options)
+        if options.json:
+            write_json(options.json, asdict(report))
 
     try:
         with tempfile.TemporaryDirectory() as folder, _progress(steps(plan)) as step:
             report = measure(plan, Path(folder), step, save)
     finally:  # also when interrupted: what is measured is measured
-        console = Console()
         for own in kept:
-            text.show(own, console if console.is_terminal else Console(width=180))
+            _present(own, options)
     return asdict(report)
 
 
-def _write(report: Report, options: argparse.Namespace) -> None:
-    if options.json:
-        write_json(options.json, asdict(report))
+def _present(report: Report, options: argparse.Namespace) -> None:
+    from rich.console import Console
+
+    console = Console()
+    text.show(report, console if console.is_terminal else Console(width=180))
     if options.csv:
         write_csv(options.csv, report)
     if options.html:
@@ -112,7 +112,9 @@ def _progress(total: int) -> Iterator[Callable[[str], None]]:
 
     console = Console(stderr=True)
     columns = (BarColumn(bar_width=24), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Progress(
+        *columns, console=console, transient=True, refresh_per_second=2, disable=not console.is_terminal
+    ) as bar:
         task = bar.add_task("starting", total=total, completed=-1)
 
         def step(what: str) -> None:

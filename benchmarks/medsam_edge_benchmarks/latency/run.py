@@ -64,7 +64,7 @@ QUICK = Plan(
     rounds=2,
     cold_rounds=1,
     memory=False,
-    baseline_slices=2,
+    baseline_slices=1,
     baseline_boxes=2,
     quick=True,
 )
@@ -171,15 +171,16 @@ def _settings(plan: Plan) -> dict[str, object]:
 def _notes(plan: Plan) -> Sequence[str]:
     notes = [RANDOM_WEIGHTS]
     if plan.baseline_slices or plan.baseline_boxes:
-        limits = (
-            f"{plan.baseline_slices or 'all'} slices of a volume and {plan.baseline_boxes or 'all'} boxes of an image"
+        slices, boxes = plan.baseline_slices or "all", plan.baseline_boxes or "all"
+        notes.append(
+            f"Baselines run a part (slices of a volume: {slices}; boxes of an image: {boxes}); "
+            "what is scaled up by count is marked ≈."
         )
-        notes.append(f"Baselines run at most {limits}; figures scaled up by count are marked ≈.")
     if not plan.memory:
         notes.append("Memory per case was not measured; the cold start's is that of its small image.")
     busy = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     if busy > (os.cpu_count() or 1) / 2:
         notes.append(f"The machine was busy with other work when this began (load {busy:.1f}): trust the ratios only.")
     if plan.rounds < 100:
-        notes.append(f"Percentiles are over {plan.rounds} rounds: the 99th is nearly the slowest of them.")
+        notes.append(f"Rounds of each case: {plan.rounds}; the 99th percentile is nearly the slowest of them.")
     return notes

@@ -130,7 +130,10 @@ def test_an_interrupted_run_keeps_whole_cases(
 
     monkeypatch.setattr(run, "_measure_case", interrupted)
     out = tmp_path / "a.json"
-    assert main(["bench", "latency", "--quick", "--threads", "1", "--rounds", "1", "--json", str(out)]) == 130
+    page = tmp_path / "a.html"
+    short = ["--quick", "--threads", "1", "--rounds", "1"]
+    assert main(["bench", "latency", *short, "--json", str(out), "--html", str(page)]) == 130
+    assert "Interrupted" in page.read_text()
     report = json.loads(out.read_text())
     assert [own["case"]["name"] for own in report["cases"]] == ["MR_0179", "US_0525"]
     assert not report["complete"]
@@ -138,7 +141,7 @@ def test_an_interrupted_run_keeps_whole_cases(
     printed = capsys.readouterr().out
     assert "Interrupted" in printed
     assert "A quick look" in printed
-    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.html", "a.json"]
 
 
 def test_steps_are_counted(tmp_path: Path, small: list[Request]) -> None:
