@@ -180,7 +180,10 @@ def _notes(plan: Plan) -> Sequence[str]:
         notes.append("Memory per case was not measured; the cold start's is that of its small image.")
     busy = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     if busy > (os.cpu_count() or 1) / 2:
-        notes.append(f"The machine was busy with other work when this began (load {busy:.1f}): trust the ratios only.")
+        notes.append(
+            f"The machine was busy when this began (load {busy:.1f}), and engines suffer from that unequally: "
+            "even ratios are worth little; measure again when it is idle."
+        )
     if plan.rounds < 100:
         notes.append(f"Rounds of each case: {plan.rounds}; the 99th percentile is nearly the slowest of them.")
     return notes
