@@ -1,9 +1,8 @@
-"""`medsam-edge bench encoder|accuracy|model|chain`."""
+"""`medsam-edge bench latency|compare|encoder|accuracy|model|chain`."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import tempfile
@@ -18,9 +17,11 @@ from medsam_edge import Segmenter
 from medsam_edge.bundle import load_bundle, packaged_bundle
 from medsam_edge.cli import cpu_features
 from medsam_edge.errors import InputError, MedsamEdgeError
-from medsam_edge.io import replacing, write_picture
+from medsam_edge.io import write_picture
 from medsam_edge_benchmarks import encoder, model
 from medsam_edge_benchmarks.chain import chain
+from medsam_edge_benchmarks.latency.command import add_compare, add_latency
+from medsam_edge_benchmarks.output import write_json
 from medsam_edge_convert import accuracy
 from medsam_edge_convert.checks import IMAGE_SIZE
 from medsam_edge_convert.torch_model import torch_model
@@ -35,6 +36,7 @@ def run(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="medsam-edge bench", description="Measure latency and accuracy.")
     suites = parser.add_subparsers(title="suites", required=True, metavar="SUITE")
 
+    cases, compare = add_latency(suites), add_compare(suites)
     latency = suites.add_parser("encoder", help="one slice through the encoder: PyTorch, fused, OpenVINO f32 and int8")
     source = latency.add_mutually_exclusive_group()
     source.add_argument("--architecture", choices=sorted(ZOO), default="rep_medsam", help="with random weights")
@@ -71,13 +73,14 @@ def run(argv: list[str]) -> int:
     inside.add_argument("--top", type=int, default=10, help="rows per table; default: 10")
     inside.set_defaults(handler=_model)
 
-    for suite in (latency, scores, whole, inside):
+    for suite in (cases, compare, latency, scores, whole, inside):
         suite.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
     options = parser.parse_args(argv)
     result: dict[str, Any] = options.handler(options)
     if options.json:
-        with replacing(options.json) as partial:
-            partial.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        write_json(options.json, result)
+    if failed := result.get("failed"):
+        raise MedsamEdgeError(failed)
     return 0
 
 

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import openvino as ov
 
 from medsam_edge.bundle import Bundle
 from medsam_edge.errors import InputError
+from medsam_edge.geometry import Geometry
 
 PARTS = ("encoder", "decoder")
 
@@ -61,23 +63,32 @@ def profile(bundle: Bundle, boxes: int = 1, rounds: int = 10, num_threads: int |
     config: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "PERF_COUNT": True}
     if num_threads is not None:
         config["INFERENCE_NUM_THREADS"] = num_threads
+    asked = prompts(bundle.manifest.image_size, bundle.manifest.reach, boxes)
     profiles = []
     for part in PARTS:
-        xml, weights = bundle.contents[f"{part}.xml"], bundle.contents[f"{part}.bin"]
-        model = core.read_model(model=xml, weights=weights)
-        fixed = {
-            port.any_name: [d.get_length() if d.is_static else boxes for d in port.partial_shape]
-            for port in model.inputs
-        }
-        model.reshape(fixed)
+        model = read_part(core, bundle, part, boxes)
         constants = [node for node in model.get_ops() if node.get_type_name() == "Constant"]
         parameters = sum(math.prod(node.get_output_shape(0)) for node in constants)
-        layers = _time(core.compile_model(model, "CPU", config), fixed, rounds)
+        layers = _time(core.compile_model(model, "CPU", config), asked, rounds)
         total = sum(layer.ms for layer in layers)
-        profiles.append(
-            PartProfile(part, parameters, (len(xml) + len(weights)) / 1e6, macs(model) / 1e9, total, layers)
-        )
+        stored = sum(len(bundle.contents[f"{part}{suffix}"]) for suffix in (".xml", ".bin"))
+        profiles.append(PartProfile(part, parameters, stored / 1e6, macs(model) / 1e9, total, layers))
     return profiles
+
+
+def read_part(core: ov.Core, bundle: Bundle, part: str, boxes: int) -> ov.Model:
+    """One of `PARTS` as stored, its shapes fixed to those of `prompts`."""
+    model = core.read_model(model=bundle.contents[f"{part}.xml"], weights=bundle.contents[f"{part}.bin"])
+    if part == "decoder":
+        asked = prompts(bundle.manifest.image_size, bundle.manifest.reach, boxes)
+        model.reshape({name: list(array.shape) for name, array in asked.items()})
+    return model
+
+
+def prompts(image_size: int, reach: int, boxes: int) -> dict[str, npt.NDArray[Any]]:
+    """What a decoder is asked for here: boxes (N, 4), half as wide and high as the square, and their cells (N, K)."""
+    asked = np.tile(np.array([0.25, 0.25, 0.75, 0.75], dtype=np.float32) * image_size, (boxes, 1))
+    return {"boxes": asked, "cells": Geometry(image_size, image_size, image_size).windows(asked, reach).cells}
 
 
 def macs(model: ov.Model) -> int:
@@ -96,15 +107,14 @@ def macs(model: ov.Model) -> int:
     return total
 
 
-def _time(compiled: ov.CompiledModel, shapes: dict[str, list[int]], rounds: int) -> list[Layer]:
+def _time(compiled: ov.CompiledModel, asked: dict[str, npt.NDArray[Any]], rounds: int) -> list[Layer]:
     request = compiled.create_infer_request()
     random = np.random.default_rng(0)
     inputs = {
-        port.any_name: random.random(shapes[port.any_name]).astype(port.get_element_type().to_dtype())
+        port.any_name: random.random(tuple(port.shape)).astype(port.get_element_type().to_dtype())
         for port in compiled.inputs
     }
-    if "boxes" in inputs:
-        inputs["boxes"][:] = (64, 64, 192, 192)
+    inputs.update({name: array for name, array in asked.items() if name in inputs})
     times: dict[str, list[float]] = {}
     nodes: dict[str, Any] = {}
     for number in range(rounds + 1):

@@ -82,6 +82,10 @@ class OpenVinoNetwork:
                 return tuple(port.shape)
         return None
 
+    def setting(self, name: str) -> str:
+        """How it was compiled: a property of the compiled model by OpenVINO's name, such as NUM_STREAMS."""
+        return str(self._compiled.get_property(name))
+
     @property
     def effective_precision(self) -> str:
         return str(self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name())

@@ -1,0 +1,123 @@
+"""`medsam-edge bench latency` and `medsam-edge bench compare`: their options, and where their figures go."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from medsam_edge_benchmarks.latency import compare, text
+from medsam_edge_benchmarks.latency.cases import CASES
+from medsam_edge_benchmarks.latency.figures import Report
+from medsam_edge_benchmarks.latency.page import write_page
+from medsam_edge_benchmarks.latency.run import QUICK, Plan, measure, steps
+from medsam_edge_benchmarks.latency.sheet import write_csv
+from medsam_edge_benchmarks.output import write_json
+
+Suites = Any
+"""argparse's own type for sub-parsers has no public name."""
+
+
+def add_latency(suites: Suites) -> argparse.ArgumentParser:
+    suite: argparse.ArgumentParser = suites.add_parser(
+        "latency", help="the papers' cases, file to mask, beside the published scripts in PyTorch; needs no data"
+    )
+    plan = Plan()
+    suite.add_argument("--quick", action="store_true", help="few cases and rounds, baselines in part: a minute or two")
+    suite.add_argument("--cases", nargs="+", metavar="NAME", help=f"of {' '.join(case.name for case in CASES)}")
+    suite.add_argument("--bundle", type=Path, metavar="DIR", help="default: the packaged one")
+    suite.add_argument("--rounds", type=int, metavar="N", help=f"of each case; default: {plan.rounds}")
+    suite.add_argument("--threads", type=int, metavar="N", help=f"of every engine; default: {plan.threads}")
+    suite.add_argument(
+        "--baseline-slices",
+        type=int,
+        metavar="N",
+        help=f"slices of a volume that PyTorch runs, scaled up by count; 0: all; default: {plan.baseline_slices}",
+    )
+    suite.add_argument(
+        "--baseline-boxes", type=int, metavar="N", help=f"boxes of an image, likewise; default: {plan.baseline_boxes}"
+    )
+    suite.add_argument("--csv", type=Path, metavar="FILE", help="write the figures, one a row")
+    suite.add_argument("--html", type=Path, metavar="FILE", help="write a page with pictures, complete in itself")
+    suite.set_defaults(handler=_latency)
+    return suite
+
+
+def add_compare(suites: Suites) -> argparse.ArgumentParser:
+    suite: argparse.ArgumentParser = suites.add_parser(
+        "compare", help="two runs of latency: what became slower, set against the baselines of both; 1 if anything did"
+    )
+    suite.add_argument("before", type=Path, metavar="A.json")
+    suite.add_argument("after", type=Path, metavar="B.json")
+    suite.add_argument(
+        "--tolerance", type=float, default=10.0, metavar="PERCENT", help="slower by more is a regression; default: 10"
+    )
+    suite.set_defaults(handler=_compare)
+    return suite
+
+
+def plan_of(options: argparse.Namespace) -> Plan:
+    """What the options ask for; what they leave open is as in `QUICK` or the default."""
+    names = ("cases", "bundle", "rounds", "threads", "baseline_slices", "baseline_boxes")
+    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    if "cases" in given:
+        given["cases"] = tuple(given["cases"])
+    return replace(QUICK if options.quick else Plan(), **given)
+
+
+def _latency(options: argparse.Namespace) -> dict[str, Any]:
+    plan = plan_of(options)
+    kept: list[Report] = []
+
+    def save(report: Report) -> None:
+        kept[:] = [report]
+        if options.json:
+            write_json(options.json, asdict(report))
+
+    try:
+        with tempfile.TemporaryDirectory() as folder, _progress(steps(plan)) as step:
+            report = measure(plan, Path(folder), step, save)
+    finally:  # also when interrupted: what is measured is measured
+        for own in kept:
+            _present(own, options)
+    return asdict(report)
+
+
+def _present(report: Report, options: argparse.Namespace) -> None:
+    from rich.console import Console
+
+    console = Console()
+    text.show(report, console if console.is_terminal else Console(width=180))
+    if options.csv:
+        write_csv(options.csv, report)
+    if options.html:
+        write_page(options.html, report)
+
+
+def _compare(options: argparse.Namespace) -> dict[str, Any]:
+    result = compare.compare(compare.read(options.before), compare.read(options.after), options.tolerance / 100)
+    print(compare.as_text(result))
+    return {**asdict(result), "failed": compare.failure(result)}
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[str], None]]:
+    """A bar on stderr where that is a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = (BarColumn(bar_width=24), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    with Progress(
+        *columns, console=console, transient=True, refresh_per_second=2, disable=not console.is_terminal
+    ) as bar:
+        task = bar.add_task("starting", total=total, completed=-1)
+
+        def step(what: str) -> None:
+            bar.update(task, advance=1, description=what)
+
+        yield step
