@@ -1,4 +1,4 @@
-"""`medsam-edge bench latency|compare|encoder|accuracy|model|chain`."""
+"""`medsam-edge bench latency|compare|encoder|decoder|accuracy|model|chain`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,9 @@ from medsam_edge.bundle import load_bundle, packaged_bundle
 from medsam_edge.cli import cpu_features
 from medsam_edge.errors import InputError, MedsamEdgeError
 from medsam_edge.io import write_picture
-from medsam_edge_benchmarks import encoder, model
+from medsam_edge_benchmarks import decoder, encoder, model
 from medsam_edge_benchmarks.chain import chain
+from medsam_edge_benchmarks.encoder import Timing
 from medsam_edge_benchmarks.latency.command import add_compare, add_latency
 from medsam_edge_benchmarks.output import write_json
 from medsam_edge_convert import accuracy
@@ -44,6 +46,13 @@ def run(argv: list[str]) -> int:
     latency.add_argument("--rounds", type=int, default=15, help="default: 15")
     latency.add_argument("--threads", type=int, default=os.cpu_count(), help="default: all")
     latency.set_defaults(handler=_encoder)
+
+    boxes = suites.add_parser("decoder", help="boxes of one image: PyTorch as published, and OpenVINO")
+    boxes.add_argument("--architecture", choices=("rep_medsam", "rep_medsam_s"), default="rep_medsam")
+    boxes.add_argument("--boxes", type=int, nargs="+", default=[1, 16], help="of one image; default: 1 16")
+    boxes.add_argument("--rounds", type=int, default=10, help="default: 10")
+    boxes.add_argument("--threads", type=int, default=os.cpu_count(), help="default: all")
+    boxes.set_defaults(handler=_decoder)
 
     scores = suites.add_parser("accuracy", help="DSC and NSD per modality, beside the inscribed ellipse")
     scores.add_argument("--data", type=Path, required=True, metavar="DIR", help="<Modality>/<dataset>/images + masks")
@@ -73,7 +82,7 @@ def run(argv: list[str]) -> int:
     inside.add_argument("--top", type=int, default=10, help="rows per table; default: 10")
     inside.set_defaults(handler=_model)
 
-    for suite in (cases, compare, latency, scores, whole, inside):
+    for suite in (cases, compare, latency, boxes, scores, whole, inside):
         suite.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
     options = parser.parse_args(argv)
     result: dict[str, Any] = options.handler(options)
@@ -97,9 +106,7 @@ def _encoder(options: argparse.Namespace) -> dict[str, Any]:
     work = encoder.gmacs(network)
     features = " ".join(cpu_features())
     print(f"\nencoder of {name}, 256×256, {work:.1f} GMAC, {options.threads} threads, {features}")
-    for variant, timing in timings.items():
-        spread = f"{timing.low_ms:.0f}–{timing.high_ms:.0f}"
-        print(f"{variant:28} {timing.median_ms:7.1f} ms  ({spread})  {timing.ratio:5.2f}×")
+    _print_timings(timings)
     return {
         "architecture": name,
         "gmacs": work,
@@ -109,6 +116,32 @@ def _encoder(options: argparse.Namespace) -> dict[str, Any]:
         "torch": torch.__version__,
         "timings": {variant: asdict(timing) for variant, timing in timings.items()},
     }
+
+
+def _decoder(options: argparse.Namespace) -> dict[str, Any]:
+    if min(options.rounds, options.threads, *options.boxes) < 1:
+        raise InputError("boxes, rounds, threads: expected positive numbers")
+    network = build(options.architecture).eval()
+    features = " ".join(cpu_features())
+    found: dict[str, dict[str, Timing]] = {}
+    for count in options.boxes:
+        found[str(count)] = decoder.measure(network, count, options.rounds, options.threads, _progress)
+        print(f"\ndecoder of {options.architecture}, {count} boxes, {options.threads} threads, {features}; ms per box")
+        _print_timings(found[str(count)])
+    timings = {count: {name: asdict(own) for name, own in timing.items()} for count, timing in found.items()}
+    return {
+        "architecture": options.architecture,
+        "threads": options.threads,
+        "cpu_features": cpu_features(),
+        "timings": timings,
+    }
+
+
+def _print_timings(timings: Mapping[str, Timing]) -> None:
+    width = max(map(len, timings))
+    for variant, own in timings.items():
+        spread = f"{own.low_ms:.0f}–{own.high_ms:.0f}"
+        print(f"{variant:{width}} {own.median_ms:7.1f} ms  ({spread})  {own.ratio:5.2f}×")
 
 
 def _accuracy(options: argparse.Namespace) -> dict[str, Any]:
