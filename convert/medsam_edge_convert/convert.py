@@ -183,7 +183,7 @@ def _bundle(config: ConvertConfig, folder: Path, report: Report, made: Converted
             plain, encoder_precision=config.precision, decoder_precision="f16", calibration={"images": calibration}
         )
         final = folder / "bundle"
-        decoder = made.decoder if config.precision == "f16" else compress(made.decoder)
+        decoder = made.decoder if config.precision == "f16" else compress(made.decoder, folder / "half.xml")
         write_bundle(final, *halve_embedding(encoder, decoder), manifest)
     checks = check_bundle(final, made.network, made.probes)
     limit = 1 - AGREEMENT_LIMIT if config.precision == "f32" else None
