@@ -36,7 +36,7 @@ from medsam_edge_convert.checks import (
 )
 from medsam_edge_convert.export import classes_of, export_decoder, export_encoder, halve_embedding
 from medsam_edge_convert.gate import EXACT, FINAL, TORCH, Accuracy, Gate, check_accuracy, draw_worst, measure_accuracy
-from medsam_edge_convert.quantize import calibration_set, compress, quantize, quantize_with_control
+from medsam_edge_convert.quantize import calibration_set, quantize, quantize_with_control
 from medsam_edge_convert.report import Report, Step, write_report
 from medsam_edge_convert.torch_model import torch_model
 from medsam_edge_train import checkpoint
@@ -183,8 +183,7 @@ def _bundle(config: ConvertConfig, folder: Path, report: Report, made: Converted
             plain, encoder_precision=config.precision, decoder_precision="f16", calibration={"images": calibration}
         )
         final = folder / "bundle"
-        decoder = made.decoder if config.precision == "f16" else compress(made.decoder, folder / "half.xml")
-        write_bundle(final, *halve_embedding(encoder, decoder), manifest)
+        write_bundle(final, *halve_embedding(encoder, made.decoder), manifest)
     checks = check_bundle(final, made.network, made.probes)
     limit = 1 - AGREEMENT_LIMIT if config.precision == "f32" else None
     report.add("bundle", "share of mask pixels unlike PyTorch's", 1 - checks["bundle_mask_agreement"], limit)

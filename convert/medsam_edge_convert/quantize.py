@@ -25,7 +25,6 @@ from medsam_edge_convert.gate import OBJECTS, Gate
 from medsam_edge_train.data import Case, find_cases, read_case
 
 PHANTOMS = "phantoms"
-COMPRESSED = r"mlp\.lin"
 CALIBRATION_IMAGES = 300
 PHANTOMS_PER_MODALITY = 4
 RANKING_IMAGES = 24
@@ -127,22 +126,6 @@ def quantize_with_control(encoder: ov.Model, calibration: CalibrationSet, exact:
             **_settings(len(calibration.images)),
         ),
     )
-
-
-def compress(decoder: ov.Model, scratch: Path) -> ov.Model:
-    """The decoder with the weights of its token MLPs stored in eight bits, which makes a bundle smaller and changes
-    next to nothing, and the others in half precision: OpenVINO stores them so only while none has fewer bits.
-
-    Args:
-        scratch: path of a file to make, `.xml`.
-    """
-    import nncf
-
-    logging.getLogger("nncf").setLevel(logging.WARNING)
-    ov.save_model(decoder, scratch, compress_to_fp16=True)
-    decoder = ov.Core().read_model(scratch)
-    others = nncf.IgnoredScope(patterns=[rf"^((?!{COMPRESSED}).)*$"], validate=False)
-    return cast(ov.Model, nncf.compress_weights(decoder, mode=nncf.CompressWeightsMode.INT8_SYM, ignored_scope=others))
 
 
 class _Compiled:

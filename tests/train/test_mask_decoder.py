@@ -170,15 +170,15 @@ def rows_of(*shape: int, seed: int) -> Tensor:
 def test_the_three_forms_of_attention_agree(downsample: int, images: int) -> None:
     layer = attention(downsample)
     tokens, values = rows_of(3, 7, 32, seed=1), rows_of(3, 7, 32, seed=2)
-    image, pe = rows_of(images, 50, 32, seed=3), rows_of(50, 32, seed=4)
-    full = image.expand(3, -1, -1)
+    image, image_values = rows_of(images, 50, 32, seed=3), rows_of(images, 50, 32, seed=4)
+    full, full_values = image.expand(3, -1, -1), image_values.expand(3, -1, -1)
     with torch.no_grad():
-        expected = layer(tokens, full + pe, full)
-        got = layer.tokens_to_image(tokens, image, pe)
+        expected = layer(tokens, full, full_values)
+        got = layer.tokens_to_image(tokens, image, image_values)
         assert got.shape == (3, 7, 32)
         torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
-        expected = layer(full + pe, tokens, values)
-        got = layer.image_to_tokens(image, pe, tokens, values)
+        expected = layer(full, tokens, values)
+        got = layer.image_to_tokens(image, tokens, values)
         assert got.shape == (3, 50, 32)
         torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
 
@@ -210,8 +210,7 @@ def test_attention_equals_torch() -> None:
 
 
 def test_attention_by_hand() -> None:
-    # one head of width one; keys 0 and ln 3 under a query of 1 weigh ¼ and ¾; as image rows they lie at 8 and 16, with
-    # positions that take them there
+    # one head of width one; keys 0 and ln 3 under a query of 1 weigh ¼ and ¾
     layer = Attention(1, heads=1)
     with torch.no_grad():
         for linear in (layer.q_proj, layer.k_proj, layer.v_proj, layer.out_proj):
@@ -223,9 +222,8 @@ def test_attention_by_hand() -> None:
             torch.tensor([8.0, 16]).reshape(1, 2, 1),
         )
         k[0, 1, 0] = k[0, 1, 0].log()
-        assert layer(q, k, v).item() == pytest.approx(14.0, abs=1e-5)
-        assert layer.tokens_to_image(q, v, (k - v)[0]).item() == pytest.approx(14.0, abs=1e-5)
-        assert layer.image_to_tokens(q - 5, torch.full((1, 1), 5.0), k, v).item() == pytest.approx(14.0, abs=1e-5)
+        for form in (layer.forward, layer.tokens_to_image, layer.image_to_tokens):
+            assert form(q, k, v).item() == pytest.approx(14.0, abs=1e-5)
 
 
 def test_mlp_by_hand() -> None:

@@ -53,28 +53,26 @@ class Attention(nn.Module):
         weights = torch.softmax(queries @ keys.transpose(2, 3) / math.sqrt(self.head_dim), dim=-1)
         return cast(Tensor, self.out_proj((weights @ values).transpose(1, 2).flatten(2)))
 
-    def tokens_to_image(self, tokens: Tensor, rows: Tensor, row_pe: Tensor) -> Tensor:
-        """`forward(tokens, rows + row_pe, rows)`. tokens (N, T, C), rows (N or 1, P, C), row_pe (P, C) → (N, T, C)."""
+    def tokens_to_image(self, tokens: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """`forward` for few queries and many keys. tokens (N, T, C), keys and values (N or 1, P, C) → (N, T, C)."""
         n, t, c = tokens.shape
         queries = self._heads(self.q_proj(tokens)) / math.sqrt(self.head_dim)  # (N, h, T, d)
         folded = (queries @ self._per_head(self.k_proj.weight)).flatten(1, 2)  # (N, h·T, C)
-        placed = self._heads(row_pe @ self.k_proj.weight.T) @ queries.transpose(2, 3)  # (N, h, P, T)
-        scores = rows @ folded.transpose(1, 2) + placed.transpose(1, 2).flatten(2)  # (N, P, h·T)
-        weights = torch.softmax(scores, dim=1)
-        context = (weights.transpose(1, 2) @ rows).reshape(n, self.heads, t, c)
+        weights = torch.softmax(keys @ folded.transpose(1, 2), dim=1)  # (N, P, h·T)
+        context = (weights.transpose(1, 2) @ values).reshape(n, self.heads, t, c)
         heads = context @ self._per_head(self.v_proj.weight).transpose(1, 2)  # (N, h, T, d)
         return cast(Tensor, self.out_proj(heads.transpose(1, 2).flatten(2) + self.v_proj.bias))
 
-    def image_to_tokens(self, rows: Tensor, row_pe: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """`forward(rows + row_pe, keys, values)`. rows (N or 1, P, C), keys and values (N, T, C) → (N, P, C)."""
+    def image_to_tokens(self, rows: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """`forward` for many queries and few keys. rows (N or 1, P, C), keys and values (N, T, C) → (N, P, C)."""
         k = self._heads(self.k_proj(keys)) / math.sqrt(self.head_dim)  # (N, h, T, d)
-        folded = (k @ self._per_head(self.q_proj.weight)).flatten(1, 2)  # (N, h·T, C)
-        placed = k @ self._heads(self.q_proj(row_pe)).transpose(1, 2)  # (N, h, T, P)
-        scores = (folded @ rows.transpose(1, 2)).reshape(placed.shape) + placed
-        weights = torch.softmax(scores, dim=2).flatten(1, 2)  # (N, h·T, P)
+        folded = (k @ self._per_head(self.q_proj.weight)).transpose(1, 2)  # (N, T, h, C)
+        offset = (k @ self.q_proj.bias.reshape(self.heads, self.head_dim, 1)).transpose(1, 2)  # (N, T, h, 1)
+        scores = rows @ folded.flatten(1, 2).transpose(1, 2) + offset.flatten(1)[:, None]  # (N, P, T·h)
+        weights = torch.softmax(scores.reshape(*scores.shape[:2], -1, self.heads), dim=2).flatten(2)
         output = self.out_proj.weight.T.reshape(self.heads, self.head_dim, -1)
-        values = (self._heads(self.v_proj(values)) @ output).flatten(1, 2)  # (N, h·T, C)
-        return weights.transpose(1, 2) @ values + self.out_proj.bias
+        attended = (self._heads(self.v_proj(values)) @ output).transpose(1, 2).flatten(1, 2)  # (N, T·h, C)
+        return weights @ attended + self.out_proj.bias
 
     def _heads(self, x: Tensor) -> Tensor:
         return x.reshape(*x.shape[:-1], self.heads, self.head_dim).transpose(-3, -2)  # (..., h, T, d)
@@ -132,16 +130,12 @@ class TwoWayBlock(nn.Module):
             q = tokens + token_pe
             tokens = tokens + self.self_attn(q, q, tokens)
         tokens = self.norm1(tokens)
-        tokens = self.norm2(tokens + attend(self.cross_attn_token_to_image, tokens + token_pe, rows, row_pe, cheap))
+        to_image, to_tokens = self.cross_attn_token_to_image, self.cross_attn_image_to_token
+        placed = rows + row_pe
+        tokens = self.norm2(tokens + (to_image.tokens_to_image if cheap else to_image)(tokens + token_pe, placed, rows))
         tokens = self.norm3(tokens + self.mlp(tokens))
-        own, keys = self.cross_attn_image_to_token, tokens + token_pe
-        attended = own.image_to_tokens(rows, row_pe, keys, tokens) if cheap else own(rows + row_pe, keys, tokens)
-        return tokens, self.norm4(rows + attended)
-
-
-def attend(layer: Attention, tokens: Tensor, rows: Tensor, row_pe: Tensor, cheap: bool) -> Tensor:
-    """Tokens attend to the image."""
-    return layer.tokens_to_image(tokens, rows, row_pe) if cheap else cast(Tensor, layer(tokens, rows + row_pe, rows))
+        rows = rows + (to_tokens.image_to_tokens if cheap else to_tokens)(placed, tokens + token_pe, tokens)
+        return tokens, self.norm4(rows)
 
 
 class TwoWayTransformer(nn.Module):
@@ -152,12 +146,12 @@ class TwoWayTransformer(nn.Module):
         self.norm_final_attn = nn.LayerNorm(dim)
 
     def forward(self, tokens: Tensor, rows: Tensor, row_pe: Tensor, cheap: bool) -> tuple[Tensor, Tensor]:
-        token_pe = tokens
+        token_pe, final = tokens, self.final_attn_token_to_image
         for layer in self.layers:
             tokens, rows = layer(tokens, rows, token_pe, row_pe, cheap)
         if cheap:  # the others are not read
             tokens, token_pe = tokens[:, :READ_TOKENS], token_pe[:, :READ_TOKENS]
-        attended = attend(self.final_attn_token_to_image, tokens + token_pe, rows, row_pe, cheap)
+        attended = (final.tokens_to_image if cheap else final)(tokens + token_pe, rows + row_pe, rows)
         return self.norm_final_attn(tokens + attended), rows
 
 
