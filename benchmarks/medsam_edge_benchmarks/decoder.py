@@ -40,9 +40,10 @@ def measure(
 
 
 def draw_boxes(count: int) -> npt.NDArray[np.float32]:
-    """(count, 4) boxes inside the square, in network pixels; always the same."""
+    """(count, 4) boxes in the square, in network pixels, by size, as the segmenter decodes them; always the same."""
     random = np.random.default_rng(0)
     sides = random.uniform(*SIDES, (count, 2))
+    sides = sides[np.argsort(sides.prod(axis=1))]
     low = random.uniform(0, IMAGE_SIZE - sides)
     return np.concatenate([low, low + sides], axis=1).astype(np.float32)
 

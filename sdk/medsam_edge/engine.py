@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,10 +57,9 @@ class OpenVinoNetwork:
             config["CACHE_DIR"] = str(settings.cache_dir)
         if precision == "f32":
             config["INFERENCE_PRECISION_HINT"] = "f32"
-        try:
-            model = core.read_model(model=xml, weights=weights)
-            self._compiled = core.compile_model(model, settings.device, config)
-        except RuntimeError as error:
+        try:  # straight from memory: with a cache of compiled models the network is not even parsed
+            self._compiled = core.compile_model(xml.decode(), settings.device, config, weights=weights)
+        except (RuntimeError, UnicodeDecodeError) as error:
             message = str(error).strip().splitlines()[-1]
             raise BundleError(f"bundle: OpenVINO cannot compile it for {settings.device}: {message}") from error
         self._names = [output.any_name for output in self._compiled.outputs]
@@ -114,9 +114,12 @@ def load_model(bundle: Bundle, settings: EngineSettings) -> Model:
             )
         return network
 
+    with ThreadPoolExecutor(2) as pool:  # OpenVINO compiles without holding the interpreter
+        encoder = pool.submit(load, "encoder", manifest.encoder_precision, "class_scores")
+        decoder = pool.submit(load, "decoder", manifest.decoder_precision, "classes")
     return Model(
-        load("encoder", manifest.encoder_precision, "class_scores"),
-        load("decoder", manifest.decoder_precision, "classes"),
+        encoder.result(),
+        decoder.result(),
         manifest.image_size,
         bundle.identity,
         manifest.reach,
