@@ -36,7 +36,7 @@ from medsam_edge_convert.checks import (
 )
 from medsam_edge_convert.export import classes_of, export_decoder, export_encoder, halve_embedding
 from medsam_edge_convert.gate import EXACT, FINAL, TORCH, Accuracy, Gate, check_accuracy, draw_worst, measure_accuracy
-from medsam_edge_convert.quantize import calibration_set, quantize, quantize_with_control
+from medsam_edge_convert.quantize import CalibrationSet, calibration_set, quantize, quantize_with_control
 from medsam_edge_convert.report import Report, Step, write_report
 from medsam_edge_convert.torch_model import torch_model
 from medsam_edge_train import checkpoint
@@ -119,6 +119,9 @@ def _convert(config: ConvertConfig, report: Report) -> Manifest:
     needed = config.precision == "mixed" or (config.precision == "int8" and quantizers is None)
     if needed and config.calibration is None:
         raise InputError(f"calibration: {config.precision} needs a folder of images, or 'phantoms'")
+    calibration = calibration_set(str(config.calibration), IMAGE_SIZE) if needed else None
+    if config.gate:
+        config.gate.cases()  # a wrong folder is said now, and not after minutes
     report.add("load", f"{architecture}, {sum(p.numel() for p in network.parameters()):,} parameters")
     probes = [make_probe(modality) for modality in (Modality.CT, Modality.DERMOSCOPY, Modality.MICROSCOPY)]
 
@@ -138,15 +141,14 @@ def _convert(config: ConvertConfig, report: Report) -> Manifest:
     )
 
     config.output.parent.mkdir(parents=True, exist_ok=True)
+    made = Converted(architecture, fused, encoder, decoder, probes, quantizers, calibration)
     with tempfile.TemporaryDirectory(dir=config.output.parent, prefix=".bundle-") as folder:
-        return _bundle(
-            config, Path(folder), report, Converted(architecture, fused, encoder, decoder, probes, quantizers)
-        )
+        return _bundle(config, Path(folder), report, made)
 
 
 @dataclass(frozen=True, eq=False)
 class Converted:
-    """A network that has passed the checks: in PyTorch, fused, and in OpenVINO f32."""
+    """A network that has passed the checks: in PyTorch, fused, and in OpenVINO f32; and what int8 is made with."""
 
     architecture: str
     network: MedSAM
@@ -154,6 +156,7 @@ class Converted:
     decoder: ov.Model
     probes: list[Probe]
     quantizers: nn.Module | None
+    calibration: CalibrationSet | None
 
 
 def _bundle(config: ConvertConfig, folder: Path, report: Report, made: Converted) -> Manifest:
@@ -184,13 +187,7 @@ def _bundle(config: ConvertConfig, folder: Path, report: Report, made: Converted
         )
         final = folder / "bundle"
         write_bundle(final, *halve_embedding(encoder, made.decoder), manifest)
-    checks = check_bundle(final, made.network, made.probes)
-    limit = 1 - AGREEMENT_LIMIT if config.precision == "f32" else None
-    report.add("bundle", "share of mask pixels unlike PyTorch's", 1 - checks["bundle_mask_agreement"], limit)
-    if limit is not None and checks["bundle_mask_agreement"] < AGREEMENT_LIMIT:
-        raise ConversionError(f"bundle: masks agree with PyTorch on {checks['bundle_mask_agreement']:.4%} of pixels")
-    if "bundle_class_difference" in checks:
-        report.add("classes", "max difference of a probability to PyTorch's", checks["bundle_class_difference"])
+    _compare(final, made, exactly=config.precision == "f32", report=report)
     accuracy = _gate(config.gate, report, segmenters, final) if config.gate else None
     manifest = finish_bundle(final, manifest, report, accuracy)
     if config.output.exists():
@@ -200,18 +197,30 @@ def _bundle(config: ConvertConfig, folder: Path, report: Report, made: Converted
     return manifest
 
 
+def _compare(bundle: Path, made: Converted, exactly: bool, report: Report) -> None:
+    """The bundle, loaded by the sdk as a user will, with PyTorch."""
+    checks = check_bundle(bundle, made.network, made.probes)
+    agreement = checks["bundle_mask_agreement"]
+    limit = 1 - AGREEMENT_LIMIT if exactly else None
+    report.add("bundle", "share of mask pixels unlike PyTorch's", 1 - agreement, limit)
+    if exactly and agreement < AGREEMENT_LIMIT:
+        raise ConversionError(f"bundle: masks agree with PyTorch on {agreement:.4%} of pixels")
+    if "bundle_class_difference" in checks:
+        report.add("classes", "max difference of a probability to PyTorch's", checks["bundle_class_difference"])
+
+
 def _quantized(
     config: ConvertConfig, report: Report, made: Converted, segmenters: dict[str, Segmenter]
 ) -> tuple[ov.Model, str]:
     """The encoder in the precision wanted, and what calibrated it."""
-    if config.precision == "f16":
-        return made.encoder, "none"
     if config.precision == "int8" and made.quantizers is not None:
         report.add("quantize", "as trained, no calibration needed")
         network = copy.deepcopy(made.network)
         network.quantizers = made.quantizers
         return export_encoder(network, IMAGE_SIZE), "in quantization-aware training"
-    calibration = calibration_set(str(config.calibration), IMAGE_SIZE)
+    calibration = made.calibration
+    if calibration is None:
+        return made.encoder, "none"
     report.add("quantize", f"calibrating on {calibration.source}")
     if config.precision == "mixed" and config.gate is not None:
         encoder = quantize_with_control(made.encoder, calibration, segmenters[EXACT].model, config.gate)

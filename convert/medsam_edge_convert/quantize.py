@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -85,12 +87,11 @@ def quantize(encoder: ov.Model, calibration: CalibrationSet) -> ov.Model:
     """
     import nncf
 
-    return cast(
-        ov.Model,
-        nncf.quantize(
+    with redirect_stdout(sys.stderr):  # its progress; results alone go to stdout
+        model = nncf.quantize(
             encoder, _dataset(calibration), advanced_parameters=_seven_bits(), **_settings(len(calibration.images))
-        ),
-    )
+        )
+    return cast(ov.Model, model)
 
 
 def quantize_with_control(encoder: ov.Model, calibration: CalibrationSet, exact: Model, gate: Gate) -> ov.Model:
@@ -110,9 +111,8 @@ def quantize_with_control(encoder: ov.Model, calibration: CalibrationSet, exact:
             by_image.setdefault(score.case.key, []).append(score.dsc["own"])
         return by_modality(scores)["mean"]["own"], [float(np.mean(own)) for own in by_image.values()]
 
-    return cast(
-        ov.Model,
-        nncf.quantize_with_accuracy_control(
+    with redirect_stdout(sys.stderr):
+        model = nncf.quantize_with_accuracy_control(
             encoder,
             calibration_dataset=_dataset(calibration),
             validation_dataset=nncf.Dataset(gate.cases()),
@@ -124,8 +124,8 @@ def quantize_with_control(encoder: ov.Model, calibration: CalibrationSet, exact:
                 ranking_subset_size=RANKING_IMAGES
             ),
             **_settings(len(calibration.images)),
-        ),
-    )
+        )
+    return cast(ov.Model, model)
 
 
 class _Compiled:

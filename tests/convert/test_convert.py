@@ -76,9 +76,13 @@ def test_published_checkpoint_becomes_the_same_network(tmp_path: Path) -> None:
     assert result.scores == pytest.approx(scores.numpy(), abs=1e-3)
 
 
-def test_int8_bundle_is_close_and_hands_over_halves(tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_int8_bundle_is_close_and_hands_over_halves(
+    tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     bundle = tmp_path / "bundle"
-    manifest = convert(ConvertConfig(tiny_checkpoint, bundle, "int8", "phantoms"))
+    assert main(["convert", str(tiny_checkpoint), "-o", str(bundle), "--calibration", "phantoms"]) == 0
+    assert capsys.readouterr().out == f"{bundle}\n"  # progress goes elsewhere
+    manifest = load_bundle(bundle).manifest
     assert manifest.encoder_precision == "int8"
     assert manifest.calibration["images"] == "44 phantoms"
     assert manifest.checks["bundle"] < 0.02

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from medsam_edge import ConversionError, InputError, Modality, Segmenter
+from medsam_edge import ConversionError, FileMissingError, InputError, Modality, Segmenter
 from medsam_edge.bundle import load_bundle
 from medsam_edge.cli import main
 from medsam_edge_convert import convert as module
@@ -95,6 +95,16 @@ def test_bad_gates_are_refused(tmp_path: Path) -> None:
         ConvertConfig(tmp_path / "a", tmp_path / "b", "mixed", "phantoms")
     with pytest.raises(InputError, match=r"report: expected a file \.html or \.json"):
         ConvertConfig(tmp_path / "a", tmp_path / "b", "f32", report=tmp_path / "report.txt")
+
+
+def test_a_wrong_folder_is_said_before_the_slow_steps(source: Path, tmp_path: Path) -> None:
+    steps: list[str] = []
+    for calibration, validation in ((tmp_path / "no", None), ("phantoms", tmp_path / "no")):
+        gate = Gate(validation) if validation else None
+        with pytest.raises(FileMissingError, match=r"no$"):
+            config = ConvertConfig(source, tmp_path / "b", "int8", str(calibration), gate=gate)
+            convert(config, lambda step: steps.append(step.name))
+    assert steps == []
 
 
 def test_what_was_measured_is_in_manifest_card_and_report(source: Path, data: Path, tmp_path: Path) -> None:
