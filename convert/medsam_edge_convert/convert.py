@@ -32,7 +32,6 @@ from medsam_edge_convert.checks import (
     check_fusion,
     check_parity,
     make_probe,
-    reach_of,
 )
 from medsam_edge_convert.export import classes_of, export_decoder, export_encoder, halve_embedding
 from medsam_edge_convert.gate import EXACT, FINAL, TORCH, Accuracy, Gate, check_accuracy, draw_worst, measure_accuracy
@@ -135,13 +134,13 @@ def _convert(config: ConvertConfig, report: Report) -> Manifest:
 
     encoder, decoder = export_encoder(fused, IMAGE_SIZE), export_decoder(fused, IMAGE_SIZE)
     parity = check_parity(fused, encoder, decoder, probes)
-    report.add("export", "max difference of OpenVINO f32 to PyTorch", parity["parity_max_difference"], PARITY_LIMIT)
-    report.add(
-        "masks", "share of mask pixels unlike PyTorch's", 1 - parity["parity_mask_agreement"], 1 - AGREEMENT_LIMIT
-    )
+    report.add("export", "max difference of OpenVINO f32 to PyTorch", parity.difference, PARITY_LIMIT)
+    report.add("masks", "share of mask pixels unlike PyTorch's", 1 - parity.agreement, 1 - AGREEMENT_LIMIT)
+    where = "anywhere" if parity.reach == IMAGE_SIZE else f"within {parity.reach} pixels of its box"
+    report.add("reach", f"a mask lies {where}")
 
     config.output.parent.mkdir(parents=True, exist_ok=True)
-    made = Converted(architecture, fused, encoder, decoder, probes, quantizers, calibration)
+    made = Converted(architecture, fused, encoder, decoder, probes, parity.reach, quantizers, calibration)
     with tempfile.TemporaryDirectory(dir=config.output.parent, prefix=".bundle-") as folder:
         return _bundle(config, Path(folder), report, made)
 
@@ -155,6 +154,7 @@ class Converted:
     encoder: ov.Model
     decoder: ov.Model
     probes: list[Probe]
+    reach: int
     quantizers: nn.Module | None
     calibration: CalibrationSet | None
 
@@ -167,14 +167,12 @@ def _bundle(config: ConvertConfig, folder: Path, report: Report, made: Converted
         files={},
         encoder_precision="f32",
         decoder_precision="f32",
-        reach=reach_of(made.network, made.probes),
+        reach=made.reach,
         openvino=".".join(ov.__version__.split("-")[0].split(".")[:2]) + ".0",
         source_sha256=sha256(config.checkpoint.read_bytes()),
         classes=classes_of(made.network),
         calibration={"images": "none"},
     )
-    where = "anywhere" if plain.reach == IMAGE_SIZE else f"within {plain.reach} pixels of its box"
-    report.add("reach", f"a mask lies {where}")
     segmenters = {TORCH: Segmenter(replace(torch_model(made.network, IMAGE_SIZE, TORCH), reach=plain.reach))}
     if config.gate or config.precision == "f32":
         write_bundle(folder / "f32", made.encoder, made.decoder, plain)

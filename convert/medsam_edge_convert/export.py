@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Sequence
 from typing import cast
@@ -79,7 +80,9 @@ def export_decoder(network: MedSAM, image_size: int) -> ov.Model:
         names.append("classes")
         example.append(one_hot([classes[0]]))
         shapes.append((1, len(classes)))
-    part = DecoderPart(network, image_size)
+    alone = copy.deepcopy(network)
+    alone.image_encoder = nn.Identity()  # tracing takes the longer the more parts there are
+    part = DecoderPart(alone, image_size)
     model = _trace(part, tuple(example), shapes)
     _name(model, names, part.outputs)
     return model

@@ -18,6 +18,7 @@ from medsam_edge_convert.checks import IMAGE_SIZE, REACH, make_probe, reach_of
 from medsam_edge_convert.convert import ConvertConfig, convert
 from medsam_edge_convert.export import export_encoder
 from medsam_edge_convert.gate import Accuracy, Gate, check_accuracy
+from medsam_edge_convert.torch_model import torch_model
 from medsam_edge_train import checkpoint
 from medsam_edge_train.data import Case
 from medsam_edge_train.models import ZOO, MedSAM
@@ -162,8 +163,15 @@ def test_masks_that_keep_to_their_boxes_are_decoded_only_there() -> None:
         last = cast(nn.Linear, cast(MLP, network.mask_decoder.output_hypernetworks_mlps[0]).layers[-1])
         last.weight.zero_()
         last.bias.zero_()  # no word of the image: the ellipse alone
-    probes = [make_probe(Modality.CT)]
-    assert reach_of(network, probes) == REACH
+    probe = make_probe(Modality.CT)
+    inputs = {"boxes": probe.prompts, "cells": probe.cells}
+
+    def reach() -> int:
+        model = torch_model(network, IMAGE_SIZE, "PyTorch")
+        embedding = model.encoder.infer({"image": probe.image})["embedding"]
+        return reach_of(probe, model.decoder.infer({"embedding": embedding, **inputs})["logits"])
+
+    assert reach() == REACH
     with torch.no_grad():
         cast(nn.Linear, prior.coefficients.layers[-1]).bias.copy_(torch.tensor([0.0, 0, 0, 0, 0, 1]))  # everywhere
-    assert reach_of(network, probes) == IMAGE_SIZE
+    assert reach() == IMAGE_SIZE
