@@ -27,7 +27,7 @@ from medsam_edge.io import LoadedImage, from_simpleitk, read_image
 from medsam_edge.modality import Modality
 from medsam_edge.model import Model
 from medsam_edge.propagation import Compat, rule_of
-from medsam_edge.result import CroppedMask, Overlap, Segmentation, VolumeSegmentation
+from medsam_edge.result import CroppedMask, Overlap, Segmentation, VolumeSegmentation, check_overlap
 from medsam_edge.volume import Axis, Progress, Sweeping, segment_volume
 
 ImageLike = Any
@@ -135,8 +135,7 @@ class Segmenter:
         """
         if embedding.model != self.model.identity:
             raise InputError("embedding: made by another model than the one that is to decode it")
-        if overlap not in ("later", "score"):
-            raise InputError(f"overlap: expected 'later' or 'score', got {overlap!r}")
+        check_overlap(overlap)
         geometry = embedding.geometry
         checked = check_boxes(boxes, geometry.height, geometry.width)
         prompts = geometry.boxes_to_network(checked)
