@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medsam_edge.geometry import Geometry
-from medsam_edge.io import Frame
+from medsam_edge.image import Frame
 from medsam_edge.modality import Modality
 
 

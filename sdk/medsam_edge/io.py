@@ -7,7 +7,6 @@ import os
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,41 +14,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from medsam_edge.errors import FileMissingError, ImageError, ModalityError
+from medsam_edge.dicom import is_dicom, read_dicom
+from medsam_edge.errors import FileMissingError, ImageError
 from medsam_edge.geometry import are_volume_boxes
-from medsam_edge.modality import Modality
+from medsam_edge.image import MAXIMUM_PIXELS, Frame, LoadedImage
+from medsam_edge.medical import read_medical
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 MEDICAL_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd", ".dcm")
-MAXIMUM_PIXELS = 1 << 28
-"""Larger images and volumes are refused before their pixels are read: 16384 × 16384, or 512 × 512 × 1024."""
-
-
-@dataclass(frozen=True)
-class Frame:
-    """Where a medical image lies in the patient, in SimpleITK's order (x, y[, z]) and in mm."""
-
-    spacing_mm: tuple[float, ...]
-    origin_mm: tuple[float, ...]
-    direction: tuple[float, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class LoadedImage:
-    """An image and what its file knows about it.
-
-    Attributes:
-        pixels: (H, W), (H, W, 3) RGB or (D, H, W), in the file's own values (CT in HU).
-        frame: of a medical file, else None.
-        modality: as a DICOM header says, else None.
-        boxes: prompts that a challenge npz carries, else None: (N, 4) as they are, (N, 6) with z1 exclusive, where the
-            file has the last slice. `compat="rep-medsam"` adds that slice itself: give it the file's own numbers.
-    """
-
-    pixels: npt.NDArray[Any]
-    frame: Frame | None = None
-    modality: Modality | None = None
-    boxes: npt.NDArray[Any] | None = None
 
 
 def read_image(path: str | os.PathLike[str]) -> LoadedImage:
@@ -69,32 +41,12 @@ def read_image(path: str | os.PathLike[str]) -> LoadedImage:
         return _read_picture(file)
     if name.endswith(".npz"):
         return _read_npz(file)
-    if name.endswith(MEDICAL_SUFFIXES) or _is_dicom(file):
-        return _read_medical(file)
+    if is_dicom(file):
+        return read_dicom(file)
+    if name.endswith(MEDICAL_SUFFIXES):
+        return read_medical(file)
     known = " ".join(PICTURE_SUFFIXES + MEDICAL_SUFFIXES + (".npz",))
     raise ImageError(f"image: expected one of {known}, got {file.name}")
-
-
-def from_simpleitk(image: Any, source: str = "image") -> LoadedImage:
-    """A SimpleITK image of two or three dimensions; one of three with a single slice is taken as that slice.
-
-    Raises:
-        ImageError: more dimensions, or neither one nor three components a pixel, or three a voxel.
-    """
-    import SimpleITK as sitk
-
-    size, components = image.GetSize(), image.GetNumberOfComponentsPerPixel()
-    if len(size) not in (2, 3):
-        raise ImageError(f"image: expected two or three dimensions, {source} has size {size}")
-    if components not in (1, 3):
-        raise ImageError(f"image: expected 1 or 3 values a pixel, {source} has {components}")
-    if components == 3 and len(size) == 3 and size[2] != 1:
-        raise ImageError(f"image: expected 1 value a voxel, {source} has 3 and size {size} (x, y, z)")
-    pixels = sitk.GetArrayFromImage(image)
-    if len(size) == 3 and size[2] == 1:
-        pixels = pixels[0]
-    frame = Frame(image.GetSpacing(), image.GetOrigin(), image.GetDirection())
-    return LoadedImage(pixels, frame)
 
 
 @contextmanager
@@ -230,48 +182,3 @@ def _npz_boxes(boxes: npt.NDArray[Any] | None) -> npt.NDArray[Any] | None:
     ours = boxes.astype(np.float64)
     ours[..., 5] += 1
     return ours
-
-
-def _is_dicom(file: Path) -> bool:
-    with file.open("rb") as stream:
-        return stream.read(132)[128:] == b"DICM"
-
-
-def _read_medical(file: Path) -> LoadedImage:
-    import SimpleITK as sitk
-
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(file))
-    try:
-        reader.ReadImageInformation()
-        if math.prod(reader.GetSize()) > MAXIMUM_PIXELS:
-            raise ImageError(f"image: {file} has size {reader.GetSize()}, more than {MAXIMUM_PIXELS} pixels or voxels")
-        if math.prod(reader.GetSize()[2:]) > 1 and _is_dicom(file):
-            raise ImageError(
-                f"image: expected one slice, {file} has {reader.GetSize()[2]}; DICOM volumes are not read yet"
-            )
-        loaded = from_simpleitk(reader.Execute(), str(file))
-    except RuntimeError as error:
-        if isinstance(error, ImageError):
-            raise
-        raise ImageError(f"image: cannot read {file}: {_itk_reason(error)}") from error
-    pixels = loaded.pixels
-    if _tag(reader, "0028|0004") == "MONOCHROME1" and pixels.ndim == 2:
-        pixels = pixels.max() + pixels.min() - pixels  # stored with white as zero
-    return LoadedImage(pixels, loaded.frame, _dicom_modality(_tag(reader, "0008|0060")))
-
-
-def _tag(reader: Any, key: str) -> str:
-    return str(reader.GetMetaData(key)).strip() if reader.HasMetaDataKey(key) else ""
-
-
-def _dicom_modality(code: str) -> Modality | None:
-    try:
-        return Modality.parse(code or None)
-    except ModalityError:
-        return None
-
-
-def _itk_reason(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__

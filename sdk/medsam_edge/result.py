@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from medsam_edge.errors import InputError
-from medsam_edge.io import Frame, write_labels
+from medsam_edge.image import Frame
+from medsam_edge.io import write_labels
 from medsam_edge.modality import Modality
 
 Overlap = Literal["later", "score"]

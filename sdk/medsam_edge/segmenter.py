@@ -22,8 +22,10 @@ from medsam_edge.cache import EmbeddingCache, content_key
 from medsam_edge.embedding import Embedding
 from medsam_edge.errors import ImageError, InputError
 from medsam_edge.geometry import BoxesLike, Geometry, are_volume_boxes, check_boxes
+from medsam_edge.image import LoadedImage
 from medsam_edge.intensity import Window, to_display
-from medsam_edge.io import LoadedImage, from_simpleitk, read_image
+from medsam_edge.io import read_image
+from medsam_edge.medical import from_simpleitk
 from medsam_edge.modality import Modality
 from medsam_edge.model import Model
 from medsam_edge.propagation import Compat, rule_of

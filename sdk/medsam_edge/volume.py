@@ -20,8 +20,8 @@ import numpy.typing as npt
 from medsam_edge.embedding import Embedding
 from medsam_edge.errors import CancelledError, ImageError, InputError
 from medsam_edge.geometry import BoxesLike, FloatArray, Geometry, box_array, check_boxes
+from medsam_edge.image import LoadedImage
 from medsam_edge.intensity import Window, volume_to_display
-from medsam_edge.io import LoadedImage
 from medsam_edge.modality import Modality
 from medsam_edge.propagation import Compat, Rule, rule_of
 from medsam_edge.result import CroppedMask, Overlap, VolumeSegmentation, check_overlap

@@ -8,7 +8,7 @@ import pytest
 import SimpleITK as sitk
 
 from medsam_edge.errors import ImageError, InputError
-from medsam_edge.io import Frame
+from medsam_edge.image import Frame
 from medsam_edge.result import CroppedMask, Segmentation, VolumeSegmentation, color
 
 
