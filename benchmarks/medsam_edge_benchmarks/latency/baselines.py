@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 import torch
 
-from medsam_edge.io import replacing
+from medsam_edge.intensity import volume_to_display
+from medsam_edge.io import read_image, replacing
 from medsam_edge_benchmarks.latency import published
 from medsam_edge_benchmarks.latency.cases import DrawnCase
 from medsam_edge_benchmarks.latency.variants import TOTAL, Run, Stopwatch
@@ -44,8 +45,9 @@ class Baseline:
         part = self._part(drawn)
         segment = published.segment_volume if drawn.is_volume else published.segment_image
         watch = Stopwatch()
-        with np.load(drawn.file) as arrays:
-            image = arrays["imgs"]
+        image = read_image(drawn.file).pixels
+        if image.dtype != np.uint8:  # the challenge's files were 8-bit before the scripts saw them
+            image = volume_to_display(image, drawn.modality)
         watch.lap("read")
         labels = segment(self.network, image, published.challenge_boxes(part.boxes), watch.lap)
         with replacing(output) as partial:

@@ -1,4 +1,5 @@
-"""The fourteen cases of the papers' tables, drawn as phantoms of the same size and number of objects."""
+"""The fourteen cases of the papers' tables and a large one of ours, drawn as phantoms of the same size and number of
+objects."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from medsam_edge.geometry import FloatArray
 from medsam_edge.intensity import to_display
 from medsam_edge.io import replacing
 from medsam_edge.modality import Modality
-from medsam_edge.phantom import phantom, phantom_volume
+from medsam_edge.phantom import Phantom, phantom, phantom_volume
 
 
 @dataclass(frozen=True)
@@ -28,17 +29,20 @@ class PaperSeconds:
 
 @dataclass(frozen=True)
 class Case:
-    """One row of the papers' tables.
+    """One row of the papers' tables, or one like it.
 
     Attributes:
         shape: (H, W) of an RGB image, or (D, H, W) of a volume.
+        paper: None for a case that is not in the papers.
+        scanner: whether the file is as a scanner gives it, HU in an mha file, and not the challenge's 8-bit npz.
     """
 
     name: str
     modality: Modality
     shape: tuple[int, ...]
     objects: int
-    paper: PaperSeconds
+    paper: PaperSeconds | None
+    scanner: bool = False
 
 
 CASES = (
@@ -58,6 +62,9 @@ CASES = (
     Case("Microscope_0016", Modality.MICROSCOPY, (1920, 2560), 241, PaperSeconds(14.47, 13.79, 13.66)),
 )
 
+WHOLE_BODY = Case("CT_1000", Modality.CT, (1000, 512, 512), 6, None, scanner=True)
+"""What a laptop's memory must be enough for. Only run when asked for."""
+
 
 def choose(names: Sequence[str]) -> tuple[Case, ...]:
     """The cases of these names, in the order of the table.
@@ -65,11 +72,11 @@ def choose(names: Sequence[str]) -> tuple[Case, ...]:
     Raises:
         InputError: a name that is not in the table.
     """
-    known = [case.name for case in CASES]
+    known = {case.name: case for case in (*CASES, WHOLE_BODY)}
     for name in names:
         if name not in known:
             raise InputError(f"--cases: expected some of {' '.join(known)}, got {name!r}")
-    return tuple(case for case in CASES if case.name in names)
+    return tuple(case for name, case in known.items() if name in names)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +85,7 @@ class DrawnCase:
 
     Attributes:
         modality: as told to networks and intensity rules.
-        file: challenge npz, `imgs` uint8, (H, W, 3) or (D, H, W).
+        file: challenge npz, `imgs` uint8, (H, W, 3) or (D, H, W); or a scanner's volume.
         boxes: tight, in pixels, far edges exclusive: (N, 4) x0, y0, x1, y1, or (N, 6) x0, y0, z0, x1, y1, z1.
     """
 
@@ -112,8 +119,8 @@ class DrawnCase:
 
 
 def draw(case: Case, folder: Path) -> DrawnCase:
-    """Draw a case into `folder`. Values become 8 bits here, as in the challenge's files, so that
-    every variant reads the same file.
+    """Draw a case into `folder`. Values become 8 bits here, as in the challenge's files (but a scanner's stay as they
+    are), so that every variant reads the same file.
 
     Raises:
         InputError: the objects do not fit a picture of this size.
@@ -124,6 +131,8 @@ def draw(case: Case, folder: Path) -> DrawnCase:
     else:
         height, width = case.shape
         truth = phantom(case.modality, (height, width), objects=case.objects)
+    if case.scanner:
+        return DrawnCase(case.modality, _write_scan(truth, folder / f"{case.name}.mha"), truth.boxes)
     pixels = truth.image if truth.image.shape[-1] == 3 else truth.image.reshape(-1, width)  # a volume as one tall slice
     image = to_display(pixels, case.modality).reshape(truth.image.shape)
     if image.ndim == 2:
@@ -132,3 +141,13 @@ def draw(case: Case, folder: Path) -> DrawnCase:
     with replacing(file) as partial:
         np.savez_compressed(partial, imgs=image)
     return DrawnCase(case.modality, file, truth.boxes)
+
+
+def _write_scan(truth: Phantom, file: Path) -> Path:
+    import SimpleITK as sitk
+
+    image = sitk.GetImageFromArray(truth.image)
+    image.SetSpacing(truth.spacing_mm[::-1])
+    with replacing(file) as partial:
+        sitk.WriteImage(image, str(partial))
+    return file

@@ -102,7 +102,10 @@ def ratio_dots(cases: Sequence[CaseFigures]) -> str:
 
 def _ratios(own: CaseFigures) -> tuple[float | None, ...]:
     """In the order of `DOTS`."""
-    paper, here = own.case.paper, [own.variants[name].total.ratio for name in (OURS, "rep_medsam", "rep_medsam, fused")]
+    here = [own.variants[name].total.ratio for name in (OURS, "rep_medsam", "rep_medsam, fused")]
+    paper = own.case.paper
+    if paper is None:
+        return (*here, None, None, None)
     printed = (paper.rep_medsam, paper.rep_medsam_fused, paper.updated_script)
     return (*here, *(paper.lite_medsam / seconds if seconds else None for seconds in printed))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from medsam_edge_benchmarks.latency import compare, text
-from medsam_edge_benchmarks.latency.cases import CASES
+from medsam_edge_benchmarks.latency.cases import CASES, WHOLE_BODY
 from medsam_edge_benchmarks.latency.figures import Report
 from medsam_edge_benchmarks.latency.page import write_page
 from medsam_edge_benchmarks.latency.run import QUICK, Plan, measure, steps
@@ -28,7 +28,9 @@ def add_latency(suites: Suites) -> argparse.ArgumentParser:
     )
     plan = Plan()
     suite.add_argument("--quick", action="store_true", help="few cases and rounds, baselines in part: a minute or two")
-    suite.add_argument("--cases", nargs="+", metavar="NAME", help=f"of {' '.join(case.name for case in CASES)}")
+    names = " ".join(case.name for case in CASES)
+    whole_body = f"{WHOLE_BODY.name}, a scanner's volume of {WHOLE_BODY.shape[0]} slices"
+    suite.add_argument("--cases", nargs="+", metavar="NAME", help=f"of {names}; or {whole_body}")
     suite.add_argument("--bundle", type=Path, metavar="DIR", help="default: the packaged one")
     suite.add_argument("--rounds", type=int, metavar="N", help=f"of each case; default: {plan.rounds}")
     suite.add_argument("--threads", type=int, metavar="N", help=f"of every engine; default: {plan.threads}")

@@ -31,7 +31,7 @@ class Plan:
     """What to measure.
 
     Attributes:
-        cases: of `CASES`, by name.
+        cases: by name, see `cases.choose`.
         rounds: of each case; every variant runs once in each.
         cold_rounds: starts of each variant.
         memory: also run every case and variant once in a process of its own.

@@ -61,6 +61,8 @@ def work(own: CaseFigures) -> str:
 
 def papers(case: Case) -> str:
     paper = case.paper
+    if paper is None:
+        return "not in the papers"
     updated = f", its updated script {paper.updated_script:g} s" if paper.updated_script else ""
     return (
         f"papers: LiteMedSAM {paper.lite_medsam:g} s, Rep-MedSAM {paper.rep_medsam:g} s, "

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from medsam_edge.errors import InputError
+from medsam_edge.io import read_image
 from medsam_edge.modality import Modality
 from medsam_edge_benchmarks.latency.cases import CASES, Case, DrawnCase, PaperSeconds, choose, draw
 
@@ -21,6 +23,7 @@ def test_the_table() -> None:
     assert sum(len(case.shape) == 3 for case in CASES) == 7
     for case in CASES:
         paper = case.paper
+        assert paper is not None
         assert paper.lite_medsam > paper.rep_medsam > paper.rep_medsam_fused > (paper.updated_script or 0)
 
 
@@ -28,6 +31,18 @@ def test_cases_are_chosen_in_the_order_of_the_table() -> None:
     assert [case.name for case in choose(["US_0525", "CT_0566"])] == ["CT_0566", "US_0525"]
     with pytest.raises(InputError, match=r"--cases: expected some of CT_0566 .*, got 'US_1'"):
         choose(["US_1"])
+
+
+def test_the_large_case_is_run_only_when_asked_for(tmp_path: Path) -> None:
+    (case,) = choose(["CT_1000"])
+    assert case not in CASES
+    assert case.shape == (1000, 512, 512)
+    drawn = draw(replace(case, shape=(8, 64, 72)), tmp_path)
+    loaded = read_image(drawn.file)
+    assert loaded.pixels.dtype == np.int16
+    assert loaded.pixels.min() < -200  # air, in HU
+    assert loaded.frame is not None
+    assert loaded.frame.spacing_mm[0] == loaded.frame.spacing_mm[1] != loaded.frame.spacing_mm[2]
 
 
 def test_work_is_counted_by_hand() -> None:
