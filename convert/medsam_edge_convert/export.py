@@ -20,7 +20,7 @@ from medsam_edge_train.models.class_prompt import CLASSES, ClassPromptMedSAM, on
 
 
 class EncoderPart(nn.Module):
-    """image (1, 3, S, S) → embedding (1, (S/4)², 256); with class prompts also class_scores (1, C), probabilities."""
+    """image (1, 3, S, S) → embedding (1, (S/4)², channels); with class prompts also class_scores (1, C)."""
 
     def __init__(self, network: MedSAM) -> None:
         super().__init__()
@@ -71,11 +71,11 @@ def export_encoder(network: MedSAM, image_size: int) -> ov.Model:
 def export_decoder(network: MedSAM, image_size: int) -> ov.Model:
     """The decoder as an OpenVINO model for any number of boxes and cells, f32. The tokens of all classes are a constant
     in it."""
-    positions = (image_size // 4) ** 2
+    rows = (1, (image_size // 4) ** 2, network.prompt_encoder.no_mask_embed.embedding_dim)
     boxes = torch.tensor([[8.0, 8.0, 40.0, 48.0], [0.0, 0.0, 16.0, 16.0]])
     cells = torch.tensor([[0, 1, 2], [4, 5, 6]])
-    names, example = ["embedding", "boxes", "cells"], [torch.zeros(1, positions, 256), boxes, cells]
-    shapes: list[tuple[int, ...]] = [(1, positions, 256), (-1, 4), (-1, -1)]
+    names, example = ["embedding", "boxes", "cells"], [torch.zeros(rows), boxes, cells]
+    shapes: list[tuple[int, ...]] = [rows, (-1, 4), (-1, -1)]
     if classes := classes_of(network):
         names.append("classes")
         example.append(one_hot([classes[0]]))

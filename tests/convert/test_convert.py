@@ -7,7 +7,6 @@ import numpy as np
 import openvino as ov
 import pytest
 import torch
-from torch import nn
 
 from medsam_edge import CheckpointError, ConversionError, FileMissingError, InputError, Modality, Segmenter
 from medsam_edge.bundle import load_bundle
@@ -19,17 +18,9 @@ from medsam_edge_convert.export import export_decoder, export_encoder, halve_emb
 from medsam_edge_convert.quantize import calibration_set
 from medsam_edge_train import checkpoint
 from medsam_edge_train.models import ZOO, MedSAM
-from medsam_edge_train.models.layers import ConvBN
-from medsam_edge_train.models.mask_decoder import MaskDecoder
-from medsam_edge_train.models.prompt_encoder import PromptEncoder
+from tests.convert.tiny import WIDTH, tiny
 
 KEYS = Path(__file__).parent.parent / "data" / "rep_medsam.keys.json"
-
-
-def tiny() -> MedSAM:
-    """A real decoder behind a two-layer encoder: converts in seconds."""
-    encoder = nn.Sequential(ConvBN(3, 16, 3, 2), nn.ReLU(), ConvBN(16, 256, 3, 2))
-    return MedSAM(encoder, PromptEncoder(), MaskDecoder(box_prior=True))
 
 
 @pytest.fixture
@@ -129,7 +120,7 @@ def test_a_checkpoint_that_does_not_match_leaves_nothing(
     torch.save(state, tmp_path / "broken.pth")
     assert main(["convert", str(tmp_path / "broken.pth"), "-o", str(tmp_path / "bundle"), "--precision", "f32"]) == 1
     message = capsys.readouterr().err
-    assert "mask_decoder.iou_token.weight (expected (1, 256), got (256, 1))" in message
+    assert "mask_decoder.iou_token.weight (expected (1, 32), got (32, 1))" in message
     assert "prompt_encoder.no_mask_embed.weight" in message
     assert "does not match tiny" in message
     assert not (tmp_path / "bundle").exists()
@@ -167,7 +158,7 @@ def test_decoder_takes_any_number_of_boxes(count: int) -> None:
     assert encoder.output("embedding").get_element_type() == ov.Type.f16
     run = ov.compile_model(decoder, "CPU")
     boxes = np.linspace(4, 60, count * 4, dtype=np.float32).reshape(count, 4)
-    embedding = np.random.default_rng(0).standard_normal((1, 256, 256)).astype(np.float16)
+    embedding = np.random.default_rng(0).standard_normal((1, 256, WIDTH)).astype(np.float16)
     cells = np.arange(count * 5).reshape(count, 5)
     outputs = run({"embedding": embedding, "boxes": boxes, "cells": cells})
     assert outputs["logits"].shape == (count, 5, 4, 4)

@@ -18,18 +18,14 @@ from medsam_edge_convert.convert import ConvertConfig, convert
 from medsam_edge_convert.torch_model import torch_model
 from medsam_edge_train import checkpoint
 from medsam_edge_train.models import ZOO, MedSAM
-from medsam_edge_train.models.layers import ConvBN
-from medsam_edge_train.models.mask_decoder import MaskDecoder
-from medsam_edge_train.models.prompt_encoder import PromptEncoder
 from medsam_edge_train.models.quantize import calibrate
 from medsam_edge_train.models.repvit import RepViTBlock
+from tests.convert.tiny import tiny
 
 
-def tiny() -> MedSAM:
-    """A real decoder behind a RepViT block with gates: seven convolutions, two of them the gates'."""
-    block = RepViTBlock(16, 16, 1, True, nn.ReLU)
-    encoder = nn.Sequential(ConvBN(3, 16, 3, 2), nn.ReLU(), block, ConvBN(16, 256, 3, 2))
-    return MedSAM(encoder, PromptEncoder(), MaskDecoder(box_prior=True))
+def gated() -> MedSAM:
+    """With a RepViT block and its gates: seven convolutions, two of them the gates'."""
+    return tiny(RepViTBlock(16, 16, 1, True, nn.ReLU))
 
 
 IMAGE: npt.NDArray[np.float32] = make_probe(Modality.MR).image
@@ -42,8 +38,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     path = tmp_path_factory.mktemp("trained") / "tiny.safetensors"
     images = [torch.from_numpy(make_probe(modality).image[0]) for modality in (Modality.CT, Modality.MR, Modality.US)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(ZOO, "tiny", tiny)
-        checkpoint.write(path, calibrate(tiny(), images), "tiny")
+        patch.setitem(ZOO, "tiny", gated)
+        checkpoint.write(path, calibrate(gated(), images), "tiny")
         yield path
 
 
@@ -117,8 +113,8 @@ def test_f32_is_the_floating_point_network_of_the_same_weights(trained: Path, tm
 
 
 def test_without_quantizers_int8_still_needs_calibration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(ZOO, "tiny", tiny)
-    checkpoint.write(tmp_path / "float.safetensors", tiny(), "tiny")
+    monkeypatch.setitem(ZOO, "tiny", gated)
+    checkpoint.write(tmp_path / "float.safetensors", gated(), "tiny")
     with pytest.raises(InputError, match="calibration: int8 needs a folder of images, or 'phantoms'"):
         convert(ConvertConfig(tmp_path / "float.safetensors", tmp_path / "bundle", "int8"))
     assert not (tmp_path / "bundle").exists()
