@@ -48,6 +48,10 @@ class CroppedMask:
     def empty(self) -> bool:
         return self.pixels.size == 0
 
+    def moved(self, down: int, right: int) -> CroppedMask:
+        """The same pixels elsewhere."""
+        return CroppedMask(self.top + down, self.left + right, self.pixels)
+
 
 class _Objects(ABC):
     """What both results have: objects in the order of their boxes, each painted into an array of the image's shape."""

@@ -12,11 +12,12 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from medsam_edge.detail import Detail, View, check_detail, views
 from medsam_edge.embedding import Embedding
 from medsam_edge.errors import CancelledError, ImageError, InputError
 from medsam_edge.geometry import BoxesLike, FloatArray, Geometry, box_array, check_boxes
@@ -47,6 +48,7 @@ class Sweeping:
     progress: Progress | None = None
     compat: Compat | None = None
     overlap: Overlap = "later"
+    detail: Detail = "auto"
 
     def __post_init__(self) -> None:
         if self.axis not in (*AXES, 0, 1, 2) or isinstance(self.axis, bool):
@@ -55,6 +57,11 @@ class Sweeping:
             raise InputError(f"streams: expected a whole number from 0 to 64, got {self.streams!r}")
         rule_of(self.compat)
         check_overlap(self.overlap)
+        check_detail(self.detail)
+
+    def views(self, boxes: FloatArray, shape: tuple[int, ...], size: int) -> list[View]:
+        """Where to look for each box of a slice of this shape; the published scripts always look at the whole."""
+        return views(boxes, shape[0], shape[1], size, "image" if self.compat else self.detail)
 
     @property
     def array_axis(self) -> int:
@@ -82,16 +89,25 @@ def segment_volume(
     display.setflags(write=False)
     clock.lap("prepare")
     slices = np.moveaxis(display, axis, 0)
-    geometry = Geometry.of(slices.shape[1:], segmenter.model.image_size)
-    objects = _objects(checked, axis, len(slices), rule, geometry)
+    flat, spans = _across(checked, axis), _spans(checked, axis, len(slices))
     timings = Counter(dict.fromkeys(STAGES, 0.0) | clock.laps_ms)
     confidence = None
-    if modality is None and segmenter.model.classes and objects:
-        embedding = segmenter.embed(slices[objects[0].middle])
+    if modality is None and segmenter.model.classes and spans:
+        embedding = segmenter.embed(slices[spans[0].middle])
         if modality := embedding.recognized:
             confidence = embedding.class_scores[modality]
         timings.update(embedding.timings_ms)
-    _Sweeps(segmenter, slices, modality, objects, rule, geometry, sweeping, timings).run()
+    sweeps = []
+    size = segmenter.model.image_size
+    for view in sweeping.views(flat, slices.shape[1:], size):
+        rows, columns = view.where
+        part = slices[:, rows, columns]
+        geometry = Geometry.of(part.shape[1:], size)
+        starts = zip(view.own, rule.start(view.boxes(flat), geometry), strict=True)
+        own = [_Object(index + 1, *spans[index], start) for index, start in starts]
+        sweeps.append(_Sweeps(segmenter, part, view, modality, own, rule, geometry, sweeping, timings))
+    _run(sweeps)
+    objects = sorted((item for sweep in sweeps for item in sweep.objects), key=lambda item: item.label)
     slice_scores = _slice_scores(objects, len(slices))
     return VolumeSegmentation(
         boxes=checked,
@@ -126,9 +142,17 @@ def _slice_scores(objects: Sequence[_Object], depth: int) -> FloatArray:
     return scores
 
 
+class _Span(NamedTuple):
+    """Slices of a box, all included."""
+
+    first: int
+    middle: int
+    last: int
+
+
 @dataclass
 class _Object:
-    """One box on its way through the slices first..last, both included; `stop` moves them closer."""
+    """One box, in pixels of its view, on its way through the slices first..last; `stop` moves them closer."""
 
     label: int
     first: int
@@ -155,23 +179,37 @@ class _Object:
             self.first = z
 
 
-def _objects(boxes: FloatArray, axis: int, depth: int, rule: Rule, geometry: Geometry) -> list[_Object]:
-    """Boxes (N, 6) in voxels as objects on the slices along an array axis."""
-    low, high = boxes[:, 2::-1], boxes[:, :2:-1]  # in the order of the array's axes: z, y, x
+def _across(boxes: FloatArray, axis: int) -> FloatArray:
+    """Boxes (N, 6) in voxels → (N, 4) on the slices along an array axis."""
     row, column = (other for other in range(3) if other != axis)
-    starts = rule.start(np.stack([low[:, column], low[:, row], high[:, column], high[:, row]], axis=1), geometry)
-    first = np.minimum(np.floor(low[:, axis]).astype(int), depth - 1)
-    last = np.maximum(np.ceil(high[:, axis]).astype(int) - 1, first)
-    ways = zip(first.tolist(), ((first + last) // 2).tolist(), last.tolist(), starts, strict=True)
-    return [_Object(label, *way) for label, way in enumerate(ways, start=1)]
+    return boxes[:, [2 - column, 2 - row, 5 - column, 5 - row]]
+
+
+def _spans(boxes: FloatArray, axis: int, depth: int) -> list[_Span]:
+    """Along an array axis."""
+    first = np.minimum(np.floor(boxes[:, 2 - axis]).astype(int), depth - 1)
+    last = np.maximum(np.ceil(boxes[:, 5 - axis]).astype(int) - 1, first)
+    return [_Span(*ends) for ends in zip(first.tolist(), ((first + last) // 2).tolist(), last.tolist(), strict=True)]
+
+
+def _run(sweeps: Sequence[_Sweeps]) -> None:
+    ways = [(sweep, order, upward) for sweep in sweeps for order, upward in sweep.ways()]
+    total, done = sum(len(order) for _, order, _ in ways), 0
+    for sweep, order, upward in ways:
+        sweep.go(order, upward, done, total)
+        done += len(order)
+    for sweep in sweeps:
+        sweep.place()
 
 
 @dataclass
 class _Sweeps:
-    """Both sweeps over the slices (S, rows, columns); masks and scores go to the objects, milliseconds to `timings`."""
+    """Both sweeps over a view of the slices (S, rows, columns); masks and scores go to the objects, milliseconds to
+    `timings`."""
 
     segmenter: Segmenter
     slices: npt.NDArray[np.uint8]
+    view: View
     modality: Modality | None
     objects: Sequence[_Object]
     rule: Rule
@@ -179,14 +217,14 @@ class _Sweeps:
     sweeping: Sweeping
     timings: Counter[str]
 
-    def run(self) -> None:
+    def ways(self) -> list[tuple[list[int], bool]]:
+        """The slices on the way up, and on the way down."""
         up = {z for item in self.objects for z in range(item.middle, item.last + 1)}
         down = {z for item in self.objects for z in range(item.first, item.middle)}
-        total = len(up) + len(down)
-        self._sweep(sorted(up), upward=True, done=0, total=total)
-        self._sweep(sorted(down, reverse=True), upward=False, done=len(up), total=total)
+        return [(sorted(up), True), (sorted(down, reverse=True), False)]
 
-    def _sweep(self, order: Sequence[int], upward: bool, done: int, total: int) -> None:
+    def go(self, order: Sequence[int], upward: bool, done: int, total: int) -> None:
+        """One way, after `done` of `total` slices."""
         position = {z: done + number for number, z in enumerate(order, start=1)}
         wanted = (z for z in order if any(item.alive(z, upward) for item in self.objects))  # asked when its turn comes
         with closing(encoded_ahead(self._embed, wanted, self.sweeping.streams)) as embeddings:
@@ -194,6 +232,11 @@ class _Sweeps:
                 self._decode(z, embedding, [item for item in self.objects if item.alive(z, upward)])
                 if self.sweeping.progress and self.sweeping.progress(position[z], total) is False:
                     raise CancelledError(f"progress: asked to stop after {position[z]} of {total} slices")
+
+    def place(self) -> None:
+        """The masks, from pixels of the view to pixels of the slices."""
+        for item in self.objects:
+            item.masks = {z: mask.moved(self.view.top, self.view.left) for z, mask in item.masks.items()}
 
     def _embed(self, z: int) -> Embedding:
         return self.segmenter.embed(self.slices[z], self.modality)

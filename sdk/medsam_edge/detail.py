@@ -1,0 +1,89 @@
+"""Small objects in large images: what part of the image each box is shown in.
+
+The network sees a square of 256 pixels: a nucleus of 20 pixels on a slide of 2,560 becomes 2, and is lost. Such a box
+is shown in a tile instead, a part of the image that is embedded and cached as an image of its own. Tiles stand on fixed
+grids, each half the size of the one above, so that near boxes share one and a box that moves finds its embedding again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from medsam_edge.errors import InputError
+from medsam_edge.geometry import FloatArray
+
+Detail = Literal["auto", "image", "crop"]
+ENOUGH = {"auto": 12, "crop": 32}
+"""Longer side, in network pixels, that a box is shown at; less gets a tile, unless the tile is not enlarged by it."""
+CONTEXT = 20
+"""Network pixels around a box that its tile shows, but for those beyond the image."""
+
+
+def check_detail(detail: str) -> None:
+    """Raises InputError for a name that is not known."""
+    if detail not in ("auto", "image", "crop"):
+        raise InputError(f"detail: expected 'auto', 'image' or 'crop', got {detail!r}")
+
+
+@dataclass(frozen=True)
+class View:
+    """A part of an image, rows top..bottom and columns left..right, and the boxes that are looked for in it.
+
+    Attributes:
+        own: their numbers.
+    """
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+    own: tuple[int, ...]
+
+    @property
+    def where(self) -> tuple[slice, slice]:
+        return slice(self.top, self.bottom), slice(self.left, self.right)
+
+    def boxes(self, boxes: FloatArray) -> FloatArray:
+        """Of all boxes (N, 4) of the image, its own, in its own pixels."""
+        return boxes[list(self.own)] - np.array([self.left, self.top] * 2, dtype=np.float32)
+
+
+def views(boxes: FloatArray, height: int, width: int, size: int, detail: Detail) -> list[View]:
+    """Where to look for each box: in the image, or in a tile.
+
+    Args:
+        boxes: (N, 4) x0, y0, x1, y1 in pixels of the image, inside it.
+        height, width: of the image, in pixels.
+        size: side of the network's square.
+
+    Returns:
+        The views that any box needs, none of them empty; every box is in one.
+    """
+    places: dict[tuple[int, int, int, int], list[int]] = {}
+    for index, box in enumerate(boxes.tolist()):
+        tile = _tile(box, height, width, size, ENOUGH[detail]) if detail != "image" else None
+        places.setdefault(tile or (0, 0, height, width), []).append(index)
+    return [View(*place, tuple(own)) for place, own in places.items()]
+
+
+def _tile(box: Sequence[float], height: int, width: int, size: int, enough: int) -> tuple[int, int, int, int] | None:
+    """The tile of a box as (top, left, bottom, right); None for the image itself."""
+    x0, y0, x1, y1 = box
+    whole, side = max(height, width), max(x1 - x0, y1 - y0)
+    halvings = math.ceil(math.log2(enough * whole / (side * size)))
+    if halvings < 1 or whole < 2 * size:
+        return None
+    length = max(math.ceil(whole / 2**halvings), size)
+    step = int(length * (1 - 2 * (enough + CONTEXT) / size))
+    top, left = _start((y0 + y1) / 2, height, length, step), _start((x0 + x1) / 2, width, length, step)
+    return top, left, min(top + length, height), min(left + length, width)
+
+
+def _start(centre: float, extent: int, length: int, step: int) -> int:
+    """The grid's tile whose middle is nearest, moved inside the image."""
+    return min(max(round((centre - length / 2) / step) * step, 0), max(extent - length, 0))
