@@ -327,7 +327,7 @@ def test_no_boxes_give_an_empty_result() -> None:
 
 
 def test_intensities_are_those_of_the_whole_volume() -> None:
-    """HU -160 … 240 is the CT window, air is below; alone, the second slice would be stretched over its own two values."""
+    """HU -160 … 240 is the CT window, air below; alone, the second slice would be stretched over its two values."""
     volume = np.full((2, 16, 16), -1000, np.int16)
     volume[0, 8:], volume[1, 8:] = 240, 40
     result = run(Segmenter(fake_model()), volume, [[0, 0, 0, 16, 16, 2]], "CT")
