@@ -13,6 +13,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import cv2
@@ -81,8 +82,13 @@ class Geometry:
         return _to_planes(small, self.size)
 
     def boxes_to_network(self, boxes: FloatArray) -> FloatArray:
-        """(N, 4) x0, y0, x1, y1 in image pixels → the same in network pixels, float32."""
-        return np.asarray(boxes * self.scale, dtype=np.float32)
+        """(N, 4) x0, y0, x1, y1 in image pixels → the same in network pixels, float32.
+
+        Each axis by its own ratio: the shorter one is shrunk to whole pixels, and boxes go where the image goes and
+        where masks come back from.
+        """
+        ratio = np.array([self.new_width / self.width, self.new_height / self.height])
+        return np.asarray(boxes * np.tile(ratio, 2), dtype=np.float32)
 
     def windows(self, boxes: FloatArray, reach: float) -> Windows:
         """Where the masks of boxes are decoded: all cells that a box grown by `reach` touches, in the largest's size.
@@ -186,17 +192,19 @@ def check_boxes(boxes: BoxesLike, height: int, width: int, depth: int | None = N
         a warning.
 
     Raises:
-        BoxError: another shape, not numbers, NaN or infinite, swapped corners, no area (or volume), or wholly outside.
+        BoxError: another shape, not numbers, NaN or infinite, swapped corners, no area (or volume) as float32, or
+            wholly outside.
     """
     sides = (width, height) if depth is None else (width, height, depth)
     array = box_array(boxes, 2 * len(sides))
-    for index, box in enumerate(array):
-        _check_box(index, box, sides)
     clipped = array.clip(0, sides * 2)
+    used = clipped.astype(np.float32)
+    for index, box in enumerate(array):
+        _check_box(index, box, used[index], sides)
     if (clipped != array).any():
         outside = np.flatnonzero((clipped != array).any(axis=1)).tolist()
         warnings.warn(f"boxes {outside} reach outside the {_extent(sides)} and were clipped", stacklevel=3)
-    return clipped.astype(np.float32)
+    return used
 
 
 def box_array(boxes: BoxesLike, columns: int) -> npt.NDArray[np.float64]:
@@ -207,7 +215,7 @@ def box_array(boxes: BoxesLike, columns: int) -> npt.NDArray[np.float64]:
     """
     names = "x0, y0, x1, y1" if columns == 4 else "x0, y0, z0, x1, y1, z1"
     try:
-        array = np.asarray(boxes, dtype=np.float64)
+        array = _numbers(boxes)
     except (TypeError, ValueError, OverflowError) as error:
         raise BoxError(f"boxes: expected numbers of shape (N, {columns}), got {boxes!r}") from error
     if array.size == 0:
@@ -219,6 +227,15 @@ def box_array(boxes: BoxesLike, columns: int) -> npt.NDArray[np.float64]:
     return array
 
 
+def _numbers(values: BoxesLike) -> npt.NDArray[np.float64]:
+    """float64; TypeError or ValueError where numpy would make numbers of what is none: strings, dates, truth values."""
+    array = np.asarray(values)
+    plain = array.dtype.kind in "iuf" or array.size == 0
+    if not plain and not (array.dtype == object and all(isinstance(value, Real) for value in array.flat)):
+        raise TypeError(f"expected real numbers, got {array.dtype}")
+    return array.astype(np.float64)
+
+
 def are_volume_boxes(boxes: BoxesLike) -> bool:
     """Whether they have six columns; what else they are, `check_boxes` says."""
     try:
@@ -227,19 +244,21 @@ def are_volume_boxes(boxes: BoxesLike) -> bool:
         return False
 
 
-def _check_box(index: int, box: npt.NDArray[np.float64], sides: tuple[int, ...]) -> None:
+def _check_box(index: int, box: npt.NDArray[np.float64], used: FloatArray, sides: tuple[int, ...]) -> None:
+    """`used` is the box clipped and rounded to float32, which may have no area though the box has one."""
     shown = f"({', '.join(f'{value:g}' for value in box)})"
     low, high = box[: len(sides)], box[len(sides) :]
+    meets = bool((high > 0).all() and (low < sides).all())
     if not np.isfinite(box).all():
         raise BoxError(f"boxes[{index}]: expected finite numbers, got {shown}")
     if (low > high).any():
         order = " and ".join(f"{name}0 < {name}1" for name in "xyz"[: len(sides)])
         raise BoxError(f"boxes[{index}]: expected {order}, got swapped corners {shown}")
-    if (low == high).any():
+    if (low == high).any() or (meets and (used[: len(sides)] == used[len(sides) :]).any()):
         raise BoxError(
             f"boxes[{index}]: expected a box with {'an area' if len(sides) == 2 else 'a volume'}, got {shown}"
         )
-    if (high <= 0).any() or (low >= sides).any():
+    if not meets:
         raise BoxError(f"boxes[{index}]: expected a box that meets the {_extent(sides)}, got {shown}")
 
 

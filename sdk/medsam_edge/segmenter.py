@@ -23,11 +23,12 @@ from medsam_edge.embedding import Embedding
 from medsam_edge.errors import ImageError, InputError
 from medsam_edge.geometry import BoxesLike, Geometry, are_volume_boxes, check_boxes
 from medsam_edge.image import LoadedImage
-from medsam_edge.intensity import Window, to_display
+from medsam_edge.intensity import Window, to_display, warn_of_values
 from medsam_edge.io import read_image
 from medsam_edge.medical import from_simpleitk
 from medsam_edge.modality import Modality
 from medsam_edge.model import Model
+from medsam_edge.physical import BoxSpace, boxes_to_pixels, check_box_space
 from medsam_edge.propagation import Compat, rule_of
 from medsam_edge.result import CroppedMask, Overlap, Segmentation, VolumeSegmentation, check_overlap
 from medsam_edge.volume import Axis, Progress, Sweeping, segment_volume
@@ -44,6 +45,8 @@ DEFAULT_CACHE_BYTES = 1024**3
 
 class Segmenter:
     """A model ready to segment. Make one and share it: it is safe to use from many threads.
+
+    It cannot be pickled: in a pool of processes, make one in each. Embeddings and results can.
 
     Args:
         bundle: folder of a converted model; None for the packaged one; or a model that is loaded already.
@@ -84,7 +87,8 @@ class Segmenter:
             modality: one of the eleven; None takes what a DICOM file says, if anything. It chooses the intensity rule
                 and the class prompt of networks that have one. Without it, such a network is prompted with the class
                 that it recognises; the intensities have then followed the rule for an unknown modality and stay so.
-            window: CT (level, width) in HU, or of any other grey image in its own units.
+            window: CT (level, width) in HU, or of any other grey image in its own units; or the name of a CT window:
+                soft-tissue, lung, brain, bone or liver (`medsam_edge.intensity.WINDOWS`).
 
         Raises:
             ImageError, FileMissingError, ModalityError, InputError: the argument at fault is named. A modality that is
@@ -98,8 +102,10 @@ class Segmenter:
         if display is image:
             display = display.copy()  # the caller may change theirs; an embedding never changes
         display.setflags(write=False)
+        if loaded.pixels.ndim == 2:
+            warn_of_values(loaded.pixels, told)
         geometry = Geometry.of(display.shape[:2], self.model.image_size)
-        key = content_key(display)
+        key = content_key(display, self.model.identity)
         outputs = self._cache.get(key)
         clock.lap("prepare")
         if outputs is None:
@@ -181,6 +187,7 @@ class Segmenter:
         modality: str | Modality | None = None,
         *,
         window: Window | None = None,
+        box_space: BoxSpace = "pixel",
         overlap: Overlap = "later",
         axis: Axis = 0,
         streams: int = 1,
@@ -200,6 +207,10 @@ class Segmenter:
                 far edges exclusive. They decide what a (…, …, 3) array is: with (N, 4) an RGB picture, with (N, 6) a
                 volume.
             modality, window, overlap: as for `embed` and `decode`.
+            box_space: `physical` for boxes in mm in the coordinates of a medical file, see
+                `medsam_edge.physical.boxes_to_pixels`: (N, 6), any two opposite corners; (N, 4) for a file of two
+                dimensions. The box used is the smallest along the array's axes that holds it. A result's `boxes` are
+                in pixels, and so is what an error says of a box outside the image.
             axis: of a volume's array, along which slices are taken: 0 or axial, 1 or coronal, 2 or sagittal. This and
                 the next three are for volumes only.
             streams: threads that encode the next slices while one is decoded; 0 for none. The same bits.
@@ -216,22 +227,34 @@ class Segmenter:
 
         Raises:
             CancelledError: `progress` returned False.
-            InputError: an unknown `axis` or `compat`, or `streams` that is no number of threads.
+            InputError: an unknown `axis`, `compat` or `box_space`, `streams` that is no number of threads, or physical
+                boxes for an image that does not know where it lies, of other dimensions, or with `compat`.
             What `embed` and `decode` raise.
         """
         sweeping = Sweeping(axis, streams, stop_when_empty, progress, compat, overlap)
+        check_box_space(box_space, compat)
         if are_volume_boxes(boxes):
             clock = _Clock()
             loaded = _load(image)
             told = self._told(modality, loaded)
             clock.lap("read")
+            if box_space == "physical":
+                boxes = boxes_to_pixels(boxes, loaded.frame)
             return segment_volume(self, loaded, boxes, told, window, sweeping, clock)
         embedding = self.embed(image, modality, window=window)
+        if box_space == "physical":
+            boxes = boxes_to_pixels(boxes, embedding.frame)
         if compat is None:
             return self.decode(embedding, boxes, overlap=overlap)
         rule, checked = rule_of(compat), check_boxes(boxes, embedding.geometry.height, embedding.geometry.width)
         found = rule.decode(self, embedding, rule.start(checked, embedding.geometry), overlap)
         return replace(found, boxes=checked)
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        raise InputError(
+            "segmenter: holds compiled networks, which cannot be copied or sent to another process; make one in each "
+            "process, as with a pool's initializer, or call medsam_edge.segment there"
+        )
 
     def _told(self, modality: str | Modality | None, loaded: LoadedImage) -> Modality | None:
         told = Modality.parse(modality) or loaded.modality
@@ -246,6 +269,7 @@ def segment(
     modality: str | Modality | None = None,
     *,
     window: Window | None = None,
+    box_space: BoxSpace = "pixel",
     overlap: Overlap = "later",
     axis: Axis = 0,
     streams: int = 1,
@@ -261,6 +285,7 @@ def segment(
         boxes,
         modality,
         window=window,
+        box_space=box_space,
         overlap=overlap,
         axis=axis,
         streams=streams,

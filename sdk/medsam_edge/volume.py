@@ -22,7 +22,7 @@ from medsam_edge.embedding import Embedding
 from medsam_edge.errors import CancelledError, ImageError, InputError
 from medsam_edge.geometry import BoxesLike, FloatArray, Geometry, box_array, check_boxes
 from medsam_edge.image import LoadedImage
-from medsam_edge.intensity import Window, volume_to_display
+from medsam_edge.intensity import Window, volume_to_display, warn_of_values
 from medsam_edge.modality import Modality
 from medsam_edge.propagation import Compat, Rule, rule_of
 from medsam_edge.result import CroppedMask, Overlap, VolumeSegmentation, check_overlap
@@ -87,6 +87,7 @@ def segment_volume(
     if display is loaded.pixels:
         display = display.copy()  # the caller may change theirs
     display.setflags(write=False)
+    warn_of_values(voxels, modality)
     clock.lap("prepare")
     slices = np.moveaxis(display, axis, 0)
     flat, spans = _across(checked, axis), _spans(checked, axis, len(slices))

@@ -6,9 +6,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from medsam_edge import Segmenter
 from medsam_edge.errors import ImageError, InputError
-from medsam_edge.intensity import SOFT_TISSUE, to_display, volume_to_display
+from medsam_edge.intensity import SOFT_TISSUE, WINDOWS, Window, to_display, volume_to_display, warn_of_values
 from medsam_edge.modality import Modality
+from tests.sdk.fake import fake_model
 
 GREY = [modality for modality in Modality if modality is not Modality.CT]
 
@@ -44,10 +46,85 @@ def test_a_window_applies_to_grey_uint8() -> None:
     assert to_display(row(0, 100, 125, 255, dtype=np.uint8), None, (125, 50)).tolist() == [[0, 0, 128, 255]]
 
 
-@pytest.mark.parametrize("window", [(40, 0), (40, -1), (float("nan"), 400), (40, float("inf"))])
-def test_a_bad_window_is_refused(window: tuple[float, float]) -> None:
-    with pytest.raises(InputError, match="window: expected"):
-        to_display(row(0, 1), Modality.CT, window)
+@pytest.mark.parametrize(
+    "window",
+    [(40, 0), (40, -1), (float("nan"), 400), (40, float("inf")), (40,), (1, 2, 3), ("40", "400"), 40, "spleen"],
+)
+def test_a_bad_window_is_refused(window: Any) -> None:
+    for show in (to_display, volume_to_display):
+        with pytest.raises(InputError, match=r"window: expected \(level, width\)"):
+            show(row(0, 1)[None], Modality.CT, window)
+
+
+@pytest.mark.parametrize(
+    ("name", "black", "grey", "white"),
+    [
+        ("soft-tissue", -160, 40, 240),
+        ("lung", -1350, -600, 150),
+        ("brain", 0, 40, 80),
+        ("bone", -500, 400, 1300),
+        ("liver", -45, 30, 105),
+    ],
+)
+def test_named_windows_by_hand(name: str, black: int, grey: int, white: int) -> None:
+    image = row(-3000, black, grey, white, 3000, dtype=np.int16)
+    for modality in (Modality.CT, None):
+        assert to_display(image, modality, name).tolist() == [[0, 0, 128, 255, 255]]
+        assert volume_to_display(image[None], modality, name).tolist() == [[[0, 0, 128, 255, 255]]]
+
+
+def test_a_named_window_is_for_ct_in_hu() -> None:
+    with pytest.raises(InputError, match="one of soft-tissue, lung, brain, bone, liver, got 'abdomen'"):
+        to_display(row(0, 1), Modality.CT, "abdomen")
+    assert list(WINDOWS) == ["soft-tissue", "lung", "brain", "bone", "liver"]
+    for modality in GREY:
+        with pytest.raises(InputError, match=f"window: 'lung' is for CT, the image is {modality}"):
+            to_display(row(0, 1), modality, "lung")
+    with pytest.raises(InputError, match="window: 'lung' is in HU, which uint8 does not hold"):
+        to_display(row(0, 1, dtype=np.uint8), None, "lung")
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "message"),
+    [
+        ((-1000, 40, 3000), np.int16, None),
+        ((-3024, -1000, 32767), np.int32, None),
+        ((-201, 40), np.float32, None),
+        ((0, 128, 255), np.uint8, None),  # a picture already
+        ((0, 128, 255), np.float32, r"0 to 255 \(float32\) as CT: expected air, below -200 HU"),
+        ((0, 0.5, 1), np.float64, r"0 to 1 \(float64\) as CT"),
+        ((0, 1024, 4095), np.uint16, r"0 to 4095 \(uint16\) as CT"),  # the intercept of -1024 is missing
+        ((-200, 300), np.int16, r"-200 to 300 \(int16\) as CT"),
+        ((-1000, 32768), np.int32, r"-1000 to 32768 \(int32\) as CT: expected HU, from -32768 to 32767"),
+        ((-32769, 3000), np.float32, r"-32769 to 3000 \(float32\) as CT: expected HU"),
+    ],
+)
+def test_ct_that_is_not_in_hu_is_warned_of(
+    values: tuple[float, ...], dtype: npt.DTypeLike, message: str | None
+) -> None:
+    image = row(*values, dtype=dtype)
+    for modality in (None, *GREY):
+        warn_of_values(image, modality)  # a warning is an error here
+    if message is None:
+        warn_of_values(image, Modality.CT)
+        return
+    for shape in (image, image[None]):
+        with pytest.warns(UserWarning, match=message):
+            warn_of_values(shape, Modality.CT)
+
+
+@pytest.mark.parametrize("window", [None, "bone", (0.5, 1.0)])
+@pytest.mark.parametrize("depth", [None, 5])
+def test_a_call_warns_once(depth: int | None, window: Window | None) -> None:
+    """Also of a volume, whose slices are shown one by one."""
+    image = np.random.default_rng(0).random((40, 50) if depth is None else (depth, 40, 50), dtype=np.float32)
+    box = [[5, 6, 30, 31]] if depth is None else [[5, 6, 0, 30, 31, depth]]
+    segmenter = Segmenter(fake_model())
+    with pytest.warns(UserWarning) as caught:
+        segmenter.segment(image, box, "CT", window=window)
+    assert [str(warning.message).split(":")[0] for warning in caught] == ["image"]
+    segmenter.segment(image, box, "MR", window=None if window == "bone" else window)
+    segmenter.segment((image * 255).astype(np.uint8), box, "CT")
 
 
 @pytest.mark.parametrize("modality", [None, *GREY])

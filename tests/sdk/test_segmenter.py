@@ -209,7 +209,7 @@ def test_array_file_and_simpleitk_image_give_the_same(tmp_path: Path) -> None:
 
 
 def test_modality_rule_is_applied_to_other_dtypes() -> None:
-    hounsfield = np.full((SIZE, SIZE), -160, np.int16)
+    hounsfield = np.full((SIZE, SIZE), -1000, np.int16)
     hounsfield[:, 32:] = 240
     display = Segmenter(fake_model()).embed(hounsfield, "CT").display
     assert display[0, 0] == 0

@@ -327,12 +327,12 @@ def test_no_boxes_give_an_empty_result() -> None:
 
 
 def test_intensities_are_those_of_the_whole_volume() -> None:
-    """HU -160 … 240 is the CT window; alone, the second slice would be stretched over its own two values."""
-    volume = np.full((2, 16, 16), -160, np.int16)
+    """HU -160 … 240 is the CT window, air below; alone, the second slice would be stretched over its two values."""
+    volume = np.full((2, 16, 16), -1000, np.int16)
     volume[0, 8:], volume[1, 8:] = 240, 40
     result = run(Segmenter(fake_model()), volume, [[0, 0, 0, 16, 16, 2]], "CT")
     assert [result.display[0, 15, 0], result.display[1, 15, 0]] == [255, 128]
-    grey = run(Segmenter(fake_model()), volume.astype(np.float32) + 161, [[0, 0, 0, 16, 16, 2]], "MR")
+    grey = run(Segmenter(fake_model()), volume.clip(-160).astype(np.float32) + 161, [[0, 0, 0, 16, 16, 2]], "MR")
     assert [grey.display[0, 15, 0], grey.display[1, 15, 0]] == [255, 128]  # 1, 201 and 401 of 401
 
 
