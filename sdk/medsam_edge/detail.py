@@ -18,10 +18,11 @@ from medsam_edge.errors import InputError
 from medsam_edge.geometry import FloatArray
 
 Detail = Literal["auto", "image", "crop"]
-ENOUGH = {"auto": 12, "crop": 32}
-"""Longer side, in network pixels, that a box is shown at; less gets a tile, unless the tile is not enlarged by it."""
-CONTEXT = 20
-"""Network pixels around a box that its tile shows, but for those beyond the image."""
+ENOUGH = {"auto": 12 / 256, "crop": 32 / 256}
+"""Of the network's square, what the longer side of a box must be shown at; less gets a tile that shows it so, but no tile
+is enlarged."""
+CONTEXT = 20 / 256
+"""Of the network's square, what a tile shows around a box, but beyond the image."""
 
 
 def check_detail(detail: str) -> None:
@@ -71,15 +72,15 @@ def views(boxes: FloatArray, height: int, width: int, size: int, detail: Detail)
     return [View(*place, tuple(own)) for place, own in places.items()]
 
 
-def _tile(box: Sequence[float], height: int, width: int, size: int, enough: int) -> tuple[int, int, int, int] | None:
+def _tile(box: Sequence[float], height: int, width: int, size: int, enough: float) -> tuple[int, int, int, int] | None:
     """The tile of a box as (top, left, bottom, right); None for the image itself."""
     x0, y0, x1, y1 = box
     whole, side = max(height, width), max(x1 - x0, y1 - y0)
-    halvings = math.ceil(math.log2(enough * whole / (side * size)))
+    halvings = math.ceil(math.log2(enough * whole / side))
     if halvings < 1 or whole < 2 * size:
         return None
     length = max(math.ceil(whole / 2**halvings), size)
-    step = int(length * (1 - 2 * (enough + CONTEXT) / size))
+    step = int(length * (1 - 2 * (enough + CONTEXT)))
     top, left = _start((y0 + y1) / 2, height, length, step), _start((x0 + x1) / 2, width, length, step)
     return top, left, min(top + length, height), min(left + length, width)
 

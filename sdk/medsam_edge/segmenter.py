@@ -16,20 +16,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from medsam_edge.bundle import load_bundle, packaged_bundle
 from medsam_edge.cache import EmbeddingCache, content_key
+from medsam_edge.detail import Detail
 from medsam_edge.embedding import Embedding
 from medsam_edge.errors import ImageError, InputError
 from medsam_edge.geometry import BoxesLike, Geometry, are_volume_boxes, check_boxes
 from medsam_edge.image import LoadedImage
-from medsam_edge.intensity import Window, to_display, warn_of_values
+from medsam_edge.intensity import Window
 from medsam_edge.io import read_image
 from medsam_edge.medical import from_simpleitk
 from medsam_edge.modality import Modality
 from medsam_edge.model import Model
 from medsam_edge.physical import BoxSpace, boxes_to_pixels, check_box_space
-from medsam_edge.propagation import Compat, rule_of
+from medsam_edge.picture import picture_of, segment_picture
+from medsam_edge.propagation import Compat
 from medsam_edge.result import CroppedMask, Overlap, Segmentation, VolumeSegmentation, check_overlap
 from medsam_edge.volume import Axis, Progress, Sweeping, segment_volume
 
@@ -95,15 +98,22 @@ class Segmenter:
                 no class of a network with class prompts is a ModalityError.
         """
         clock = _Clock()
-        loaded = _picture(_load(image))
+        loaded = _load(image)
         told = self._told(modality, loaded)
         clock.lap("read")
-        display = to_display(loaded.pixels, told, window)
-        if display is image:
-            display = display.copy()  # the caller may change theirs; an embedding never changes
-        display.setflags(write=False)
-        if loaded.pixels.ndim == 2:
-            warn_of_values(loaded.pixels, told)
+        display = picture_of(loaded, told, window)
+        clock.lap("prepare")
+        embedding = self.embed_display(display, told)
+        laps = {stage: embedding.timings_ms[stage] + clock.laps_ms.get(stage, 0.0) for stage in embedding.timings_ms}
+        return replace(embedding, frame=loaded.frame, timings_ms=laps)
+
+    def embed_display(self, display: npt.NDArray[np.uint8], modality: Modality | None = None) -> Embedding:
+        """`embed` for what is a picture already, of which the embedding keeps no copy.
+
+        Args:
+            display: (H, W) or (H, W, 3) uint8, not to be changed any more.
+        """
+        clock = _Clock()
         geometry = Geometry.of(display.shape[:2], self.model.image_size)
         key = content_key(display, self.model.identity)
         outputs = self._cache.get(key)
@@ -121,10 +131,9 @@ class Segmenter:
             features=outputs["embedding"],
             geometry=geometry,
             display=display,
-            modality=told,
+            modality=modality,
             model=self.model.identity,
             class_scores=dict(zip(self.model.classes, scores, strict=True)),
-            frame=loaded.frame,
             timings_ms={"read": 0.0, "prepare": 0.0, "encode": 0.0} | clock.laps_ms,
         )
 
@@ -194,6 +203,7 @@ class Segmenter:
         stop_when_empty: bool = False,
         progress: Progress | None = None,
         compat: Compat | None = None,
+        detail: Detail = "auto",
     ) -> Segmentation | VolumeSegmentation:
         """`embed`, then `decode`; of a volume, every slice that a box reaches, from its middle slice outwards.
 
@@ -221,34 +231,30 @@ class Segmenter:
             compat: `rep-medsam` for the published scripts' rules, quirks included, to compare with their figures:
                 boxes cut to whole network pixels, the next slice's box from shrunken label values, and z1 the last
                 slice, as in the challenge's files (the command makes the z1 of such a file exclusive as it reads it).
+            detail: where to look for a box that is small in a large image or slice. `image`: in the whole, shrunk to
+                the network's square. `crop`: in a tile around it, which is embedded as well. `auto`: in a tile where
+                the box would be less than 12 pixels of the square (`medsam_edge.detail`). Never a tile with `compat`.
 
         Returns:
             `Segmentation` for (N, 4), `VolumeSegmentation` for (N, 6).
 
         Raises:
             CancelledError: `progress` returned False.
-            InputError: an unknown `axis`, `compat` or `box_space`, `streams` that is no number of threads, or physical
-                boxes for an image that does not know where it lies, of other dimensions, or with `compat`.
+            InputError: an unknown `axis`, `compat`, `detail` or `box_space`, `streams` that is no number of threads, or
+                physical boxes for an image that does not know where it lies, of other dimensions, or with `compat`.
             What `embed` and `decode` raise.
         """
-        sweeping = Sweeping(axis, streams, stop_when_empty, progress, compat, overlap)
+        sweeping = Sweeping(axis, streams, stop_when_empty, progress, compat, overlap, detail)
         check_box_space(box_space, compat)
-        if are_volume_boxes(boxes):
-            clock = _Clock()
-            loaded = _load(image)
-            told = self._told(modality, loaded)
-            clock.lap("read")
-            if box_space == "physical":
-                boxes = boxes_to_pixels(boxes, loaded.frame)
-            return segment_volume(self, loaded, boxes, told, window, sweeping, clock)
-        embedding = self.embed(image, modality, window=window)
+        clock = _Clock()
+        loaded = _load(image)
+        told = self._told(modality, loaded)
+        clock.lap("read")
+        volume = are_volume_boxes(boxes)
         if box_space == "physical":
-            boxes = boxes_to_pixels(boxes, embedding.frame)
-        if compat is None:
-            return self.decode(embedding, boxes, overlap=overlap)
-        rule, checked = rule_of(compat), check_boxes(boxes, embedding.geometry.height, embedding.geometry.width)
-        found = rule.decode(self, embedding, rule.start(checked, embedding.geometry), overlap)
-        return replace(found, boxes=checked)
+            boxes = boxes_to_pixels(boxes, loaded.frame)
+        segment_loaded = segment_volume if volume else segment_picture
+        return segment_loaded(self, loaded, boxes, told, window, sweeping, clock)
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         raise InputError(
@@ -276,6 +282,7 @@ def segment(
     stop_when_empty: bool = False,
     progress: Progress | None = None,
     compat: Compat | None = None,
+    detail: Detail = "auto",
 ) -> Segmentation | VolumeSegmentation:
     """`Segmenter.segment` with the packaged model, which is loaded at the first call and kept."""
     with _default_lock:
@@ -292,6 +299,7 @@ def segment(
         stop_when_empty=stop_when_empty,
         progress=progress,
         compat=compat,
+        detail=detail,
     )
 
 
@@ -312,14 +320,6 @@ def _load(image: ImageLike) -> LoadedImage:
         loaded = LoadedImage(image)
     else:
         raise ImageError(f"image: expected an array, a SimpleITK image or a path, got {type(image).__name__}")
-    return loaded
-
-
-def _picture(loaded: LoadedImage) -> LoadedImage:
-    shape = loaded.pixels.shape
-    if 0 in shape or not (len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)):
-        hint = "; `segment` takes volumes with boxes (N, 6): x0, y0, z0, x1, y1, z1" if len(shape) == 3 else ""
-        raise ImageError(f"image: expected (H, W) or (H, W, 3), got {shape}{hint}")
     return loaded
 
 

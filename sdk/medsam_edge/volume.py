@@ -94,7 +94,7 @@ def segment_volume(
     timings = Counter(dict.fromkeys(STAGES, 0.0) | clock.laps_ms)
     confidence = None
     if modality is None and segmenter.model.classes and spans:
-        embedding = segmenter.embed(slices[spans[0].middle])
+        embedding = segmenter.embed_display(slices[spans[0].middle])
         if modality := embedding.recognized:
             confidence = embedding.class_scores[modality]
         timings.update(embedding.timings_ms)
@@ -240,7 +240,7 @@ class _Sweeps:
             item.masks = {z: mask.moved(self.view.top, self.view.left) for z, mask in item.masks.items()}
 
     def _embed(self, z: int) -> Embedding:
-        return self.segmenter.embed(self.slices[z], self.modality)
+        return self.segmenter.embed_display(self.slices[z], self.modality)
 
     def _decode(self, z: int, embedding: Embedding, alive: Sequence[_Object]) -> None:
         if not alive:  # they have all ended while this slice was encoded ahead

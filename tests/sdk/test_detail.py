@@ -1,11 +1,17 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
+from medsam_edge import Segmenter
 from medsam_edge.detail import CONTEXT, ENOUGH, Detail, View, check_detail, views
 from medsam_edge.errors import InputError
 from medsam_edge.geometry import FloatArray
+from medsam_edge.metrics import dice
+from medsam_edge.modality import Modality
+from medsam_edge.model import Model
+from tests.sdk.fake import SIZE, SeeingDecoder, SeeingEncoder, fake_model
 
 
 def boxes(*rows: tuple[float, ...]) -> FloatArray:
@@ -53,14 +59,14 @@ def test_every_box_is_in_one_view_with_its_context_and_large_enough(detail: Deta
             assert 0 <= view.top < view.bottom <= height
             assert 0 <= view.left < view.right <= width
             tile = max(view.bottom - view.top, view.right - view.left)
-            inside, scale = view.boxes(own), 256 / tile
-            context = CONTEXT / scale - 1  # a step is cut to whole pixels
+            inside = view.boxes(own)
+            context = CONTEXT * tile - 1  # a step is cut to whole pixels
             far = np.array([view.right - view.left, view.bottom - view.top])
             beyond = np.array([width - view.right, height - view.bottom])
             assert ((inside[:, :2] >= context) | (np.array([view.left, view.top]) == 0)).all()
             assert ((far - inside[:, 2:] >= context) | (beyond == 0)).all()
-            shown = (inside[:, 2:] - inside[:, :2]).max(axis=1) * scale
-            assert (shown >= ENOUGH[detail] - 1e-3).all() or tile == 256
+            shown = (inside[:, 2:] - inside[:, :2]).max(axis=1) / tile
+            assert (shown >= ENOUGH[detail] - 1e-5).all() or tile == 256
 
 
 def test_a_box_that_moves_a_little_stays_in_its_tile() -> None:
@@ -71,3 +77,88 @@ def test_a_box_that_moves_a_little_stays_in_its_tile() -> None:
 def test_unknown_names_are_refused() -> None:
     with pytest.raises(InputError, match="detail: expected 'auto', 'image' or 'crop', got 'fine'"):
         check_detail("fine")
+
+
+def nucleus(height: int, width: int, *corners: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """A dark picture with bright squares of 20 pixels."""
+    image = np.zeros((height, width), dtype=np.uint8)
+    for top, left in corners:
+        image[top : top + 20, left : left + 20] = 255
+    return image
+
+
+def test_a_small_object_has_its_edges_only_in_a_tile() -> None:
+    """The fake network's square is 64 pixels: of 1,024, a nucleus of 20 is 1.25 of them; of a tile of 256, it is 5."""
+    image = nucleus(1024, 768, (401, 303), (40, 700))
+    rough = [(396, 298, 430, 330), (36, 696, 66, 726)]  # y, x
+    prompts = [[left, top, right, bottom] for top, left, bottom, right in rough]
+    segmenter = Segmenter(Model(SeeingEncoder(), SeeingDecoder(0), SIZE, "seeing", SIZE))
+    found = {detail: segmenter.segment(image, prompts, detail=detail) for detail in ("auto", "image", "crop")}
+    for index, (top, left) in enumerate([(401, 303), (40, 700)]):
+        truth = nucleus(1024, 768, (top, left)) > 0
+        scores = {detail: dice(result.mask(index), truth) for detail, result in found.items()}
+        assert scores["crop"] > scores["auto"] > 0.8 > scores["image"]
+    assert found["auto"].boxes.tolist() == prompts
+    assert found["auto"].display.shape == image.shape
+    assert found["auto"].label_map.max() == 2
+
+
+def test_compat_never_uses_tiles() -> None:
+    image, prompts = nucleus(1024, 768, (401, 303)), [[298, 396, 330, 430]]
+    encoder = SeeingEncoder()
+    segmenter = Segmenter(Model(encoder, SeeingDecoder(0), SIZE, "seeing", SIZE))
+    plain = segmenter.segment(image, prompts, compat="rep-medsam", detail="image")
+    assert len(encoder.seen) == 1
+    same = segmenter.segment(image, prompts, compat="rep-medsam", detail="crop")
+    assert len(encoder.seen) == 1
+    np.testing.assert_array_equal(plain.mask(0), same.mask(0))
+
+
+def test_tiles_are_cached_like_any_image() -> None:
+    image = nucleus(1024, 768, (401, 303), (40, 700))
+    encoder = SeeingEncoder()
+    segmenter = Segmenter(Model(encoder, SeeingDecoder(0), SIZE, "seeing", SIZE))
+    segmenter.segment(image, [[298, 396, 330, 430]])
+    again = segmenter.segment(image, [[299, 397, 329, 428], [298, 390, 330, 425]])
+    assert len(encoder.seen) == 1
+    assert again.timings_ms["encode"] == 0.0
+    segmenter.segment(image, [[298, 396, 330, 430], [696, 36, 726, 66]])
+    assert len(encoder.seen) == 2
+
+
+def test_no_boxes_are_an_empty_result() -> None:
+    result = Segmenter(fake_model()).segment(nucleus(300, 200), np.zeros((0, 4)))
+    assert len(result) == 0
+    assert result.label_map.shape == (300, 200)
+
+
+def test_a_class_is_recognised_in_the_whole_image() -> None:
+    """The tile is half bright, the whole nearly dark, which the fake network takes for its first class."""
+    classes = (Modality.CT, Modality.MR, Modality.US)
+    segmenter = Segmenter(fake_model(classes=classes))
+    image = nucleus(1024, 768, (401, 303))
+    result = segmenter.segment(image, [[298, 396, 330, 430]])
+    assert result.modality is Modality.CT
+    assert result.modality_confidence == segmenter.embed(image).class_scores[Modality.CT]
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_small_objects_of_volumes_too(axis: int) -> None:
+    """A ball-less rod along the slices' axis, and a large object beside it that is looked for in the whole slices."""
+    plane = nucleus(512, 640, (301, 403))
+    plane[50:250, 60:260] = 200
+    volume = np.moveaxis(np.stack([plane] * 5), 0, axis)
+    flat = [(398, 296, 430, 328), (40, 30, 280, 270)]  # x, y on a slice
+    place = {0: (0, 1, 2), 1: (0, 2, 1), 2: (2, 0, 1)}[axis]
+    prompts = []
+    for x0, y0, x1, y1 in flat:
+        low, high = np.array([x0, y0, 0]), np.array([x1, y1, 5])
+        prompts.append([*low[list(place)], *high[list(place)]])
+    segmenter = Segmenter(Model(SeeingEncoder(), SeeingDecoder(0), SIZE, "seeing", SIZE))
+    seen: list[tuple[int, int]] = []
+    fine = segmenter.segment(volume, prompts, axis=axis, progress=lambda *step: seen.append(step))
+    coarse = segmenter.segment(volume, prompts, axis=axis, detail="image")
+    rod = np.moveaxis(np.stack([nucleus(512, 640, (301, 403))] * 5), 0, axis) > 0
+    assert dice(fine.mask(0), rod) > 0.8 > 0.7 > dice(coarse.mask(0), rod)
+    np.testing.assert_array_equal(fine.mask(1), coarse.mask(1))
+    assert seen == [(done, 10) for done in range(1, 11)]
