@@ -19,7 +19,7 @@ from medsam_edge.geometry import FloatArray
 
 Detail = Literal["auto", "image", "crop"]
 ENOUGH = {"auto": 12 / 256, "crop": 32 / 256}
-"""Of the network's square, what the longer side of a box must be shown at; less gets a tile that shows it so, but no tile
+"""Of the network's square, what the longer side of a box must be shown at; less gets a tile that shows it so. No tile
 is enlarged."""
 CONTEXT = 20 / 256
 """Of the network's square, what a tile shows around a box, but beyond the image."""
