@@ -236,6 +236,15 @@ def test_jitter_scales_with_the_square_and_stays_in_it() -> None:
     assert jittered.min() == 0 and jittered.max() == 128
 
 
+def test_loose_boxes_hold_the_object_and_are_up_to_twice_as_large() -> None:
+    boxes = np.tile(np.array([[100, 120, 140, 180]], dtype=np.float32), (400, 1))
+    loose = Augmentation(loose=1.0).jitter(boxes, 256, np.random.default_rng(0))
+    assert (loose[:, :2] <= boxes[:, :2]).all() and (loose[:, 2:] >= boxes[:, 2:]).all()
+    assert np.abs(loose - boxes).max(axis=0) == pytest.approx([20, 30, 20, 30], rel=0.02)
+    some = Augmentation(loose=0.25, jitter_px=0.0).jitter(boxes, 256, np.random.default_rng(0))
+    assert 0.2 < (some != boxes).any(axis=1).mean() < 0.3
+
+
 def test_no_jitter() -> None:
     boxes = np.array([[3, 4, 50, 60]], dtype=np.float32)
     for rng in generators(5):

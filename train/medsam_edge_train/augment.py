@@ -26,6 +26,8 @@ class Augmentation:
         stretch: largest relative change of the aspect ratio.
         shift: largest shift, as a share of the square.
         jitter_px: largest move of a box edge either way, in pixels of a 256 frame (and a tenth of the box's side).
+        loose: share of the boxes that are too large instead: each edge out by up to half the box's side. So are boxes
+            drawn in a hurry, and those of a volume on all slices but its middle.
         color_p: probability of each change of color: gamma, brightness and contrast, the balance of the channels.
         noise_p: probability of noise, and half of it that of blur.
     """
@@ -36,6 +38,7 @@ class Augmentation:
     stretch: float = 0.15
     shift: float = 0.12
     jitter_px: float = 5.0
+    loose: float = 0.0
     color_p: float = 0.4
     noise_p: float = 0.4
 
@@ -85,19 +88,24 @@ class Augmentation:
         return np.ascontiguousarray(np.broadcast_to(x, (*x.shape[:2], 3)).transpose(2, 0, 1))
 
     def jitter(self, boxes: FloatArray, size: int, rng: np.random.Generator) -> FloatArray:
-        """Move each edge of each (N, 4) box a little; a third of the boxes stay tight."""
+        """Move each edge of each (N, 4) box a little; a third of the boxes stay tight, and some become loose."""
         sides = np.tile(boxes[:, 2:] - boxes[:, :2], 2)
         reach = np.minimum(self.jitter_px * size / 256, 0.1 * sides)
         reach = reach * (rng.random((len(boxes), 1)) >= 1 / 3)
-        return (boxes + reach * rng.uniform(-1, 1, boxes.shape)).clip(0, size).astype(np.float32)
+        moves = reach * rng.uniform(-1, 1, boxes.shape)
+        if self.loose:
+            outward = 0.5 * sides * rng.random(boxes.shape) * (-1, -1, 1, 1)
+            moves = np.where(rng.random((len(boxes), 1)) < self.loose, outward, moves)
+        return (boxes + moves).clip(0, size).astype(np.float32)
 
 
 AUGMENTATIONS = {
     "full": Augmentation(),
+    "full+loose": Augmentation(loose=0.3),
     "flips": Augmentation(plain=1.0, color_p=0.0, noise_p=0.0),
     "flips+color": Augmentation(plain=1.0, color_p=0.5, noise_p=0.0),
 }
-"""`flips` and `flips+color` are the papers'; boxes are jittered in all."""
+"""`flips` and `flips+color` are the papers'; boxes are jittered in all, and some of them loose in `full+loose`."""
 
 
 def _shift(offset: float) -> npt.NDArray[np.float64]:

@@ -56,7 +56,7 @@ class FitConfig(RunConfig):
         leave_out: modalities of data that are not trained on; extra_data may bring its own.
         boxes_per_image: most objects per image.
         val_boxes: most objects per validation image.
-        augmentation: full, or the papers' flips or flips+color.
+        augmentation: full, with loose boxes too (full+loose), or the papers' flips or flips+color.
         pixel_loss: bce (Rep-MedSAM) or focal (class-prompt Tiny-ViT), added to the Dice loss.
         iou_weight: of the predicted IoU's loss; 0 leaves the scores untrained.
         class_weight: of the modality head's cross-entropy, where the network has one.
@@ -69,7 +69,7 @@ class FitConfig(RunConfig):
     leave_out: tuple[str, ...] = ()
     boxes_per_image: int = 3
     val_boxes: int = 6
-    augmentation: Literal["full", "flips", "flips+color"] = "full"
+    augmentation: Literal["full", "full+loose", "flips", "flips+color"] = "full"
     pixel_loss: Literal["bce", "focal"] = "bce"
     iou_weight: float = 1.0
     class_weight: float = 1.0
