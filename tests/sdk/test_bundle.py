@@ -59,8 +59,10 @@ def test_missing_folder(tmp_path: Path) -> None:
     ("change", "message"),
     [
         (lambda values: values.update(schema=1), "expected schema 2, got 1: convert its checkpoint again"),
-        (lambda values: values.update(reach=-1), "expected reach to be 0 or more, got -1"),
+        (lambda values: values.update(reach=-1), "expected reach from 0 to image_size, got -1"),
         (lambda values: values.update(reach="all"), "reach"),
+        (lambda values: values.update(reach=True), "reach"),
+        (lambda values: values.update(reach=10**40), "reach from 0 to image_size, got 1000"),
         (lambda values: values.pop("architecture"), "architecture"),
         (lambda values: values.update(image_size="256"), "image_size"),
         (lambda values: values.update(image_size=10**9), "image_size"),
