@@ -1,4 +1,4 @@
-"""Medical images. SimpleITK, imported only when one is touched, says where they lie; `layout.py` reads their values."""
+"""Medical images: files whose headers say where they lie, and SimpleITK's."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from medsam_edge.errors import ImageError
 from medsam_edge.image import Frame, LoadedImage
 from medsam_edge.image import check_size as check_size  # for dicom.py
 from medsam_edge.image import unreadable as unreadable
-from medsam_edge.layout import layout_of
+from medsam_edge.layout import Layout
+from medsam_edge.metaimage import meta_layout
+from medsam_edge.nifti import nifti_layout
+from medsam_edge.nrrd import nrrd_layout
 
 
 def read_medical(file: Path) -> LoadedImage:
@@ -31,28 +34,25 @@ def read_volume(file: Path) -> tuple[npt.NDArray[Any], Frame]:
     Raises:
         ImageError: as for `read_medical`.
     """
-    import SimpleITK as sitk
-
     layout = layout_of(file)
     layout.check()
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(file))
-    reader.SetImageIO(_image_io(file))  # ITK would choose among twenty kinds by content
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError as error:
-        raise unreadable(file, error) from error
-    size, channels = reader.GetSize(), reader.GetNumberOfComponents()
+    size = layout.size
     while len(size) > 3 and size[-1] == 1:
         size = size[:-1]
-    _check_kind(size, channels, str(file))
-    pixels = _arranged(layout.read(), size[::-1], channels, file)
-    return pixels, _frame(reader, len(size))
+    _check_kind(size, layout.channels, str(file))
+    return _arranged(layout.read(), size[::-1], layout.channels, file), _first(layout.frame, len(size))
 
 
-def _image_io(file: Path) -> str:
-    endings = {".nii": "Nifti", ".nii.gz": "Nifti", ".nrrd": "Nrrd", ".mha": "Meta", ".mhd": "Meta"}
-    return next(f"{kind}ImageIO" for ending, kind in endings.items() if file.name.lower().endswith(ending))
+def layout_of(file: Path) -> Layout:
+    """What a header says, by suffix.
+
+    Raises:
+        ImageError: as for `read_medical`, but for what is only found in the values.
+    """
+    name = file.name.lower()
+    if name.endswith(".nrrd"):
+        return nrrd_layout(file)
+    return meta_layout(file) if name.endswith((".mha", ".mhd")) else nifti_layout(file)
 
 
 def _check_kind(size: tuple[int, ...], channels: int, source: str) -> None:
@@ -66,7 +66,7 @@ def _check_kind(size: tuple[int, ...], channels: int, source: str) -> None:
 
 
 def _arranged(values: npt.NDArray[Any], shape: tuple[int, ...], channels: int, file: Path) -> npt.NDArray[Any]:
-    """The values as ITK's header has them: sides of 1 come and go, channels may be stored first and are wanted last."""
+    """The values as the header has them: sides of 1 come and go, channels may be stored first and are wanted last."""
     sides = [side for side in values.shape if side > 1]
     colors = [3] if channels == 3 else []
     plain = [side for side in shape if side > 1]
@@ -77,10 +77,10 @@ def _arranged(values: npt.NDArray[Any], shape: tuple[int, ...], channels: int, f
     raise ImageError(f"image: {file} has values of shape {values.shape}, and a header that says {shape}")
 
 
-def _frame(image: Any, dimensions: int) -> Frame:
-    """Of a SimpleITK image or reader, in its first dimensions."""
-    direction = np.reshape(image.GetDirection(), (len(image.GetSpacing()),) * 2)[:dimensions, :dimensions]
-    return Frame(image.GetSpacing()[:dimensions], image.GetOrigin()[:dimensions], tuple(direction.ravel().tolist()))
+def _first(frame: Frame, count: int) -> Frame:
+    """In its first dimensions, without those of time."""
+    direction = np.reshape(frame.direction, (len(frame.spacing_mm),) * 2)[:count, :count]
+    return Frame(frame.spacing_mm[:count], frame.origin_mm[:count], tuple(direction.ravel().tolist()))
 
 
 def from_simpleitk(image: Any, source: str = "image") -> LoadedImage:
@@ -94,4 +94,5 @@ def from_simpleitk(image: Any, source: str = "image") -> LoadedImage:
     size = image.GetSize()
     _check_kind(size, image.GetNumberOfComponentsPerPixel(), source)
     pixels = sitk.GetArrayFromImage(image)
-    return LoadedImage(pixels[0] if len(size) == 3 and size[2] == 1 else pixels, _frame(image, len(size)))
+    frame = Frame(image.GetSpacing(), image.GetOrigin(), image.GetDirection())
+    return LoadedImage(pixels[0] if len(size) == 3 and size[2] == 1 else pixels, frame)

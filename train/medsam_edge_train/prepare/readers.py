@@ -16,7 +16,7 @@ import SimpleITK as sitk
 from medsam_edge.errors import ImageError, MedsamEdgeError
 from medsam_edge.image import MAXIMUM_PIXELS
 from medsam_edge.io import PICTURE_SUFFIXES, read_image
-from medsam_edge.medical import read_volume
+from medsam_edge.medical import layout_of, read_volume
 from medsam_edge.npz import read_array
 from medsam_edge_train.prepare.sources import VOLUME_SUFFIXES, Pair, series_files
 
@@ -88,12 +88,10 @@ def _read_volume(files: list[Path]) -> tuple[npt.NDArray[Any], tuple[float, ...]
 
 def _check_direction(direction: tuple[float, ...], label: Path) -> None:
     """A flipped label map has the right size and lies over the wrong organs."""
-    header = sitk.ImageFileReader()
-    header.SetFileName(str(label))
-    header.ReadImageInformation()
-    if len(header.GetDirection()) != len(direction):
-        raise ImageError(f"image has {math.isqrt(len(direction))} dimensions, its labels {header.GetDimension()}")
-    if not np.allclose(header.GetDirection(), direction, rtol=0, atol=DIRECTION_TOLERANCE):
+    frame = layout_of(label).frame
+    if len(frame.direction) != len(direction):
+        raise ImageError(f"image has {math.isqrt(len(direction))} dimensions, its labels {len(frame.spacing_mm)}")
+    if not np.allclose(frame.direction, direction, rtol=0, atol=DIRECTION_TOLERANCE):
         raise ImageError("image and labels lie in different directions")
 
 
