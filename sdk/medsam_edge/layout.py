@@ -91,7 +91,9 @@ def frame_of(spacing: Iterable[float], origin: Iterable[float], direction: npt.A
     spacing, origin, matrix = tuple(spacing), tuple(origin), np.asarray(direction, np.float64)
     finite = np.isfinite([*spacing, *origin, *matrix.ravel()]).all()
     fits = matrix.shape == (len(spacing),) * 2 and len(origin) == len(spacing)
-    if not (finite and fits and min(spacing, default=0) > 0 and abs(np.linalg.det(matrix)) > 1e-6):
+    with np.errstate(all="ignore"):
+        solid = finite and fits and 1e-6 < abs(np.linalg.det(matrix)) < math.inf
+    if not (solid and min(spacing, default=0) > 0):
         raise ImageError(
             f"image: {file} lies nowhere: spacing {spacing}, origin {origin}, directions {matrix.tolist()}"
         )

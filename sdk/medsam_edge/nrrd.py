@@ -89,9 +89,11 @@ def _frame(fields: dict[str, str], domain: list[int], file: Path) -> Frame:
     vectors = [_numbers(found[1] or "") for found in re.finditer(r"none|\(([^()]*)\)", fields["spacedirections"])]
     flips = np.array([*_TO_LPS.get(fields.get("space", "").lower(), ()), *[1] * count][:count])
     columns = np.array([vectors[axis] for axis in domain]).T * flips[:, None]
-    spacing = np.linalg.norm(columns, axis=0)
+    with np.errstate(all="ignore"):  # what is not finite is refused by `frame_of`
+        spacing = np.linalg.norm(columns, axis=0)
+        directions = columns / spacing
     origin = _numbers(fields.get("spaceorigin", "").strip("()")) or [0.0] * count
-    return frame_of(spacing.tolist(), (flips * origin).tolist(), columns / spacing, file)
+    return frame_of(spacing.tolist(), (flips * origin).tolist(), directions, file)
 
 
 def _numbers(text: str) -> list[float]:

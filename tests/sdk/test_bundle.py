@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from medsam_edge import BundleError, Segmenter
-from medsam_edge.bundle import MODEL_FILES, load_bundle, packaged_bundle
+from medsam_edge.bundle import MAXIMUM_MANIFEST_BYTES, MODEL_FILES, load_bundle, packaged_bundle, parse_manifest
 
 Values = dict[str, Any]
 
@@ -92,6 +93,26 @@ def test_manifests_that_are_no_json_object_are_refused(bundle: Path, text: str) 
     (bundle / "manifest.json").write_text(text)
     with pytest.raises(BundleError, match="manifest"):
         load_bundle(bundle)
+
+
+def test_a_manifest_that_is_too_large_or_no_file_is_refused(bundle: Path) -> None:
+    manifest = bundle / "manifest.json"
+    manifest.write_text(manifest.read_text() + " " * MAXIMUM_MANIFEST_BYTES)
+    with pytest.raises(BundleError, match="larger than 1048576 bytes"):
+        load_bundle(bundle)
+    manifest.unlink()
+    os.mkfifo(manifest)  # opening it would wait forever
+    with pytest.raises(BundleError, match="is no file"):
+        load_bundle(bundle)
+    with pytest.raises(BundleError, match="cannot read"):
+        load_bundle(Path("a\0b"))
+
+
+def test_a_long_list_of_classes_is_refused_at_once() -> None:
+    """Each would be counted among all of them."""
+    values = json.loads((packaged_bundle() / "manifest.json").read_text()) | {"classes": ["CT"] * 100_000}
+    with pytest.raises(BundleError, match="distinct modalities"):
+        parse_manifest(json.dumps(values).encode(), Path("x"))
 
 
 def test_bundle_for_a_newer_openvino_is_refused(bundle: Path) -> None:
