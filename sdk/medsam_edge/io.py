@@ -26,6 +26,10 @@ MEDICAL_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd", ".dcm")
 def read_image(path: str | os.PathLike[str]) -> LoadedImage:
     """Read an image: png jpg tif bmp; one DICOM slice; a NIfTI, NRRD or MetaImage slice or volume; challenge npz.
 
+    A file has one picture, page or volume: animations, several pages and series of volumes are refused, and so are
+    complex values, NIfTI-2, Analyze and NIfTI pairs, NRRD with its values in another file, and values written as text.
+    NaN and infinite values are given as they are; segmenting refuses them.
+
     Raises:
         FileMissingError: there is no such file.
         ImageError: unreadable, of an unknown kind, too large, or neither a picture nor a volume.

@@ -19,6 +19,7 @@ JPEG_SCANS = 100
 """A progressive picture has about ten. Each costs a pass over all pixels, however few its bytes."""
 
 _JPEG_SIZES = (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0))  # SOF0 to SOF15
+_JPEG_SCAN = 0xDA
 _JPEG_BARE = (0x01, *range(0xD0, 0xD8))  # markers without a length
 _TIFF_TYPES = {3: "H", 4: "I", 16: "Q"}
 _WIDTH, _HEIGHT, _BITS, _CHANNELS, _TILE_WIDTH, _TILE_HEIGHT = 256, 257, 258, 277, 322, 323
@@ -31,7 +32,8 @@ def read_picture(file: Path) -> LoadedImage:
     """(H, W) grey or (H, W, 3) RGB; uint8, uint16, or what else a tif holds.
 
     As OpenCV reads them: palettes and CMYK become RGB, one bit becomes 0 and 255, alpha is left out without blending,
-    and EXIF's orientation is applied.
+    and EXIF's orientation is applied. A png has checksums; damage inside another kind that ends as it should may go
+    unnoticed.
 
     Raises:
         ImageError: another kind whatever its suffix, damaged, cut, too large, several pages, or animated.
@@ -74,20 +76,24 @@ def _png(raw: bytes, file: Path) -> list[Claim]:
 
 
 def _jpeg(raw: bytes, file: Path) -> list[Claim]:
-    if raw.rfind(b"\xff\xd9") < raw.rfind(b"\xff\xda"):
-        raise ImageError(f"image: {file} is cut: it has no end")  # some OpenCV paint the rest grey
-    scans = raw.count(b"\xff\xda")
-    if scans > JPEG_SCANS:
-        raise ImageError(f"image: expected at most {JPEG_SCANS} scans, {file} has {scans}")
     at = 2
+    claims: list[Claim] = []
     while True:
         fill, marker = struct.unpack_from("BB", raw, at)
-        if fill != 0xFF or marker == 0xDA:
+        if fill != 0xFF or (marker == _JPEG_SCAN and not claims):
             raise ImageError(f"image: cannot read {file}: no size in its header")
+        if marker == _JPEG_SCAN:
+            break
         if marker in _JPEG_SIZES:
-            height, width, channels = struct.unpack_from(">HHB", raw, at + 5)
-            return [(height, width, channels)]
+            claims.append(struct.unpack_from(">HHB", raw, at + 5))
         at += 1 if marker == 0xFF else 2 if marker in _JPEG_BARE else 2 + struct.unpack_from(">H", raw, at + 2)[0]
+    end = raw.find(b"\xff\xd9", at)
+    if end < 0:
+        raise ImageError(f"image: {file} is cut: it has no end")  # some OpenCV paint the rest grey
+    scans = raw.count(b"\xff\xda", at, end)
+    if scans > JPEG_SCANS:
+        raise ImageError(f"image: expected at most {JPEG_SCANS} scans, {file} has {scans}")
+    return claims
 
 
 def _bmp(raw: bytes, file: Path) -> list[Claim]:

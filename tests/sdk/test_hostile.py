@@ -127,7 +127,7 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "deep.png": (png(16384, 16384, 16, 2), "bytes of values, more than"),
     "empty_side.png": (png(0, 5), "no pixels"),
     "small_file.png": (png(8000, 8000), "bytes cannot come out of its"),
-    "wide.jpg": (b"\xff\xd8\xff\xc0\0\x11\x08" + struct.pack(">HHB", 65500, 65500, 3) + b"\xff\xda\xff\xd9", HUGE),
+    "wide.jpg": (b"\xff\xd8\xff\xc0\0\x08\x08" + struct.pack(">HHB", 65500, 65500, 3) + b"\xff\xda\xff\xd9", HUGE),
     "wide.bmp": (b"BM" + bytes(12) + struct.pack("<IiiHH", 40, 1 << 20, -(1 << 20), 1, 24) + bytes(24), HUGE),
     "wide.tif": (tiff({256: 1 << 16, 257: 1 << 16, 258: 8}), HUGE),
     "wide_mm.tif": (tiff({256: 1 << 16, 257: 1 << 16, 258: 8}, ">"), HUGE),
@@ -301,20 +301,23 @@ def test_nrrd_spaces_are_those_of_itk(tmp_path: Path, space: str) -> None:
     np.testing.assert_allclose(frame.direction, theirs.GetDirection())
 
 
-@pytest.mark.parametrize("name", ["x.nii.gz", "x.nrrd", "x.mha", "x.npz"])
+@pytest.mark.parametrize("name", ["x.nii.gz", "x.nrrd", "x.mha", "x.npz", "x.png"])
 def test_damaged_packed_values_are_never_given_out(tmp_path: Path, name: str) -> None:
     """ITK gives them: zeros, or whatever the damaged stream unpacks to."""
-    if name.endswith(".npz"):
-        np.savez_compressed(tmp_path / name, imgs=VOLUME)
+    values = VOLUME if name != "x.png" else RGB
+    if name == "x.npz":
+        np.savez_compressed(tmp_path / name, imgs=values)
+    elif name == "x.png":
+        write_picture(tmp_path / name, values)
     else:
-        sitk.WriteImage(sitk.GetImageFromArray(VOLUME), str(tmp_path / name), True)
+        sitk.WriteImage(sitk.GetImageFromArray(values), str(tmp_path / name), True)
     content, rng, refused = (tmp_path / name).read_bytes(), np.random.default_rng(3), 0
     for at in rng.integers(len(content) - 300, len(content), 60).tolist():
         damaged = bytearray(content)
         damaged[at] ^= 1 << int(rng.integers(8))
         (tmp_path / name).write_bytes(damaged)
         try:
-            np.testing.assert_array_equal(read_image(tmp_path / name).pixels, VOLUME)
+            np.testing.assert_array_equal(read_image(tmp_path / name).pixels, values)
         except ImageError:
             refused += 1
     assert refused > 20
