@@ -51,27 +51,31 @@ class LoadedImage:
     boxes: npt.NDArray[Any] | None = None
 
 
-def check_size(file: Path, size: tuple[int, ...], value_bytes: int = 1) -> None:
-    """What a header asks for, before memory is taken for it.
+def check_size(file: Path, size: tuple[int, ...]) -> None:
+    """Raises ImageError when a header says that there are no pixels, or more than are read."""
+    if min(size, default=0) < 1:
+        raise ImageError(f"image: {file} has size {size}: no pixels")
+    if math.prod(size) > MAXIMUM_PIXELS:
+        raise ImageError(f"image: {file} has size {size}, more than {MAXIMUM_PIXELS} pixels or voxels")
+
+
+def check_claim(file: Path, size: tuple[int, ...], pixel_bytes: int) -> None:
+    """`check_size`, and the same for bytes; before memory is taken for them.
 
     Args:
         file: that holds the values.
         size: pixels along each side.
-        value_bytes: of one pixel, all its channels together.
+        pixel_bytes: of one pixel, all its channels together.
 
     Raises:
-        ImageError: an empty side, too many pixels or bytes, or more than a file of this length could hold.
+        ImageError: also when there are more bytes than are read, or than a file of this length could hold.
     """
-    count = math.prod(size)
-    if min(size, default=0) < 1:
-        raise ImageError(f"image: {file} has size {size}: no pixels")
-    if count > MAXIMUM_PIXELS:
-        raise ImageError(f"image: {file} has size {size}, more than {MAXIMUM_PIXELS} pixels or voxels")
-    if count * value_bytes > MAXIMUM_BYTES:
-        raise ImageError(f"image: {file} has {count * value_bytes} bytes of values, more than {MAXIMUM_BYTES}")
-    held = file.stat().st_size
-    if count * value_bytes > MAXIMUM_RATIO * held:
-        raise ImageError(f"image: {file} has size {size}: {count * value_bytes} bytes cannot come out of its {held}")
+    check_size(file, size)
+    claimed, held = math.prod(size) * pixel_bytes, file.stat().st_size
+    if claimed > MAXIMUM_BYTES:
+        raise ImageError(f"image: {file} has size {size}: {claimed} bytes of values, more than {MAXIMUM_BYTES}")
+    if claimed > MAXIMUM_RATIO * held:
+        raise ImageError(f"image: {file} has size {size}: {claimed} bytes cannot come out of its {held}")
 
 
 @contextmanager

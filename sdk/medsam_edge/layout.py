@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medsam_edge.errors import ImageError
-from medsam_edge.image import Frame, check_size
+from medsam_edge.image import Frame, check_claim
 from medsam_edge.values import fill, inflated
 
 HEADER_BYTES = 1 << 16
@@ -49,8 +49,8 @@ class Layout:
     intercept: float = 0.0
 
     def check(self) -> None:
-        """Raises ImageError where `check_size` does, and when the file is shorter than its values."""
-        check_size(self.file, self.shape[::-1], self.dtype.itemsize)
+        """Raises ImageError where `check_claim` does, and when the file is shorter than its values."""
+        check_claim(self.file, self.shape[::-1], self.dtype.itemsize)
         expected, held = self.start + math.prod(self.shape) * self.dtype.itemsize, self.file.stat().st_size
         if not self.packed and held < expected:
             raise ImageError(f"image: {self.file} is cut: expected {expected} bytes, found {held}")

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from medsam_edge.errors import ImageError
 from medsam_edge.geometry import are_volume_boxes
-from medsam_edge.image import Frame, LoadedImage, check_size
+from medsam_edge.image import Frame, LoadedImage, check_claim
 from medsam_edge.values import CHUNK, fill
 
 HEADER_BYTES = 1 << 14
@@ -67,7 +67,7 @@ def _header(head: io.BytesIO, name: str, file: Path) -> tuple[tuple[int, ...], b
     if dtype.hasobject:
         raise ImageError(f"image: {name!r} in {file} holds Python objects, which are not read")
     if math.prod(shape):
-        check_size(file, shape, dtype.itemsize)
+        check_claim(file, shape, dtype.itemsize)
     return shape, fortran, dtype
 
 

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from medsam_edge.errors import ImageError
-from medsam_edge.image import LoadedImage, check_size
+from medsam_edge.image import LoadedImage, check_claim
 
 JPEG_SCANS = 100
 """A progressive picture has about ten. Each costs a pass over all pixels, however few its bytes."""
@@ -40,7 +40,7 @@ def read_picture(file: Path) -> LoadedImage:
     """
     raw = file.read_bytes()
     for claim in _claims(raw, file):
-        check_size(file, claim[:2], claim[2])
+        check_claim(file, claim[:2], claim[2])
     try:
         image = cv2.imdecode(np.frombuffer(raw, dtype=np.uint8), cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
     except cv2.error as error:

@@ -65,6 +65,10 @@ def valid_files(folder: Path) -> dict[str, bytes]:
         sitk.WriteImage(image, str(folder / name), name.startswith("packed"))
         files[name] = (folder / name).read_bytes()
         (folder / name).unlink()
+    for name in ("rgb.nii", "rgb.nrrd"):
+        sitk.WriteImage(sitk.GetImageFromArray(rgb, isVector=True), str(folder / name))
+        files[name] = (folder / name).read_bytes()
+        (folder / name).unlink()
     buffer = io.BytesIO()
     np.savez_compressed(buffer, imgs=rgb, boxes=np.array([[1, 2, 9, 9]]), spacing=np.ones(3))
     files["case.npz"] = buffer.getvalue()
