@@ -21,7 +21,7 @@ MAXIMUM_BYTES = 1 << 30
 """Of the values in memory: 1024 slices of 512 × 512 with four bytes a voxel."""
 
 MAXIMUM_RATIO = 2048
-"""Bytes in memory for one in the file. Deflate gives at most 1032, LZW and a blank JPEG about 1400."""
+"""Unpacked bytes for one in the file. Deflate gives at most 1032, LZW and a blank JPEG about 1400."""
 
 
 @dataclass(frozen=True)
@@ -59,23 +59,25 @@ def check_size(file: Path, size: tuple[int, ...]) -> None:
         raise ImageError(f"image: {file} has size {size}, more than {MAXIMUM_PIXELS} pixels or voxels")
 
 
-def check_claim(file: Path, size: tuple[int, ...], pixel_bytes: int) -> None:
+def check_claim(file: Path, size: tuple[int, ...], pixel_bytes: int, stored_bits: int | None = None) -> None:
     """`check_size`, and the same for bytes; before memory is taken for them.
 
     Args:
         file: that holds the values.
         size: pixels along each side.
-        pixel_bytes: of one pixel, all its channels together.
+        pixel_bytes: of one pixel in memory, all its channels together.
+        stored_bits: of one pixel in the file, once unpacked; None for as many as in memory.
 
     Raises:
         ImageError: also when there are more bytes than are read, or than a file of this length could hold.
     """
     check_size(file, size)
     claimed, held = math.prod(size) * pixel_bytes, file.stat().st_size
+    stored = claimed if stored_bits is None else math.prod(size) * stored_bits // 8
     if claimed > MAXIMUM_BYTES:
         raise ImageError(f"image: {file} has size {size}: {claimed} bytes of values, more than {MAXIMUM_BYTES}")
-    if claimed > MAXIMUM_RATIO * held:
-        raise ImageError(f"image: {file} has size {size}: {claimed} bytes cannot come out of its {held}")
+    if stored > MAXIMUM_RATIO * held:
+        raise ImageError(f"image: {file} has size {size}: {stored} bytes cannot come out of its {held}")
 
 
 @contextmanager

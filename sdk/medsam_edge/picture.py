@@ -24,8 +24,8 @@ _JPEG_BARE = (0x01, *range(0xD0, 0xD8))  # markers without a length
 _TIFF_TYPES = {3: "H", 4: "I", 16: "Q"}
 _WIDTH, _HEIGHT, _BITS, _CHANNELS, _TILE_WIDTH, _TILE_HEIGHT = 256, 257, 258, 277, 322, 323
 
-Claim = tuple[int, int, int]
-"""Height, width, bytes a pixel."""
+Claim = tuple[int, int, int, int]
+"""Height, width, bytes of a pixel in memory, bits of a pixel in the file."""
 
 
 def read_picture(file: Path) -> LoadedImage:
@@ -40,7 +40,7 @@ def read_picture(file: Path) -> LoadedImage:
     """
     raw = file.read_bytes()
     for claim in _claims(raw, file):
-        check_claim(file, claim[:2], claim[2])
+        check_claim(file, claim[:2], *claim[2:])
     try:
         image = cv2.imdecode(np.frombuffer(raw, dtype=np.uint8), cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
     except cv2.error as error:
@@ -72,7 +72,8 @@ def _png(raw: bytes, file: Path) -> list[Claim]:
             raise ImageError(f"image: {file} is cut: {len(raw)} bytes, its {kind.decode('latin-1')} ends at {at}")
         if kind == b"acTL":
             raise ImageError(f"image: expected one picture, {file} is animated")
-    return [(height, width, {0: 1, 2: 3, 3: 3, 4: 4, 6: 4}[color] * (2 if depth == 16 else 1))]
+    stored, unpacked = {0: (1, 1), 2: (3, 3), 3: (1, 3), 4: (2, 4), 6: (4, 4)}[color]
+    return [(height, width, unpacked * (2 if depth == 16 else 1), stored * depth)]
 
 
 def _jpeg(raw: bytes, file: Path) -> list[Claim]:
@@ -85,7 +86,8 @@ def _jpeg(raw: bytes, file: Path) -> list[Claim]:
         if marker == _JPEG_SCAN:
             break
         if marker in _JPEG_SIZES:
-            claims.append(struct.unpack_from(">HHB", raw, at + 5))
+            height, width, channels = struct.unpack_from(">HHB", raw, at + 5)
+            claims.append((height, width, channels, 8 * channels))
         at += 1 if marker == 0xFF else 2 if marker in _JPEG_BARE else 2 + struct.unpack_from(">H", raw, at + 2)[0]
     end = raw.find(b"\xff\xd9", at)
     if end < 0:
@@ -99,7 +101,8 @@ def _jpeg(raw: bytes, file: Path) -> list[Claim]:
 def _bmp(raw: bytes, file: Path) -> list[Claim]:
     old = struct.unpack_from("<I", raw, 14)[0] == 12
     width, height = struct.unpack_from("<HH" if old else "<ii", raw, 18)
-    return [(abs(height), width, 3)]
+    (bits,) = struct.unpack_from("<H", raw, 24 if old else 28)
+    return [(abs(height), width, 3, bits)]
 
 
 def _tiff(raw: bytes, file: Path) -> list[Claim]:
@@ -121,8 +124,9 @@ def _tiff(raw: bytes, file: Path) -> list[Claim]:
         at += struct.calcsize(offset)
     if struct.unpack_from(offset, raw, at)[0] != 0:
         raise ImageError(f"image: expected one page, {file} has more")
-    value_bytes = tags.get(_CHANNELS, 1) * -(-tags.get(_BITS, 1) // 8)
-    claims = [(tags[_HEIGHT], tags[_WIDTH], value_bytes)]
+    channels, bits = tags.get(_CHANNELS, 1), tags.get(_BITS, 1)
+    pixel_bytes = max(3, channels * -(-bits // 8))  # a palette's become three
+    claims = [(tags[_HEIGHT], tags[_WIDTH], pixel_bytes, channels * bits)]
     if _TILE_WIDTH in tags:
-        claims.append((tags[_TILE_HEIGHT], tags[_TILE_WIDTH], max(4, value_bytes)))  # libtiff unpacks a tile to RGBA
+        claims.append((tags[_TILE_HEIGHT], tags[_TILE_WIDTH], max(4, pixel_bytes), channels * bits))  # as RGBA
     return claims

@@ -32,7 +32,7 @@ def test_packaged_bundle_is_whole_and_small() -> None:
     loaded = load_bundle(packaged_bundle())
     assert set(loaded.contents) == set(MODEL_FILES)
     assert sum(file.stat().st_size for file in packaged_bundle().iterdir()) < 20e6
-    assert "not a medical device" in (packaged_bundle() / "MODEL_CARD.md").read_text().lower()
+    assert "not a medical device" in (packaged_bundle() / "MODEL_CARD.md").read_text(encoding="utf-8").lower()
 
 
 @pytest.mark.parametrize("name", MODEL_FILES)

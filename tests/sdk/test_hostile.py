@@ -80,6 +80,11 @@ def picture(suffix: str, image: npt.NDArray[Any] = RGB) -> bytes:
     return cv2.imencode(suffix, image[..., ::-1] if image.shape[2:] == (3,) else image)[1].tobytes()
 
 
+def one_bit(image: npt.NDArray[np.uint8]) -> bytes:
+    how = [cv2.IMWRITE_PNG_BILEVEL, 1, cv2.IMWRITE_PNG_COMPRESSION, 9]
+    return cv2.imencode(".png", image, how)[1].tobytes()
+
+
 def png(width: int, height: int, depth: int = 8, color: int = 0) -> bytes:
     chunks = {b"IHDR": struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0), b"IDAT": bytes(9), b"IEND": b""}
     parts = (struct.pack(">I", len(data)) + kind + data + bytes(4) for kind, data in chunks.items())
@@ -206,8 +211,9 @@ def test_what_lies_is_refused_and_costs_nothing(tmp_path: Path, name: str) -> No
 CASES: dict[str, tuple[bytes, npt.NDArray[Any]]] = {
     "one.png": (picture(".png", GREY[:1, :1]), GREY[:1, :1]),
     "alpha.png": (picture(".png", np.dstack([RGB[..., ::-1], GREY])), RGB),
-    "one_bit.png": (cv2.imencode(".png", (GREY & 1), [cv2.IMWRITE_PNG_BILEVEL, 1])[1].tobytes(), (GREY & 1) * 255),
+    "one_bit.png": (one_bit(GREY & 1), (GREY & 1) * 255),
     "deep.png": (picture(".png", GREY.astype(np.uint16) * 257), GREY.astype(np.uint16) * 257),
+    "blank_mask.png": (one_bit(np.zeros((2048, 2048), np.uint8)), np.zeros((2048, 2048))),  # 8000 pixels a byte
     "deep.tif": (picture(".tif", GREY.astype(np.uint16) * 257), GREY.astype(np.uint16) * 257),
     "float.tif": (picture(".tif", GREY.astype(np.float32) / 7), GREY.astype(np.float32) / 7),
     "a_png.jpg": (picture(".png"), RGB),
