@@ -117,6 +117,8 @@ def _tiff(raw: bytes, file: Path) -> list[Claim]:
         tag, kind, values = struct.unpack_from(entry, raw, at)
         at += struct.calcsize(entry)
         if tag in (_WIDTH, _HEIGHT, _BITS, _CHANNELS, _TILE_WIDTH, _TILE_HEIGHT):
+            if tag in tags:  # which one counts is the reader's choice
+                raise ImageError(f"image: cannot read {file}: it has tag {tag} twice")
             form = order + _TIFF_TYPES[kind]
             inline = values * struct.calcsize(form) <= struct.calcsize(offset)
             place = at if inline else struct.unpack_from(offset, raw, at)[0]

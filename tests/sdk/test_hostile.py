@@ -15,7 +15,7 @@ import time
 import tracemalloc
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -91,10 +91,11 @@ def png(width: int, height: int, depth: int = 8, color: int = 0) -> bytes:
     return with_checksums(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
 
 
-def tiff(tags: dict[int, int], order: str = "<") -> bytes:
-    entries = b"".join(struct.pack(order + "HHII", tag, 4, 1, value) for tag, value in sorted(tags.items()))
+def tiff(tags: dict[int, int], order: str = "<", more: Iterable[tuple[int, int]] = ()) -> bytes:
+    pairs = [*more, *sorted(tags.items())]
+    entries = b"".join(struct.pack(order + "HHII", tag, 4, 1, value) for tag, value in pairs)
     magic = b"II" if order == "<" else b"MM"
-    return magic + struct.pack(order + "HIH", 42, 8, len(tags)) + entries + bytes(4)
+    return magic + struct.pack(order + "HIH", 42, 8, len(pairs)) + entries + bytes(4)
 
 
 def nifti(shape: tuple[int, ...] = (7, 6, 4), dtype: str = "<i2", data: bytes | None = None, **fields: Any) -> bytes:
@@ -137,6 +138,7 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "wide.tif": (tiff({256: 1 << 16, 257: 1 << 16, 258: 8}), HUGE),
     "wide_mm.tif": (tiff({256: 1 << 16, 257: 1 << 16, 258: 8}, ">"), HUGE),
     "tile.tif": (tiff({256: 8, 257: 8, 258: 8, 322: 1 << 15, 323: 1 << 15}), HUGE),
+    "twice.tif": (tiff({257: 8}, more=[(256, 1 << 20), (256, 8)]), "tag 256 twice"),
     "channels.tif": (tiff({256: 1000, 257: 1000, 258: 64, 277: 60000}), "bytes of values, more than"),
     "wide.nii": (nifti((32767, 32767, 32767)), HUGE),
     "small_file.nii.gz": (gzip.compress(nifti((512, 512, 512), data=b"")), "bytes cannot come out of its"),
