@@ -17,7 +17,7 @@ from medsam_edge.errors import FileMissingError, ImageError
 from medsam_edge.image import Frame, LoadedImage, reading, unreadable
 from medsam_edge.medical import read_medical
 from medsam_edge.npz import read_npz
-from medsam_edge.picture import read_picture
+from medsam_edge.picture_file import read_picture
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 MEDICAL_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd", ".dcm")
