@@ -4,7 +4,7 @@ RUNTIME := .venv/runtime
 DEV := .venv/dev
 INSTALL := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint check bench chain clean
+.PHONY: demo test lint check fuzz bench chain clean
 
 demo: $(RUNTIME)/.done  ## segment synthetic images with the packaged model; writes demo/overlay.png
 	$(RUNTIME)/bin/medsam-edge demo
@@ -18,6 +18,9 @@ lint: $(DEV)/.done
 	$(DEV)/bin/mypy
 
 check: lint test  ## everything a change must pass
+
+fuzz: $(DEV)/.done  ## read thousands of damaged and hostile files, each kind there is
+	$(DEV)/bin/python -m tests.sdk.fuzz --cases $(or $(CASES),20000) --seed $(or $(SEED),0)
 
 bench: $(DEV)/.done  ## encoder of rep_medsam: PyTorch, fused, OpenVINO f32 and int8 in one interleaved run
 	$(DEV)/bin/medsam-edge bench encoder

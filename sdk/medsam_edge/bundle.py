@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import stat
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from importlib import resources
@@ -29,6 +30,7 @@ MODEL_FILES = ("encoder.xml", "encoder.bin", "decoder.xml", "decoder.bin")
 MANIFEST_FILE = "manifest.json"
 CARD_FILE = "MODEL_CARD.md"
 MAXIMUM_FILE_BYTES = 2 * 1024**3
+MAXIMUM_MANIFEST_BYTES = 1024**2
 DEFAULT_BUNDLE = "default"
 
 
@@ -41,7 +43,7 @@ class Manifest:
         image_size: side S of the network's input square, in pixels.
         files: sha256 of every model file, by name.
         encoder_precision, decoder_precision: `f32`, `f16` or `int8`.
-        reach: how far beyond its box a mask may lie, in network pixels; nothing farther is decoded.
+        reach: how far beyond its box a mask may lie, in network pixels, at most image_size; nothing farther is decoded.
         openvino: the version it was made with; older ones are refused.
         source_sha256: of the checkpoint it was made from.
         classes: the modality of each class prompt, in the order of the network; empty for networks without.
@@ -92,7 +94,7 @@ def load_bundle(path: Path) -> Bundle:
     Raises:
         BundleError: a file is missing, too large or not what the manifest says, or the manifest is not one we know.
     """
-    raw = _read(path, MANIFEST_FILE)
+    raw = _read(path, MANIFEST_FILE, MAXIMUM_MANIFEST_BYTES)
     manifest = parse_manifest(raw, path)
     contents = {name: _read(path, name) for name in MODEL_FILES}
     for name, content in contents.items():
@@ -119,7 +121,7 @@ def parse_manifest(raw: bytes, path: Path) -> Manifest:
         )
     for item in fields(Manifest):
         expected = {"str": str, "int": int, "tuple[str, ...]": list}.get(str(item.type), dict)
-        if not isinstance(values.get(item.name), expected):
+        if type(values.get(item.name)) is not expected:  # a bool is an int to isinstance
             raise BundleError(f"bundle: {path / MANIFEST_FILE}: expected {item.name} to be a {expected.__name__}")
     unknown = sorted(set(values) - {item.name for item in fields(Manifest)})
     if unknown:
@@ -129,9 +131,9 @@ def parse_manifest(raw: bytes, path: Path) -> Manifest:
         raise BundleError(f"bundle: {path / MANIFEST_FILE}: no sha256 of {', '.join(missing)}")
     if not 64 <= values["image_size"] <= 4096:
         raise BundleError(f"bundle: {path / MANIFEST_FILE}: image_size {values['image_size']} is out of range")
-    if values["reach"] < 0:
-        raise BundleError(f"bundle: {path / MANIFEST_FILE}: expected reach to be 0 or more, got {values['reach']}")
-    classes = values["classes"]
+    if not 0 <= values["reach"] <= values["image_size"]:
+        raise BundleError(f"bundle: {path / MANIFEST_FILE}: expected reach from 0 to image_size, got {values['reach']}")
+    classes = values["classes"][: len(Modality) + 1]  # one more has one twice, or a strange one
     strange = [name for name in classes if name not in list(Modality) or classes.count(name) > 1]
     if strange:
         raise BundleError(f"bundle: {path / MANIFEST_FILE}: expected classes to be distinct modalities, got {strange}")
@@ -142,11 +144,15 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _read(path: Path, name: str) -> bytes:
+def _read(path: Path, name: str, maximum: int = MAXIMUM_FILE_BYTES) -> bytes:
     file = path / name
     try:
-        if file.stat().st_size > MAXIMUM_FILE_BYTES:
-            raise BundleError(f"bundle: {file} is larger than {MAXIMUM_FILE_BYTES} bytes")
+        status = file.stat()
+        if not stat.S_ISREG(status.st_mode):  # a pipe or a device may have no end
+            raise BundleError(f"bundle: {file} is no file")
+        if status.st_size > maximum:
+            raise BundleError(f"bundle: {file} is larger than {maximum} bytes")
         return file.read_bytes()
-    except OSError as error:
-        raise BundleError(f"bundle: cannot read {file}: {error.strerror}") from error
+    except (OSError, ValueError) as error:  # a path with a null character is a ValueError
+        reason = getattr(error, "strerror", None) or error
+        raise BundleError(f"bundle: cannot read {file}: {reason}") from error

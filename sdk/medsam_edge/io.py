@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import os
-import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,9 +14,10 @@ import numpy.typing as npt
 
 from medsam_edge.dicom import is_dicom, read_dicom
 from medsam_edge.errors import FileMissingError, ImageError
-from medsam_edge.geometry import are_volume_boxes
-from medsam_edge.image import MAXIMUM_PIXELS, Frame, LoadedImage
+from medsam_edge.image import Frame, LoadedImage, reading, unreadable
 from medsam_edge.medical import read_medical
+from medsam_edge.npz import read_npz
+from medsam_edge.picture_file import read_picture
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 MEDICAL_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd", ".dcm")
@@ -26,6 +25,10 @@ MEDICAL_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd", ".dcm")
 
 def read_image(path: str | os.PathLike[str]) -> LoadedImage:
     """Read an image: png jpg tif bmp; one DICOM slice; a NIfTI, NRRD or MetaImage slice or volume; challenge npz.
+
+    A file has one picture, page or volume: animations, several pages and series of volumes are refused, and so are
+    complex values, NIfTI-2, Analyze and NIfTI pairs, NRRD with its values in another file, and values written as text.
+    NaN and infinite values are given as they are; segmenting refuses them.
 
     Raises:
         FileMissingError: there is no such file.
@@ -36,12 +39,21 @@ def read_image(path: str | os.PathLike[str]) -> LoadedImage:
         raise ImageError(f"image: expected a file, {file} is a folder; series are not supported yet")
     if not file.is_file():
         raise FileMissingError(f"image: no such file: {file}")
+    with reading(file):
+        loaded = _read(file)
+    shape, kind = loaded.pixels.shape, loaded.pixels.dtype
+    if kind.kind not in "buif" or loaded.pixels.size == 0 or len(shape) not in (2, 3):
+        raise ImageError(f"image: expected numbers, two or three dimensions, {file} has {kind} of shape {shape}")
+    return loaded
+
+
+def _read(file: Path) -> LoadedImage:
     name = file.name.lower()
     if name.endswith(PICTURE_SUFFIXES):
-        return _read_picture(file)
+        return read_picture(file)
     if name.endswith(".npz"):
-        return _read_npz(file)
-    if is_dicom(file):
+        return read_npz(file)
+    if name.endswith(".dcm") or is_dicom(file):
         return read_dicom(file)
     if name.endswith(MEDICAL_SUFFIXES):
         return read_medical(file)
@@ -51,7 +63,11 @@ def read_image(path: str | os.PathLike[str]) -> LoadedImage:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` (same suffixes) that takes its place when the block ends well, and goes if not."""
+    """A temporary path beside `path` (same suffixes) that takes its place when the block ends well, and goes if not.
+
+    A process that is killed leaves `.PID.partial.NAME` behind. Nothing reads it and it can be deleted, but not by us:
+    in a shared folder PID may be alive on another machine.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{os.getpid()}.partial.{path.name}")
     try:
@@ -61,17 +77,27 @@ def replacing(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+@contextmanager
+def _writing(path: Path) -> Iterator[Path]:
+    """`replacing`, with one kind of error for a full disk, a folder that cannot be written, and the like."""
+    try:
+        with replacing(path) as partial:
+            yield partial
+    except (OSError, RuntimeError, ImageError, cv2.error) as error:
+        reason = getattr(error, "strerror", None) or str(unreadable(path, error)).partition(": ")[2]
+        raise ImageError(f"output: cannot write {path}: {reason}") from error
+
+
 def write_picture(path: Path, image: npt.NDArray[Any]) -> None:
     """(H, W) uint8 or uint16, or (H, W, 3) RGB uint8 → png, tif, bmp or jpg by suffix.
 
     Raises:
-        ImageError: a suffix that OpenCV cannot write.
+        ImageError: a suffix that OpenCV cannot write, or the folder takes no file.
     """
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
     check_picture_suffix(path)
-    with replacing(path) as partial:
-        if not cv2.imwrite(str(partial), bgr):
-            raise ImageError(f"output: OpenCV cannot write {path}")
+    with _writing(path) as partial:
+        partial.write_bytes(cv2.imencode(path.suffix, bgr)[1].tobytes())  # imwrite does not say why it could not
 
 
 def check_picture_suffix(path: Path) -> None:
@@ -84,7 +110,8 @@ def write_labels(path: Path, labels: npt.NDArray[np.uint16], frame: Frame | None
     """Write a label map by suffix: png/tif/bmp, npz (`segs`, the challenge's name), or a medical file with its frame.
 
     Raises:
-        ImageError: an unknown suffix, jpg, which would change the labels, or a picture's for a volume.
+        ImageError: an unknown suffix, jpg, which would change the labels, or a picture's for a volume; or the folder
+            takes no file.
     """
     label_writer(path, labels.ndim)(path, labels, frame)
 
@@ -108,7 +135,7 @@ def _write_labels_picture(path: Path, labels: npt.NDArray[np.uint16], _: Frame |
 
 
 def _write_labels_npz(path: Path, labels: npt.NDArray[np.uint16], _: Frame | None) -> None:
-    with replacing(path) as partial:
+    with _writing(path) as partial:
         np.savez_compressed(partial, segs=labels)
 
 
@@ -121,8 +148,9 @@ def _write_labels_medical(path: Path, labels: npt.NDArray[np.uint16], frame: Fra
         image.SetSpacing(frame.spacing_mm)
         image.SetOrigin(frame.origin_mm)
         image.SetDirection(frame.direction)
-    with replacing(path) as partial:
+    with _writing(path) as partial:
         sitk.WriteImage(image, str(partial), True)
+        read_medical(partial)  # ITK does not notice a full disk under a NIfTI file
 
 
 _Writer = Callable[[Path, npt.NDArray[np.uint16], "Frame | None"], None]
@@ -131,54 +159,3 @@ _LABEL_WRITERS: tuple[tuple[tuple[str, ...], _Writer], ...] = (
     ((".npz",), _write_labels_npz),
     ((".nii", ".nii.gz", ".nrrd", ".mha"), _write_labels_medical),
 )
-
-
-def _read_picture(file: Path) -> LoadedImage:
-    raw = np.fromfile(file, dtype=np.uint8)
-    try:
-        pages = cv2.imcount(str(file)) if file.suffix.lower() in (".tif", ".tiff") else 1
-        image = cv2.imdecode(raw, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH) if raw.size else None
-    except cv2.error as error:
-        raise ImageError(f"image: cannot read {file}: {error.err}") from error
-    if image is None:
-        raise ImageError(f"image: cannot read {file}: not a picture OpenCV knows, or damaged")
-    if pages > 1:
-        raise ImageError(f"image: expected one page, {file} has {pages}")
-    return LoadedImage(cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if image.ndim == 3 else image)
-
-
-def _read_npz(file: Path) -> LoadedImage:
-    try:
-        with zipfile.ZipFile(file) as archive:
-            if sum(info.file_size for info in archive.infolist()) > 3 * MAXIMUM_PIXELS:
-                raise ImageError(f"image: {file} unpacks to more than {3 * MAXIMUM_PIXELS} bytes")
-        with np.load(file, allow_pickle=False) as arrays:
-            if "imgs" not in arrays:
-                raise ImageError(
-                    f"image: expected an array 'imgs' in {file}, found {', '.join(arrays.files) or 'none'}"
-                )
-            image = arrays["imgs"]
-            return LoadedImage(image, _npz_frame(image, arrays.get("spacing")), boxes=_npz_boxes(arrays.get("boxes")))
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        if isinstance(error, ImageError):
-            raise
-        raise ImageError(f"image: cannot read {file}: {error}") from error
-
-
-def _npz_frame(image: npt.NDArray[Any], spacing: npt.NDArray[Any] | None) -> Frame | None:
-    """Of a volume; the challenge saves its spacing as x, y, z."""
-    if spacing is None or image.ndim != 3 or image.shape[2] == 3:
-        return None
-    values = tuple(float(value) for value in np.ravel(spacing))
-    if len(values) != 3 or not all(0 < value < math.inf for value in values):
-        raise ImageError(f"spacing: expected three positive numbers x, y, z, got {values}")
-    return Frame(values, (0.0,) * 3, (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0))
-
-
-def _npz_boxes(boxes: npt.NDArray[Any] | None) -> npt.NDArray[Any] | None:
-    """The challenge's z_max is the last slice inside, our z1 the one after; `check_boxes` refuses what is no number."""
-    if boxes is None or not are_volume_boxes(boxes) or not np.issubdtype(boxes.dtype, np.number):
-        return boxes
-    ours = boxes.astype(np.float64)
-    ours[..., 5] += 1
-    return ours

@@ -1,46 +1,86 @@
-"""Medical images through SimpleITK, which is imported only when one is touched."""
+"""Medical images: files whose headers say where they lie, and SimpleITK's."""
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from medsam_edge.errors import ImageError
-from medsam_edge.image import MAXIMUM_PIXELS, Frame, LoadedImage
+from medsam_edge.image import Frame, LoadedImage
+from medsam_edge.image import check_size as check_size  # for dicom.py
+from medsam_edge.image import unreadable as unreadable
+from medsam_edge.layout import Layout
+from medsam_edge.metaimage import meta_layout
+from medsam_edge.nifti import nifti_layout
+from medsam_edge.nrrd import nrrd_layout
 
 
 def read_medical(file: Path) -> LoadedImage:
-    """A NIfTI, NRRD or MetaImage slice or volume.
+    """A NIfTI, NRRD or MetaImage slice or volume; a volume of one slice is taken as that slice.
 
     Raises:
-        ImageError: unreadable, too large, or neither a slice nor a volume.
+        ImageError: unreadable, cut, too large, or neither a slice nor a volume.
     """
-    import SimpleITK as sitk
-
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(file))
-    try:
-        reader.ReadImageInformation()
-        check_size(file, reader.GetSize())
-        image = reader.Execute()
-    except RuntimeError as error:
-        raise unreadable(file, error) from error
-    return from_simpleitk(image, str(file))
+    pixels, frame = read_volume(file)
+    return LoadedImage(pixels[0] if len(frame.spacing_mm) == 3 and len(pixels) == 1 else pixels, frame)
 
 
-def check_size(file: Path, size: tuple[int, ...]) -> None:
-    """Raises ImageError when a header asks for more pixels than are read."""
-    if math.prod(size) > MAXIMUM_PIXELS:
-        raise ImageError(f"image: {file} has size {size}, more than {MAXIMUM_PIXELS} pixels or voxels")
+def read_volume(file: Path) -> tuple[npt.NDArray[Any], Frame]:
+    """The same with the dimensions that the file has, but for times: (H, W), (H, W, 3), (D, H, W) or (1, H, W, 3).
+
+    Raises:
+        ImageError: as for `read_medical`.
+    """
+    layout = layout_of(file)
+    layout.check()
+    size = layout.size
+    while len(size) > 3 and size[-1] == 1:
+        size = size[:-1]
+    _check_kind(size, layout.channels, str(file))
+    return _arranged(layout.read(), size[::-1], layout.channels, file), _first(layout.frame, len(size))
 
 
-def unreadable(file: Path, error: Exception) -> ImageError:
-    """The error for a file that ITK refused: its own reason, without its traces."""
-    if isinstance(error, ImageError):
-        return error
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return ImageError(f"image: cannot read {file}: {lines[-1] if lines else type(error).__name__}")
+def layout_of(file: Path) -> Layout:
+    """What a header says, by suffix.
+
+    Raises:
+        ImageError: as for `read_medical`, but for what is only found in the values.
+    """
+    name = file.name.lower()
+    if name.endswith(".nrrd"):
+        return nrrd_layout(file)
+    return meta_layout(file) if name.endswith((".mha", ".mhd")) else nifti_layout(file)
+
+
+def _check_kind(size: tuple[int, ...], channels: int, source: str) -> None:
+    """Raises ImageError unless it is a slice, in grey or colour, or a grey volume."""
+    if len(size) not in (2, 3):
+        raise ImageError(f"image: expected two or three dimensions, {source} has size {size}")
+    if channels not in (1, 3):
+        raise ImageError(f"image: expected 1 or 3 values a pixel, {source} has {channels}")
+    if channels == 3 and len(size) == 3 and size[2] != 1:
+        raise ImageError(f"image: expected 1 value a voxel, {source} has 3 and size {size} (x, y, z)")
+
+
+def _arranged(values: npt.NDArray[Any], shape: tuple[int, ...], channels: int, file: Path) -> npt.NDArray[Any]:
+    """The values as the header has them: sides of 1 come and go, channels may be stored first and are wanted last."""
+    sides = [side for side in values.shape if side > 1]
+    colors = [3] if channels == 3 else []
+    plain = [side for side in shape if side > 1]
+    if sides == plain + colors:
+        return values.reshape(*shape, *colors)
+    if sides == colors + plain:
+        return np.ascontiguousarray(np.moveaxis(values.reshape(*colors, *shape), 0, -1))
+    raise ImageError(f"image: {file} has values of shape {values.shape}, and a header that says {shape}")
+
+
+def _first(frame: Frame, count: int) -> Frame:
+    """In its first dimensions, without those of time."""
+    direction = np.reshape(frame.direction, (len(frame.spacing_mm),) * 2)[:count, :count]
+    return Frame(frame.spacing_mm[:count], frame.origin_mm[:count], tuple(direction.ravel().tolist()))
 
 
 def from_simpleitk(image: Any, source: str = "image") -> LoadedImage:
@@ -51,15 +91,8 @@ def from_simpleitk(image: Any, source: str = "image") -> LoadedImage:
     """
     import SimpleITK as sitk
 
-    size, components = image.GetSize(), image.GetNumberOfComponentsPerPixel()
-    if len(size) not in (2, 3):
-        raise ImageError(f"image: expected two or three dimensions, {source} has size {size}")
-    if components not in (1, 3):
-        raise ImageError(f"image: expected 1 or 3 values a pixel, {source} has {components}")
-    if components == 3 and len(size) == 3 and size[2] != 1:
-        raise ImageError(f"image: expected 1 value a voxel, {source} has 3 and size {size} (x, y, z)")
+    size = image.GetSize()
+    _check_kind(size, image.GetNumberOfComponentsPerPixel(), source)
     pixels = sitk.GetArrayFromImage(image)
-    if len(size) == 3 and size[2] == 1:
-        pixels = pixels[0]
     frame = Frame(image.GetSpacing(), image.GetOrigin(), image.GetDirection())
-    return LoadedImage(pixels, frame)
+    return LoadedImage(pixels[0] if len(size) == 3 and size[2] == 1 else pixels, frame)

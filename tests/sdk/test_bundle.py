@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from medsam_edge import BundleError, Segmenter
-from medsam_edge.bundle import MODEL_FILES, load_bundle, packaged_bundle
+from medsam_edge.bundle import MAXIMUM_MANIFEST_BYTES, MODEL_FILES, load_bundle, packaged_bundle, parse_manifest
 
 Values = dict[str, Any]
 
@@ -31,7 +32,7 @@ def test_packaged_bundle_is_whole_and_small() -> None:
     loaded = load_bundle(packaged_bundle())
     assert set(loaded.contents) == set(MODEL_FILES)
     assert sum(file.stat().st_size for file in packaged_bundle().iterdir()) < 20e6
-    assert "not a medical device" in (packaged_bundle() / "MODEL_CARD.md").read_text().lower()
+    assert "not a medical device" in (packaged_bundle() / "MODEL_CARD.md").read_text(encoding="utf-8").lower()
 
 
 @pytest.mark.parametrize("name", MODEL_FILES)
@@ -59,8 +60,10 @@ def test_missing_folder(tmp_path: Path) -> None:
     ("change", "message"),
     [
         (lambda values: values.update(schema=1), "expected schema 2, got 1: convert its checkpoint again"),
-        (lambda values: values.update(reach=-1), "expected reach to be 0 or more, got -1"),
+        (lambda values: values.update(reach=-1), "expected reach from 0 to image_size, got -1"),
         (lambda values: values.update(reach="all"), "reach"),
+        (lambda values: values.update(reach=True), "reach"),
+        (lambda values: values.update(reach=10**40), "reach from 0 to image_size, got 1000"),
         (lambda values: values.pop("architecture"), "architecture"),
         (lambda values: values.update(image_size="256"), "image_size"),
         (lambda values: values.update(image_size=10**9), "image_size"),
@@ -90,6 +93,26 @@ def test_manifests_that_are_no_json_object_are_refused(bundle: Path, text: str) 
     (bundle / "manifest.json").write_text(text)
     with pytest.raises(BundleError, match="manifest"):
         load_bundle(bundle)
+
+
+def test_a_manifest_that_is_too_large_or_no_file_is_refused(bundle: Path) -> None:
+    manifest = bundle / "manifest.json"
+    manifest.write_text(manifest.read_text() + " " * MAXIMUM_MANIFEST_BYTES)
+    with pytest.raises(BundleError, match="larger than 1048576 bytes"):
+        load_bundle(bundle)
+    manifest.unlink()
+    os.mkfifo(manifest)  # opening it would wait forever
+    with pytest.raises(BundleError, match="is no file"):
+        load_bundle(bundle)
+    with pytest.raises(BundleError, match="cannot read"):
+        load_bundle(Path("a\0b"))
+
+
+def test_a_long_list_of_classes_is_refused_at_once() -> None:
+    """Each would be counted among all of them."""
+    values = json.loads((packaged_bundle() / "manifest.json").read_text()) | {"classes": ["CT"] * 100_000}
+    with pytest.raises(BundleError, match="distinct modalities"):
+        parse_manifest(json.dumps(values).encode(), Path("x"))
 
 
 def test_bundle_for_a_newer_openvino_is_refused(bundle: Path) -> None:

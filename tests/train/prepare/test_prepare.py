@@ -430,18 +430,18 @@ REASONS = {
     "US/a/masks/no_image.png": "no image found",
     "US/a/images/sizes.png": "image is (64, 65), its labels (64, 64)",
     "US/a/images/color_mask.png": "one value a pixel",
-    "CT/cut_image.nii.gz": "cannot read cut_image.nii.gz: Compressed file ended",
+    "CT/cut_image.nii.gz": "cut_image.nii.gz is cut: its packed values have no end",
     "CT/short_image.nii": "expected 65888 bytes, found 65388",  # 352 of header, 8 · 64 · 64 · 2 of values
     "CT/sizes_image.nii.gz": "image is (8, 64, 64), its labels (8, 63, 64)",
     "CT/negative_image.nii.gz": "expected 0 to 65535, got -",
     "CT/flipped_image.nii.gz": "different directions",
     "CT/alone_image.nii.gz": "no labels found",
-    "CT/no_labels.npz": "expected an array 'gts', found imgs.npy",
-    "CT/pickle.npz": "cannot read pickle.npz: Object arrays cannot be loaded",
+    "CT/no_labels.npz": "expected an array 'gts' in no_labels.npz, found imgs.npy",
+    "CT/pickle.npz": "pickle.npz holds Python objects, which are not read",
     "CT/nan.npz": "NaN",
     "CT/rgba.npz": "image is (4, 4, 4), its labels (4, 4)",
     "CT/empty.npz": "cannot read empty.npz",
-    "CT/bomb.npz": "expected at most",
+    "CT/bomb.npz": "more than 268435456 pixels or voxels",
     "Somewhere/b/images/x.png": "no folder is named after one",
 }
 

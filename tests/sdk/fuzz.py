@@ -1,0 +1,296 @@
+"""Damaged and hostile files for every reader: `python -m tests.sdk.fuzz --cases 5000 --seed 0`, or `make fuzz`.
+
+Case number n of a seed is the same bytes each time. It is read in another process, which answers with what came of it.
+A crash, a hang, too much memory and an error that is not documented are failures, and each is printed with the command
+that repeats it. Limits of one case: SECONDS of processor time, and BYTES of address space above what the process has
+when it starts. It is killed after WALL_SECONDS, which is far more, because the machine may be busy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import hashlib
+import io
+import json
+import os
+import resource
+import selectors
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import SimpleITK as sitk
+
+from medsam_edge.bundle import MODEL_FILES, Manifest, load_bundle
+from medsam_edge.errors import BundleError, FileMissingError, ImageError
+from medsam_edge.io import read_image
+
+SECONDS, BYTES, WALL_SECONDS = 2.0, 1 << 30, 30.0
+
+BUNDLE = (*MODEL_FILES, "manifest.json")
+Random = np.random.Generator
+
+
+def valid_files(folder: Path) -> dict[str, bytes]:
+    """Small whole files of every kind, by name."""
+    rng = np.random.default_rng(0)
+    grey, rgb = rng.integers(0, 255, (24, 20), np.uint8), rng.integers(0, 255, (24, 20, 3), np.uint8)
+    pictures: dict[str, tuple[npt.NDArray[Any], list[int]]] = {
+        "rgb.png": (rgb, []),
+        "deep.png": (grey.astype(np.uint16) * 257, []),
+        "one_bit.png": (grey & 1, [cv2.IMWRITE_PNG_BILEVEL, 1]),
+        "rgb.jpg": (rgb, []),
+        "progressive.jpg": (grey, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1]),
+        "rgb.bmp": (rgb, []),
+        "lzw.tif": (rgb, [cv2.IMWRITE_TIFF_COMPRESSION, 5]),
+        "deep.tif": (grey.astype(np.uint16), [cv2.IMWRITE_TIFF_COMPRESSION, 1]),
+    }
+    files = {name: cv2.imencode(Path(name).suffix, image, how)[1].tobytes() for name, (image, how) in pictures.items()}
+    volume = sitk.GetImageFromArray(rng.integers(-1000, 1000, (4, 6, 7), np.int16))
+    for name in ("raw.nii", "packed.nii.gz", "raw.nrrd", "packed.nrrd", "raw.mha", "packed.mha", "slice.dcm"):
+        image = volume[:, :, 1:2] if name == "slice.dcm" else volume
+        sitk.WriteImage(image, str(folder / name), name.startswith("packed"))
+        files[name] = (folder / name).read_bytes()
+        (folder / name).unlink()
+    for name in ("rgb.nii", "rgb.nrrd"):
+        sitk.WriteImage(sitk.GetImageFromArray(rgb, isVector=True), str(folder / name))
+        files[name] = (folder / name).read_bytes()
+        (folder / name).unlink()
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, imgs=rgb, boxes=np.array([[1, 2, 9, 9]]), spacing=np.ones(3))
+    files["case.npz"] = buffer.getvalue()
+    digests = {name: hashlib.sha256(name.encode()).hexdigest() for name in MODEL_FILES}
+    manifest = Manifest("tiny", 256, digests, "f32", "f32", 256, "2025.0.0", "0" * 64, classes=("CT", "MR"))
+    return {**files, "manifest.json": manifest.to_json().encode(), **{name: name.encode() for name in MODEL_FILES}}
+
+
+EXTREMES = [0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, (1 << 63) - 1, 1 << 63]
+NUMBERS = [b"0", b"-1", b"nan", b"inf", b"1e400", b"65536", b"4294967296", b"9" * 19, b"9" * 5000, b"[", b"..", b""]
+
+
+def flip(data: bytearray, rng: Random, _: list[bytes]) -> None:
+    for at in rng.integers(0, len(data), rng.integers(1, 9)):
+        data[at] ^= 1 << int(rng.integers(8))
+
+
+def cut(data: bytearray, rng: Random, _: list[bytes]) -> None:
+    del data[rng.integers(0, len(data)) :]
+
+
+def extreme(data: bytearray, rng: Random, _: list[bytes]) -> None:
+    """A field of a binary header."""
+    size = int(rng.choice([1, 2, 4, 8]))
+    at = int(rng.integers(0, max(1, min(len(data), 512) - size)))
+    value = int(rng.choice(np.array(EXTREMES, np.uint64))) & ((1 << 8 * size) - 1)
+    data[at : at + size] = value.to_bytes(size, "little" if rng.integers(2) else "big")
+
+
+def number(data: bytearray, rng: Random, _: list[bytes]) -> None:
+    """A number of a text header."""
+    digits = [at for at, byte in enumerate(data[:1000]) if 48 <= byte < 58]
+    if digits:
+        at = end = int(rng.choice(digits))
+        while end < len(data) and 48 <= data[end] < 58:
+            end += 1
+        data[at:end] = NUMBERS[rng.integers(len(NUMBERS))]
+
+
+def splice(data: bytearray, rng: Random, others: list[bytes]) -> None:
+    """A piece of this or another file over, or into, this one."""
+    other = bytes(data) if rng.integers(2) else others[rng.integers(len(others))]
+    start, at, size = (int(rng.integers(0, max(1, len(item)))) for item in (other, data, other))
+    data[at : at + size * int(rng.integers(2))] = other[start : start + size]
+
+
+def swap(data: bytearray, rng: Random, others: list[bytes]) -> None:
+    """Another file under this one's name."""
+    data[:] = others[rng.integers(len(others))]
+
+
+MUTATIONS: list[Callable[[bytearray, Random, list[bytes]], None]] = [
+    flip, flip, cut, extreme, extreme, extreme, number, number, splice, swap,
+]  # fmt: skip
+
+
+def mutated(data: bytes, rng: Random, others: list[bytes]) -> bytes:
+    result = bytearray(data)
+    for _ in range(rng.integers(1, 4)):
+        if result:
+            MUTATIONS[rng.integers(len(MUTATIONS))](result, rng, others)
+    return bytes(result)
+
+
+def case(seed: int, index: int, files: dict[str, bytes]) -> tuple[str, bytes]:
+    """Name and content; half of those with a checksum or a packing are mutated below it."""
+    rng = np.random.default_rng((seed, index))
+    names = list(files)
+    name, others = names[index % len(names)], list(files.values())
+    data = files[name]
+    if rng.integers(2):
+        if name.endswith(".png"):
+            return name, with_checksums(mutated(data, rng, others))
+        if name.endswith(".gz"):
+            return name, gzip.compress(mutated(gzip.decompress(data), rng, others), 1, mtime=0)
+        if name.endswith(".npz"):
+            return name, packed_again(data, rng, others)
+    return name, mutated(data, rng, others)
+
+
+def with_checksums(png: bytes) -> bytes:
+    data, at = bytearray(png), 8
+    while at + 12 <= len(data):
+        end = at + 8 + struct.unpack_from(">I", data, at)[0]
+        if end + 4 <= len(data):
+            struct.pack_into(">I", data, end, zlib.crc32(data[at + 4 : end]))
+        at = end + 4
+    return bytes(data)
+
+
+def packed_again(npz: bytes, rng: Random, others: list[bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(npz)) as old, zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as new:
+        chosen = old.namelist()[rng.integers(3)]
+        for name in old.namelist():
+            data = old.read(name)
+            new.writestr(zipfile.ZipInfo(name), mutated(data, rng, others) if name == chosen else data)
+    return buffer.getvalue()
+
+
+def outcome(name: str, data: bytes, files: dict[str, bytes], folder: Path) -> str:
+    """`read`, `refused`, or what is wrong."""
+    (folder / name).write_bytes(data)
+    try:
+        if name in BUNDLE:
+            bundle = load_bundle(folder)
+            whole = all(bundle.contents[item] == files[item] for item in MODEL_FILES)
+            return "read" if whole or name == "manifest.json" else "BAD: a changed model file is accepted"
+        pixels = read_image(folder / name).pixels
+        usable = pixels.size and pixels.dtype.kind in "buif" and pixels.ndim in (2, 3)
+        return "read" if usable else f"BAD: {pixels.dtype} of shape {pixels.shape}"
+    except (ImageError, FileMissingError, BundleError) as error:
+        starved = isinstance(error.__cause__, MemoryError) or "alloc" in str(error) or "memory" in str(error).lower()
+        return f"BAD: memory ran out: {error}"[:300] if starved else "refused"
+    except BaseException as error:
+        return f"BAD: {type(error).__name__}: {error}"[:300]
+    finally:
+        if name in BUNDLE:
+            (folder / name).write_bytes(files[name])
+        else:
+            (folder / name).unlink()
+
+
+def work(seed: int) -> None:
+    """Read case numbers, answer each with a line of JSON."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # libraries write there
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        files = valid_files(folder)
+        for name in BUNDLE:
+            (folder / name).write_bytes(files[name])
+        for name, data in files.items():
+            if outcome(name, data, files, folder) != "read":  # also loads every library
+                raise RuntimeError(f"{name} is to be valid")
+        limit = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() + BYTES
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        for line in sys.stdin:
+            name, data = case(seed, int(line), files)
+            start = time.process_time()
+            found = outcome(name, data, files, folder)
+            seconds = time.process_time() - start
+            answers.write(json.dumps([name, found if seconds < SECONDS else f"BAD: {seconds:.1f} s"]) + "\n")
+            answers.flush()
+
+
+@dataclass
+class Report:
+    """How often each file was read and refused, and what failed: its number and how."""
+
+    counts: Counter[tuple[str, str]]
+    failures: dict[int, str]
+
+
+def fuzz(cases: Iterable[int], seed: int) -> Report:
+    """Read the cases of a seed in a process of its own, and in another when that one dies."""
+    report = Report(Counter(), {})
+    worker: subprocess.Popen[str] | None = None
+    for index in cases:
+        worker = worker or _start(seed)
+        name, found = _ask(worker, index)
+        report.counts[name, found.split(":")[0]] += 1
+        if found.startswith("BAD"):
+            report.failures[index] = f"{name}: {found}"
+        if worker.poll() is not None:
+            worker = None
+    if worker:
+        worker.communicate()
+    return report
+
+
+def _start(seed: int) -> subprocess.Popen[str]:
+    command = [sys.executable, "-W", "error", "-m", "tests.sdk.fuzz", "--seed", str(seed), "--work"]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True)
+
+
+def _ask(worker: subprocess.Popen[str], index: int) -> tuple[str, str]:
+    assert worker.stdin is not None and worker.stdout is not None
+    with selectors.DefaultSelector() as selector:
+        selector.register(worker.stdout, selectors.EVENT_READ)
+        worker.stdin.write(f"{index}\n")
+        worker.stdin.flush()
+        answer = worker.stdout.readline() if selector.select(WALL_SECONDS) else "hang"
+    if answer in ("", "hang"):
+        worker.kill()
+        worker.communicate()
+        return "?", f"BAD: {'hangs' if answer else f'crashes ({worker.returncode})'}"
+    name, found = json.loads(answer)
+    return name, found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", type=int, default=5000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--case", type=int, help="this one only")
+    parser.add_argument("--keep", type=Path, help="folder for the files that fail")
+    parser.add_argument("--work", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.work:
+        work(options.seed)
+        return 0
+    report = fuzz(range(options.cases) if options.case is None else [options.case], options.seed)
+    for name in sorted({name for name, _ in report.counts}):
+        print(
+            f"{name:18}", *(f"{kind} {count:5}" for (its, kind), count in sorted(report.counts.items()) if its == name)
+        )
+    for index, failure in report.failures.items():
+        print(f"python -m tests.sdk.fuzz --seed {options.seed} --case {index}   # {failure}")
+    if options.keep:
+        keep(report, options.seed, options.keep)
+    return bool(report.failures)
+
+
+def keep(report: Report, seed: int, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    files = valid_files(folder)
+    for index in report.failures:
+        name, data = case(seed, index, files)
+        (folder / f"{seed}_{index}_{name}").write_bytes(data)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
