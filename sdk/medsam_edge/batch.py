@@ -74,8 +74,8 @@ def plan(options: argparse.Namespace) -> list[Case]:
     targets = [path for path in (options.output, options.overlay) if path is not None]
     refuse_same([options.image, *targets])
     for path in targets:
-        if path.exists() and not path.is_dir():
-            raise InputError(f"output: expected a folder, as the images are one, got {path}")
+        if _split(path.name)[1] or (path.exists() and not path.is_dir()):
+            raise InputError(f"output: expected a folder, as {options.image} holds several images, got {path}")
     cases = [_case(image, options) for image in find_images(options.image, targets)]
     if not cases:
         raise InputError(f"image: expected one of {' '.join(sorted(SUFFIXES))} or a DICOM folder in {options.image}")
