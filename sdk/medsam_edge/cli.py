@@ -6,7 +6,6 @@ Exit codes: 0 done, 1 the work failed, 2 wrong usage or bad input. The library r
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import platform
 import sys
@@ -18,17 +17,13 @@ from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 import medsam_edge
+from medsam_edge.batch import is_batch, segment_folder
 from medsam_edge.bundle import packaged_bundle
-from medsam_edge.errors import BoxError, FileMissingError, InputError, MedsamEdgeError
-from medsam_edge.geometry import are_volume_boxes
-from medsam_edge.io import check_picture_suffix, label_writer, read_image, write_picture
-from medsam_edge.modality import Modality
-from medsam_edge.result import Segmentation, VolumeSegmentation
-from medsam_edge.segmenter import Segmenter
-from medsam_edge.volume import AXES
+from medsam_edge.errors import FileMissingError, InputError, MedsamEdgeError
+from medsam_edge.printing import show_error, show_warning, table
+from medsam_edge.segment_command import add_options, make_segmenter, segment_file
 
 EXTENSIONS = {
     "train": "train a network on images and masks",
@@ -51,13 +46,13 @@ def guarded(command: Callable[[list[str]], int], arguments: list[str]) -> int:
     """Run a command with its errors as one line on stderr and its exit code as a value."""
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = _show_warning
+            warnings.showwarning = show_warning
             return command(arguments)
     except MedsamEdgeError as error:
-        print(f"medsam-edge: error: {error}", file=sys.stderr)
+        show_error(error)
         return 2 if isinstance(error, (InputError, FileMissingError)) else 1
     except OSError as error:
-        print(f"medsam-edge: error: {error}", file=sys.stderr)
+        show_error(error)
         return 1
     except KeyboardInterrupt:
         print("medsam-edge: interrupted", file=sys.stderr)
@@ -100,26 +95,8 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("-o", "--output", type=Path, default=Path("demo"), metavar="DIR", help="default: demo")
     demo.set_defaults(handler=_demo)
 
-    segment = commands.add_parser("segment", help="segment an image or a volume from boxes")
-    segment.add_argument("image", type=Path, help="png jpg tif bmp dcm, nii nrrd mha (also volumes), or challenge npz")
-    segment.add_argument(
-        "--box",
-        action="append",
-        default=[],
-        metavar="x0,y0,x1,y1",
-        help="pixels; x0,y0,z0,x1,y1,z1 in a volume; repeat",
-    )
-    segment.add_argument("--boxes", type=Path, metavar="FILE", help=".json ([[x0,y0,x1,y1], …]) or .csv (x0,y0,x1,y1)")
-    names = ", ".join(modality.value for modality in Modality)
-    segment.add_argument("--modality", metavar="NAME", help=f"{names}; default: as the file says, or as recognised")
-    segment.add_argument("--window", metavar="LEVEL,WIDTH", help="CT window in HU; default 40,400")
-    segment.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="FILE", help="label map: png tif npz nii nrrd mha"
-    )
-    segment.add_argument("--overlay", type=Path, metavar="PNG", help="also draw the masks, on a volume's middle slices")
-    segment.add_argument("--axis", choices=AXES, default="axial", help="of a volume's slices")
-    segment.add_argument("--overlap", choices=("later", "score"), default="later", help="who owns a shared pixel")
-    segment.add_argument("--json", action="store_true", help="print the result as JSON")
+    segment = commands.add_parser("segment", help="segment an image, a volume or a folder of them from boxes")
+    add_options(segment)
     segment.set_defaults(handler=_segment)
 
     info = commands.add_parser("info", help="versions, devices, CPU features and the model")
@@ -136,135 +113,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _segmenter(options: argparse.Namespace) -> Segmenter:
-    return Segmenter(options.bundle, device=options.device, num_threads=options.threads, cache_dir=options.cache_dir)
-
-
 def _segment(options: argparse.Namespace) -> int:
-    boxes = _boxes(options)
-    window = _numbers("--window", options.window, 2) if options.window else None
-    Modality.parse(options.modality)
-    if boxes is None and not options.image.name.lower().endswith(".npz"):
-        raise BoxError("boxes: expected --box x0,y0,x1,y1 or --boxes FILE")
-    if boxes is None:
-        boxes = read_image(options.image).boxes
-        if boxes is None:
-            raise BoxError(f"boxes: {options.image} carries none; give --box x0,y0,x1,y1 or --boxes FILE")
-    label_writer(options.output, 3 if are_volume_boxes(boxes) else 2)
-    if options.overlay:
-        check_picture_suffix(options.overlay)
-    result = _segmenter(options).segment(
-        options.image,
-        boxes,
-        options.modality,
-        window=(window[0], window[1]) if window else None,
-        overlap=options.overlap,
-        axis=options.axis,
-        progress=_show_progress if sys.stderr.isatty() else None,
-    )
-    result.save(options.output)
-    if options.overlay:
-        write_picture(options.overlay, _overlay(result))
-    print(json.dumps(_as_json(result, options.output)) if options.json else _as_table(result, options.output))
-    return 0
-
-
-def _overlay(result: Segmentation | VolumeSegmentation) -> npt.NDArray[np.uint8]:
-    if isinstance(result, Segmentation) or not len(result):
-        return result.overlay()
-    from medsam_edge.demo import contact_sheet
-
-    return contact_sheet([result.overlay(z) for z in sorted(set(result.middles))])
-
-
-def _boxes(options: argparse.Namespace) -> npt.NDArray[np.float64] | None:
-    """Boxes from --box and --boxes; None when neither is given."""
-    rows = [_numbers("--box", text, 4, 6) for text in options.box]
-    if options.boxes is not None:
-        rows += _read_boxes(options.boxes)
-    elif not options.box:
-        return None
-    columns = len(rows[0]) if rows else 4
-    for number, row in enumerate(rows):
-        if len(row) != columns:
-            raise BoxError(f"boxes: expected {columns} numbers, as in the first box, box {number} has {len(row)}")
-    return np.asarray(rows, dtype=np.float64).reshape(-1, columns)
-
-
-def _read_boxes(path: Path) -> list[list[float]]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BoxError(f"--boxes: cannot read {path}: {error}") from error
-    try:
-        rows = json.loads(text) if path.suffix.lower() == ".json" else _csv_rows(text)
-        numbers = [[float(value) for value in row] for row in rows]
-    except (TypeError, ValueError) as error:
-        raise BoxError(f"--boxes: expected rows of four or six numbers in {path}: {error}") from error
-    for number, row in enumerate(numbers):
-        if len(row) not in (4, 6):
-            raise BoxError(f"--boxes: expected four or six numbers a row in {path}, row {number} has {len(row)}")
-    return numbers
-
-
-def _csv_rows(text: str) -> list[list[str]]:
-    """The rows of a CSV, without a header line if there is one."""
-    rows = [row for row in csv.reader(text.splitlines()) if row]
-    has_header = bool(rows) and any(cell.strip().isidentifier() and cell.strip().lower() != "nan" for cell in rows[0])
-    return rows[1:] if has_header else rows
-
-
-def _numbers(option: str, text: str, *counts: int) -> list[float]:
-    try:
-        numbers = [float(part) for part in text.split(",")]
-    except ValueError:
-        numbers = []
-    if len(numbers) not in counts:
-        expected = " or ".join(map(str, counts))
-        raise InputError(f"{option}: expected {expected} numbers separated by commas, got {text!r}")
-    return numbers
-
-
-def _as_json(result: Segmentation | VolumeSegmentation, output: Path) -> dict[str, Any]:
-    return {
-        "output": str(output),
-        "modality": result.modality and result.modality.value,
-        "modality_confidence": result.modality_confidence and round(result.modality_confidence, 4),
-        "objects": [
-            {"label": index + 1, "box": box.tolist(), "score": round(float(score), 4), **_size(result, index)}
-            for index, (box, score) in enumerate(zip(result.boxes, result.scores, strict=True))
-        ],
-        "timings_ms": {stage: round(ms, 2) for stage, ms in result.timings_ms.items()},
-    }
-
-
-def _size(result: Segmentation | VolumeSegmentation, index: int) -> dict[str, Any]:
-    if isinstance(result, Segmentation):
-        return {"pixels": int(result.masks[index].pixels.sum())}
-    scores = result.slice_scores[index]
-    return {
-        "voxels": sum(int(mask.pixels.sum()) for mask in result.masks[index].values()),
-        "slice_scores": {str(z): round(float(scores[z]), 4) for z in sorted(result.masks[index])},
-    }
-
-
-def _as_table(result: Segmentation | VolumeSegmentation, output: Path) -> str:
-    unit, corners = ("voxels", "x0, y0, z0, x1, y1, z1") if result.boxes.shape[1] == 6 else ("pixels", "x0, y0, x1, y1")
-    rows = [("label", f"box ({corners})", "score", unit)]
-    for item in _as_json(result, output)["objects"]:
-        box = ", ".join(f"{value:g}" for value in item["box"])
-        rows.append((str(item["label"]), box, f"{item['score']:.2f}", str(item[unit])))
-    stages = ", ".join(f"{stage} {ms:.0f}" for stage, ms in result.timings_ms.items())
-    confidence = result.modality_confidence
-    recognized = "" if confidence is None else f"\nrecognised as {result.modality} ({confidence:.0%})"
-    return f"{_table(rows)}{recognized}\n{output}  (ms: {stages})"
+    return segment_folder(options) if is_batch(options) else segment_file(options)
 
 
 def _demo(options: argparse.Namespace) -> int:
     from medsam_edge.demo import run_demo
 
-    rows = run_demo(_segmenter(options), options.output)
-    print(_table(rows))
+    rows = run_demo(make_segmenter(options), options.output)
+    print(table(rows))
     print(f"{options.output / 'overlay.png'} and {len(rows) - 1} masks; synthetic images with known truth, times in ms")
     return 0
 
@@ -272,7 +129,7 @@ def _demo(options: argparse.Namespace) -> int:
 def _info(options: argparse.Namespace) -> int:
     from medsam_edge import engine
 
-    model = _segmenter(options).model
+    model = make_segmenter(options).model
     if model.bundle is None:
         raise InputError("bundle: expected a model from a folder")
     manifest = model.bundle.manifest
@@ -316,20 +173,3 @@ def _plain(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name}: {item}" for name, item in value.items())
     return " ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
-
-
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = []
-    for row in rows:
-        first, *others = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        lines.append("  ".join([first, *(cell.strip().rjust(len(cell)) for cell in others)]))
-    return "\n".join(lines)
-
-
-def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    print(f"medsam-edge: warning: {message}", file=sys.stderr)
-
-
-def _show_progress(done: int, total: int) -> None:
-    print(f"{done} of {total} slices", end="\n" if done == total else "\r", file=sys.stderr, flush=True)

@@ -37,7 +37,8 @@ from medsam_edge.result import CroppedMask, Overlap, Segmentation, VolumeSegment
 from medsam_edge.volume import Axis, Progress, Sweeping, segment_volume
 
 ImageLike = Any
-"""(H, W) or (H, W, 3) RGB array, SimpleITK.Image, or the path of an image file; (D, H, W) where volumes are taken."""
+"""(H, W) or (H, W, 3) RGB array, SimpleITK.Image, the path of an image file, or what `read_image` gave; (D, H, W) where
+volumes are taken."""
 
 DECODE_BATCH = 4
 """Boxes decoded at once. More gain nothing on processors without matrix units, and cost memory."""
@@ -312,7 +313,9 @@ def _default_segmenter() -> Segmenter:
 
 
 def _load(image: ImageLike) -> LoadedImage:
-    if isinstance(image, (str, os.PathLike)):
+    if isinstance(image, LoadedImage):
+        loaded = image
+    elif isinstance(image, (str, os.PathLike)):
         loaded = read_image(image)
     elif type(image).__module__.startswith("SimpleITK"):
         loaded = from_simpleitk(image)

@@ -13,8 +13,9 @@ import pytest
 import SimpleITK as sitk
 
 from medsam_edge import Modality, Segmenter
-from medsam_edge.cli import _show_progress, main
+from medsam_edge.cli import main
 from medsam_edge.phantom import phantom, phantom_volume
+from medsam_edge.printing import slices_shown
 from tests.sdk.fake import fake_model
 
 
@@ -149,7 +150,7 @@ def test_segment_a_volume(volume: Path, tmp_path: Path, capsys: pytest.CaptureFi
 def test_a_challenge_volume_is_segmented_up_to_the_last_slice_of_its_boxes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("medsam_edge.cli.Segmenter", lambda bundle, **settings: Segmenter(fake_model()))
+    monkeypatch.setattr("medsam_edge.segment_command.Segmenter", lambda bundle, **settings: Segmenter(fake_model()))
     image = np.random.default_rng(0).integers(0, 255, (6, 64, 64), dtype=np.uint8)
     np.savez(tmp_path / "3DBox_CT.npz", imgs=image, boxes=np.array([[10, 20, 2, 30, 40, 5]]))
     assert main(["segment", str(tmp_path / "3DBox_CT.npz"), "-o", str(tmp_path / "o.npz"), "--json"]) == 0
@@ -185,10 +186,17 @@ def test_bad_input_for_a_volume(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_progress_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    for done in (1, 2):
-        _show_progress(done, 2)
-    assert capsys.readouterr().err == "1 of 2 slices\r2 of 2 slices\n"
+def test_progress_is_one_line_that_is_wiped(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with slices_shown() as progress:
+        assert progress is None
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    with slices_shown() as progress:
+        assert progress is not None
+        for done in (1, 2):
+            progress(done, 2)
+    assert capsys.readouterr().err == f"1 of 2 slices\r2 of 2 slices\r{' ' * 13}\r"
 
 
 @pytest.mark.parametrize("text", ["{}", "[[1,2,3]]", "[1,2,3,4]", "x", '[["a",1,2,3]]'])
@@ -210,7 +218,7 @@ def test_what_a_network_recognises_is_said(
 ) -> None:
     """The fake takes every picture for CT, less surely the brighter it is."""
     segmenter = Segmenter(fake_model(classes=tuple(Modality)))
-    monkeypatch.setattr("medsam_edge.cli.Segmenter", lambda *_, **__: segmenter)
+    monkeypatch.setattr("medsam_edge.segment_command.Segmenter", lambda *_, **__: segmenter)
     arguments = ["segment", str(image), "--box", "10,20,60,80", "-o", str(tmp_path / "o.png")]
     confidence = segmenter.embed(image).class_scores[Modality.CT]
     assert main([*arguments, "--json"]) == 0
