@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -86,6 +87,35 @@ def test_light_imports(code: str, absent: list[str]) -> None:
     program = f"import sys; sys.path[:0] = {path!r}; {code}; print([n for n in {absent!r} if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+NOTHING_IS_SENT = """
+import sys
+
+def audit(event, arguments):
+    if event in ("socket.connect", "socket.getaddrinfo", "socket.sendto"):
+        print("network:", event, arguments, file=sys.stderr, flush=True)
+
+sys.addaudithook(audit)
+import numpy as np
+import torch
+import medsam_edge_convert.convert
+import nncf
+import openvino as ov
+from medsam_edge import segment
+segment(np.eye(64, dtype=np.uint8), [[8, 8, 40, 40]])
+ov.convert_model(torch.nn.ReLU(), example_input=torch.zeros(1))
+"""
+
+
+def test_nothing_is_sent(tmp_path: Path) -> None:
+    """Nor is a number kept in the home folder by which a user could be counted. On CI machines, OpenVINO is silent
+    anyway."""
+    env = {name: value for name, value in os.environ.items() if name not in ("CI", "HOME")} | {"HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", NOTHING_IS_SENT], capture_output=True, text=True, env=env)
+    assert done.returncode == 0, done.stderr
+    assert "network:" not in done.stderr
+    assert not (tmp_path / "intel").exists()
 
 
 def test_public_names_are_sorted_and_exist() -> None:

@@ -6,6 +6,8 @@ result = segment("slice.png", [[30, 40, 120, 160]], modality="CT")
 result.save("labels.png")
 """
 
+import sys
+
 from medsam_edge.embedding import Embedding
 from medsam_edge.errors import (
     BoxError,
@@ -44,3 +46,7 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
+
+# OpenVINO and NNCF report over the network that they are used, as soon as they are imported. Nothing is sent from here:
+# without this package they do not try.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
