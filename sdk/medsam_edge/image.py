@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
@@ -15,11 +16,15 @@ MAXIMUM_PIXELS = 1 << 28
 
 @dataclass(frozen=True)
 class Frame:
-    """Where a medical image lies in the patient, in SimpleITK's order (x, y[, z]) and in mm."""
+    """Where a medical image lies in the patient, in SimpleITK's order (x, y[, z]) and in mm.
+
+    `dicom_files` are the files it was read from, in the order of its slices; none where they were no DICOM.
+    """
 
     spacing_mm: tuple[float, ...]
     origin_mm: tuple[float, ...]
     direction: tuple[float, ...]
+    dicom_files: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

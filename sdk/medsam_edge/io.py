@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from medsam_edge.dicom import is_dicom, read_dicom
+from medsam_edge.dicom import is_dicom, read_dicom, read_series
 from medsam_edge.errors import FileMissingError, ImageError
 from medsam_edge.geometry import are_volume_boxes
 from medsam_edge.image import MAXIMUM_PIXELS, Frame, LoadedImage
@@ -25,7 +25,8 @@ MEDICAL_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd", ".dcm")
 
 
 def read_image(path: str | os.PathLike[str]) -> LoadedImage:
-    """Read an image: png jpg tif bmp; one DICOM slice; a NIfTI, NRRD or MetaImage slice or volume; challenge npz.
+    """Read an image: png jpg tif bmp; a DICOM image, or a folder with one series; a NIfTI, NRRD or MetaImage slice or
+    volume; challenge npz.
 
     Raises:
         FileMissingError: there is no such file.
@@ -33,7 +34,7 @@ def read_image(path: str | os.PathLike[str]) -> LoadedImage:
     """
     file = Path(path)
     if file.is_dir():
-        raise ImageError(f"image: expected a file, {file} is a folder; series are not supported yet")
+        return read_series(file)
     if not file.is_file():
         raise FileMissingError(f"image: no such file: {file}")
     name = file.name.lower()
@@ -41,7 +42,7 @@ def read_image(path: str | os.PathLike[str]) -> LoadedImage:
         return _read_picture(file)
     if name.endswith(".npz"):
         return _read_npz(file)
-    if is_dicom(file):
+    if name.endswith(".dcm") or is_dicom(file):
         return read_dicom(file)
     if name.endswith(MEDICAL_SUFFIXES):
         return read_medical(file)
@@ -125,11 +126,18 @@ def _write_labels_medical(path: Path, labels: npt.NDArray[np.uint16], frame: Fra
         sitk.WriteImage(image, str(partial), True)
 
 
+def _write_labels_dicom(path: Path, labels: npt.NDArray[np.uint16], frame: Frame | None) -> None:
+    from medsam_edge.dicom_seg import write_dicom_seg
+
+    write_dicom_seg(path, labels, frame)
+
+
 _Writer = Callable[[Path, npt.NDArray[np.uint16], "Frame | None"], None]
 _LABEL_WRITERS: tuple[tuple[tuple[str, ...], _Writer], ...] = (
     ((".png", ".tif", ".tiff", ".bmp"), _write_labels_picture),
     ((".npz",), _write_labels_npz),
     ((".nii", ".nii.gz", ".nrrd", ".mha"), _write_labels_medical),
+    ((".dcm",), _write_labels_dicom),
 )
 
 
