@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 import medsam_edge
-from medsam_edge.errors import ImageError, InputError
+from medsam_edge.errors import FileMissingError, ImageError, InputError
 from medsam_edge.image import Frame
 
 NAME = "medsam-edge"
@@ -27,6 +27,7 @@ def write_dicom_seg(path: Path, labels: npt.NDArray[np.uint16], frame: Frame | N
 
     Raises:
         InputError: highdicom is not installed.
+        FileMissingError: a file that the image came from is gone.
         ImageError: the image came from no DICOM file, there is no object with pixels (a SEG without segments is not
             valid), or the files lack what a SEG refers to.
     """
@@ -50,20 +51,17 @@ def _segmentation(labels: npt.NDArray[np.uint16], objects: list[int], frame: Fra
         import pydicom
     except ImportError as error:
         raise InputError(f"output: DICOM SEG needs {error.name}: pip install 'medsam-edge[dicom]'") from error
-    uid = highdicom.UID
+    first = frame.dicom_files[0]
     try:
-        sources = [pydicom.dcmread(file, stop_before_pixels=True, force=True) for file in frame.dicom_files]
-        for source in sources:
-            if not source.get("SpecificCharacterSet"):  # highdicom does not take an empty one
-                source.pop("SpecificCharacterSet", None)
+        sources = [_source(file, frame) for file in frame.dicom_files]
         return highdicom.seg.Segmentation(
             source_images=sources,
             pixel_array=np.searchsorted([0, *objects], labels).astype(np.uint16),
             segmentation_type="BINARY",
             segment_descriptions=[_segment(number, name) for number, name in enumerate(objects, start=1)],
-            series_instance_uid=uid(),
+            series_instance_uid=highdicom.UID(),
             series_number=1,
-            sop_instance_uid=uid(),
+            sop_instance_uid=highdicom.UID(),
             instance_number=1,
             manufacturer=NAME,
             manufacturer_model_name=NAME,
@@ -72,15 +70,28 @@ def _segmentation(labels: npt.NDArray[np.uint16], objects: list[int], frame: Fra
             content_label="SEGMENTATION",
             series_description=f"{NAME} segmentation",
         )
-    except (
-        AttributeError,
-        KeyError,
-        TypeError,
-        ValueError,
-        NotImplementedError,
-        pydicom.errors.InvalidDicomError,
-    ) as error:
-        raise ImageError(f"output: {frame.dicom_files[0]} cannot be the source of a DICOM SEG: {error}") from error
+    except FileNotFoundError as error:
+        raise FileMissingError(
+            f"output: the DICOM file {error.filename}, which the image came from, is gone"
+        ) from error
+    except AttributeError as error:
+        raise ImageError(f"output: {first} cannot be the source of a DICOM SEG, it has no {error.name}") from error
+    except (KeyError, TypeError, ValueError, pydicom.errors.InvalidDicomError) as error:
+        raise ImageError(f"output: {first} cannot be the source of a DICOM SEG: {error}") from error
+
+
+def _source(file: Path, frame: Frame) -> Any:
+    """A file's header, with what highdicom insists on."""
+    import pydicom
+
+    source = pydicom.dcmread(file, stop_before_pixels=True, force=True)
+    if not source.get("SpecificCharacterSet"):  # absent is well, empty is not
+        source.pop("SpecificCharacterSet", None)
+    if not source.get("SliceThickness"):
+        source.SliceThickness = frame.spacing_mm[2]
+    if source.get("NumberOfFrames", 1) > 1 and "PerFrameFunctionalGroupsSequence" not in source:
+        raise ValueError("its frames have no positions")
+    return source
 
 
 def _segment(number: int, name: int) -> Any:

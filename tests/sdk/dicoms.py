@@ -96,19 +96,20 @@ def enhanced(
     places: Sequence[float] = (0, 2, 4),
     orientations: Sequence[Sequence[float]] = (AXIAL,),
     slopes: Sequence[float] = (1,),
+    orientation_is_shared: bool = False,
     **tags: Any,
 ) -> Dataset:
     """One object of many frames, each with its own functional groups; frame k has values 100 k + 0…19."""
-    frames = []
+    frames, shared = [], Dataset()
     for number, at in enumerate(places):
         position, plane, values, frame = Dataset(), Dataset(), Dataset(), Dataset()
         plane.ImageOrientationPatient = list(orientations[number % len(orientations)])
         position.ImagePositionPatient = place(at, orientations[0])
         values.RescaleIntercept, values.RescaleSlope, values.RescaleType = -1000, slopes[number % len(slopes)], "HU"
-        frame.PlanePositionSequence, frame.PlaneOrientationSequence = [position], [plane]
-        frame.PixelValueTransformationSequence = [values]
+        frame.PlanePositionSequence, frame.PixelValueTransformationSequence = [position], [values]
+        (shared if orientation_is_shared else frame).PlaneOrientationSequence = [plane]
         frames.append(frame)
-    measures, shared = Dataset(), Dataset()
+    measures = Dataset()
     measures.PixelSpacing, measures.SliceThickness = [0.5, 0.6], 9
     shared.PixelMeasuresSequence = [measures]
     pixels = np.stack([PIXELS + np.int16(100 * number) for number in range(len(places))])
