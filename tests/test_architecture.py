@@ -33,6 +33,7 @@ MAY_IMPORT = {
     "medsam_edge_benchmarks": {"medsam_edge", "medsam_edge_train", "medsam_edge_convert"},
 }
 RUNTIME = {"numpy", "cv2", "openvino", "SimpleITK"}
+EXTRA = {"highdicom", "pydicom"}  # of the extra `dicom`, imported by dicom_seg.py where it is used
 
 
 def imports(file: Path) -> Iterator[str]:
@@ -63,7 +64,8 @@ def test_the_sdk_imports_only_its_runtime() -> None:
         for name in imports(file)
         if name.split(".")[0] not in sys.stdlib_module_names
     }
-    assert third_party - {"medsam_edge"} == RUNTIME
+    assert third_party - {"medsam_edge"} == RUNTIME | EXTRA
+    assert [file.name for file in (ROOT / "sdk").rglob("*.py") if EXTRA & set(imports(file))] == ["dicom_seg.py"]
 
 
 def test_one_file_imports_openvino() -> None:
@@ -77,7 +79,7 @@ def test_one_file_imports_openvino() -> None:
         ("import medsam_edge", ["openvino", "SimpleITK", "torch", "nncf", "matplotlib"]),
         (
             "import numpy, medsam_edge; medsam_edge.segment(numpy.eye(99), [[1, 1, 50, 50]], 'MR')",
-            ["SimpleITK", "torch", "nncf", "matplotlib", "scipy"],
+            ["SimpleITK", "highdicom", "pydicom", "torch", "nncf", "matplotlib", "scipy"],
         ),
         ("import medsam_edge_train.fit, medsam_edge_train.cli", ["openvino", "SimpleITK", "nncf"]),
     ],

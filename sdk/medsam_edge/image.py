@@ -26,11 +26,15 @@ MAXIMUM_RATIO = 2048
 
 @dataclass(frozen=True)
 class Frame:
-    """Where a medical image lies in the patient, in SimpleITK's order (x, y[, z]) and in mm."""
+    """Where a medical image lies in the patient, in SimpleITK's order (x, y[, z]) and in mm.
+
+    `dicom_files` are the files it was read from, in the order of its slices; none where they were no DICOM.
+    """
 
     spacing_mm: tuple[float, ...]
     origin_mm: tuple[float, ...]
     direction: tuple[float, ...]
+    dicom_files: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

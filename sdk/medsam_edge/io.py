@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from medsam_edge.dicom import is_dicom, read_dicom
+from medsam_edge.dicom import is_dicom, read_dicom, read_series
 from medsam_edge.errors import FileMissingError, ImageError
 from medsam_edge.image import Frame, LoadedImage, reading, unreadable
 from medsam_edge.medical import read_medical
@@ -24,7 +24,8 @@ MEDICAL_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd", ".dcm")
 
 
 def read_image(path: str | os.PathLike[str]) -> LoadedImage:
-    """Read an image: png jpg tif bmp; one DICOM slice; a NIfTI, NRRD or MetaImage slice or volume; challenge npz.
+    """Read an image: png jpg tif bmp; a DICOM image, or a folder with one series; a NIfTI, NRRD or MetaImage slice or
+    volume; challenge npz.
 
     A file has one picture, page or volume: animations, several pages and series of volumes are refused, and so are
     complex values, NIfTI-2, Analyze and NIfTI pairs, NRRD with its values in another file, and values written as text.
@@ -35,12 +36,10 @@ def read_image(path: str | os.PathLike[str]) -> LoadedImage:
         ImageError: unreadable, of an unknown kind, too large, or neither a picture nor a volume.
     """
     file = Path(path)
-    if file.is_dir():
-        raise ImageError(f"image: expected a file, {file} is a folder; series are not supported yet")
-    if not file.is_file():
+    if not file.is_file() and not file.is_dir():
         raise FileMissingError(f"image: no such file: {file}")
     with reading(file):
-        loaded = _read(file)
+        loaded = read_series(file) if file.is_dir() else _read(file)
     shape, kind = loaded.pixels.shape, loaded.pixels.dtype
     if kind.kind not in "buif" or loaded.pixels.size == 0 or len(shape) not in (2, 3):
         raise ImageError(f"image: expected numbers, two or three dimensions, {file} has {kind} of shape {shape}")
@@ -153,9 +152,18 @@ def _write_labels_medical(path: Path, labels: npt.NDArray[np.uint16], frame: Fra
         read_medical(partial)  # ITK does not notice a full disk under a NIfTI file
 
 
+def _write_labels_dicom(path: Path, labels: npt.NDArray[np.uint16], frame: Frame | None) -> None:
+    from medsam_edge.dicom_seg import dicom_seg
+
+    dataset = dicom_seg(labels, frame)
+    with _writing(path) as partial:
+        dataset.save_as(partial)
+
+
 _Writer = Callable[[Path, npt.NDArray[np.uint16], "Frame | None"], None]
 _LABEL_WRITERS: tuple[tuple[tuple[str, ...], _Writer], ...] = (
     ((".png", ".tif", ".tiff", ".bmp"), _write_labels_picture),
     ((".npz",), _write_labels_npz),
     ((".nii", ".nii.gz", ".nrrd", ".mha"), _write_labels_medical),
+    ((".dcm",), _write_labels_dicom),
 )

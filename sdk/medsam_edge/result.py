@@ -97,12 +97,13 @@ class _Objects(ABC):
 
     def save(self, path: str | Path) -> Path:
         """Write the label map: npz (`segs`), or nii, nii.gz, nrrd, mha with the image's geometry; png, tif, bmp for
-        all but volumes.
+        all but volumes; dcm, a DICOM SEG, of images from DICOM (`medsam_edge.dicom_seg` says which).
 
         The file appears whole or not at all. Returns its path.
 
         Raises:
-            ImageError: another suffix.
+            ImageError: another suffix, or what `dicom_seg` refuses.
+            InputError: for dcm, highdicom is not installed.
         """
         target = Path(path)
         write_labels(target, self.label_map, self.frame)

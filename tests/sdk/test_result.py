@@ -134,6 +134,6 @@ def test_save_volume_keeps_the_frame(tmp_path: Path, suffix: str) -> None:
 
 @pytest.mark.parametrize("name", ["labels.png", "labels.tif", "labels.jpg"])
 def test_a_volume_is_not_saved_as_a_picture(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ImageError, match=r"expected one of \.npz \.nii \.nii\.gz \.nrrd \.mha for a volume"):
+    with pytest.raises(ImageError, match=r"expected one of \.npz \.nii \.nii\.gz \.nrrd \.mha \.dcm for a volume"):
         volume_result().save(tmp_path / name)
     assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,107 @@
+"""Label maps as DICOM SEG, by highdicom (the extra `dicom`), on the planes of the files the image came from."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+import medsam_edge
+from medsam_edge.errors import FileMissingError, ImageError, InputError
+from medsam_edge.image import Frame
+
+NAME = "medsam-edge"
+
+
+def dicom_seg(labels: npt.NDArray[np.uint16], frame: Frame | None) -> Any:
+    """A label map as one DICOM SEG object (a pydicom dataset), a binary segment per object that has pixels.
+
+    Args:
+        labels: (H, W), or (D, H, W) on the frame's DICOM files in their order; 0 background, 1..N the objects.
+            Segments keep those numbers in their labels, "object 1" …; their own numbers have no gaps.
+        frame: of the image. It must have come from DICOM, one file per slice or all slices in one.
+
+    Raises:
+        InputError: highdicom is not installed.
+        FileMissingError: a file that the image came from is gone.
+        ImageError: the image came from no DICOM file, there is no object with pixels (a SEG without segments is not
+            valid), or the files lack what a SEG refers to.
+    """
+    if frame is None or not frame.dicom_files:
+        raise ImageError("output: .dcm would be a DICOM SEG, which needs an image read from DICOM; try .nii.gz")
+    objects = np.unique(labels[labels > 0])
+    if not len(objects):
+        raise ImageError("output: no object has pixels, and a DICOM SEG (.dcm) cannot be empty; try .nii.gz")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of pydicom, about values in the source files
+        return _segmentation(labels if labels.ndim == 3 else labels[None], objects.tolist(), frame)
+
+
+def _segmentation(labels: npt.NDArray[np.uint16], objects: list[int], frame: Frame) -> Any:
+    try:
+        import highdicom
+        import pydicom
+    except ImportError as error:
+        raise InputError(f"output: DICOM SEG needs {error.name}: pip install 'medsam-edge[dicom]'") from error
+    first = frame.dicom_files[0]
+    try:
+        sources = [_source(file, frame) for file in frame.dicom_files]
+        return highdicom.seg.Segmentation(
+            source_images=sources,
+            pixel_array=np.searchsorted([0, *objects], labels).astype(np.uint16),
+            segmentation_type="BINARY",
+            segment_descriptions=[_segment(number, name) for number, name in enumerate(objects, start=1)],
+            series_instance_uid=highdicom.UID(),
+            series_number=1,
+            sop_instance_uid=highdicom.UID(),
+            instance_number=1,
+            manufacturer=NAME,
+            manufacturer_model_name=NAME,
+            software_versions=medsam_edge.__version__,
+            device_serial_number=medsam_edge.__version__,
+            content_label="SEGMENTATION",
+            series_description=f"{NAME} segmentation",
+        )
+    except FileNotFoundError as error:
+        raise FileMissingError(
+            f"output: the DICOM file {error.filename}, which the image came from, is gone"
+        ) from error
+    except AttributeError as error:
+        raise ImageError(f"output: {first} cannot be the source of a DICOM SEG, it has no {error.name}") from error
+    except (KeyError, TypeError, ValueError, pydicom.errors.InvalidDicomError) as error:
+        raise ImageError(f"output: {first} cannot be the source of a DICOM SEG: {error}") from error
+
+
+def _source(file: Path, frame: Frame) -> Any:
+    """A file's header, with what highdicom insists on."""
+    import pydicom
+
+    source = pydicom.dcmread(file, stop_before_pixels=True, force=True)
+    if not source.get("SpecificCharacterSet"):  # absent is well, empty is not
+        source.pop("SpecificCharacterSet", None)
+    if not source.get("SliceThickness"):
+        source.SliceThickness = frame.spacing_mm[2]
+    if source.get("NumberOfFrames", 1) > 1 and "PerFrameFunctionalGroupsSequence" not in source:
+        raise ValueError("its frames have no positions")
+    return source
+
+
+def _segment(number: int, name: int) -> Any:
+    """Tissue is what DICOM's codes have for a structure of which nothing more is known."""
+    import highdicom
+    from pydicom.sr.codedict import codes
+
+    algorithm = highdicom.AlgorithmIdentificationSequence(
+        name=NAME, family=codes.cid7162.ArtificialIntelligence, version=medsam_edge.__version__
+    )
+    return highdicom.seg.SegmentDescription(
+        segment_number=number,
+        segment_label=f"object {name}",
+        segmented_property_category=codes.SCT.Tissue,
+        segmented_property_type=codes.SCT.Tissue,
+        algorithm_type="AUTOMATIC",
+        algorithm_identification=algorithm,
+    )
