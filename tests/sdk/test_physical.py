@@ -22,7 +22,7 @@ def frame_of(image: Any) -> Frame:
 
 
 def test_half_a_voxel_lies_between_centres_and_edges() -> None:
-    """Voxels of 2 × 3 × 5 mm, the centre of the first at 10, 20, 30: it covers 9 to 11, 18.5 to 21.5, 27.5 to 32.5."""
+    """Voxels of 2 × 3 × 5 mm; the first has its centre at 10, 20, 30: from 9, 18.5, 27.5 to 11, 21.5, 32.5."""
     frame = Frame((2.0, 3.0, 5.0), (10.0, 20.0, 30.0), IDENTITY)
     assert boxes_to_pixels([[9, 18.5, 27.5, 11, 21.5, 32.5]], frame).tolist() == [[0, 0, 0, 1, 1, 1]]
     assert boxes_to_pixels([[10, 20, 30, 16, 32, 55]], frame).tolist() == [[0.5, 0.5, 0.5, 3.5, 4.5, 5.5]]
