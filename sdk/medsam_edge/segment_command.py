@@ -15,19 +15,20 @@ import numpy as np
 import numpy.typing as npt
 
 from medsam_edge.box_files import boxes_of, numbers
+from medsam_edge.detail import Detail
 from medsam_edge.errors import BoxError, InputError, ModalityError
 from medsam_edge.geometry import are_volume_boxes, box_array
 from medsam_edge.image import LoadedImage
-from medsam_edge.intensity import to_display
+from medsam_edge.intensity import WINDOWS, Window, to_display
 from medsam_edge.io import check_picture_suffix, label_writer, read_image, write_picture
 from medsam_edge.modality import Modality
+from medsam_edge.physical import BoxSpace
 from medsam_edge.printing import as_json, as_table, slices_shown
 from medsam_edge.propagation import Compat
 from medsam_edge.result import Overlap, Segmentation, VolumeSegmentation
 from medsam_edge.segmenter import Segmenter
 from medsam_edge.volume import AXES, Progress, Sweeping
 
-WINDOWS = ("soft-tissue", "lung", "brain", "bone", "liver")
 CHALLENGE_NAME = re.compile(r"[23]DBox_([^_]+)(_.*)?\.npz", re.IGNORECASE)
 
 EPILOG = """\
@@ -66,7 +67,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help=".json ([[x0,y0,x1,y1], …]) or .csv (x0,y0,x1,y1); for a folder, the folder of NAME.json or NAME.csv; "
         "default: those that a challenge npz carries",
     )
-    add("--box-space", choices=("pixel", "physical"), help="what --box and --boxes are in; default: pixel")
+    add("--box-space", choices=get_args(BoxSpace), help="what --box and --boxes are in; default: pixel, of npz always")
     names = ", ".join(modality.value for modality in Modality)
     add("--modality", metavar="NAME", help=f"{names}; default: as the file or its challenge name says, or recognised")
     add("--window", metavar="LEVEL,WIDTH", help=f"CT window in HU, or {', '.join(WINDOWS)}; default 40,400")
@@ -78,7 +79,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar="PATH",
-        help="label map: png tif npz nii nrrd mha; a folder for a folder",
+        help="label map: png tif npz nii nrrd mha, dcm (DICOM SEG of DICOM images); a folder for a folder",
     )
     add(
         "--overlay",
@@ -89,6 +90,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--format", metavar="SUFFIX", help="of a folder's label maps; default: the image's, png for pictures")
     add("--overwrite", action="store_true", help="also segment a folder's images whose label maps exist")
     add("--overlap", choices=get_args(Overlap), default="later", help="who owns a shared pixel; default: later")
+    add(
+        "--detail",
+        choices=get_args(Detail),
+        default="auto",
+        help="where a small box is looked for: in the whole image, in a crop around it, or in a crop where the whole "
+        "shows too little of it; default: auto",
+    )
     add("--json", action="store_true", help="print the result as JSON; for a folder a line for each image, then a sum")
 
     add = parser.add_argument_group("volumes").add_argument
@@ -155,13 +163,14 @@ def make_segmenter(options: argparse.Namespace) -> Segmenter:
 
 def settings_of(options: argparse.Namespace) -> dict[str, Any]:
     """Keyword arguments of `Segmenter.segment` that hold for every image; raises InputError for what none can have."""
-    sweeping = {name: getattr(options, name) for name in ("axis", "streams", "stop_when_empty", "compat", "overlap")}
+    names = ("axis", "streams", "stop_when_empty", "compat", "overlap", "detail")
+    sweeping = {name: getattr(options, name) for name in names}
     Sweeping(**sweeping)
     settings = {"modality": Modality.parse(options.modality), "window": _window(options.window), **sweeping}
     return settings | ({"box_space": options.box_space} if options.box_space else {})
 
 
-def _window(text: str | None) -> tuple[float, float] | str | None:
+def _window(text: str | None) -> Window | None:
     if text is None or text in WINDOWS:
         return text
     if re.fullmatch(r"[a-z-]*", text, re.IGNORECASE):

@@ -213,7 +213,8 @@ class Segmenter:
 
         Args:
             image: as for `embed`; with boxes of six numbers a volume: a (D, H, W) array, a SimpleITK image, or the
-                path of a nii, nii.gz, nrrd, mha or challenge npz file. Percentiles are those of the whole volume.
+                path of a nii, nii.gz, nrrd, mha, challenge npz or DICOM file, or of a DICOM series' folder.
+                Percentiles are those of the whole volume.
             boxes: (N, 4) x0, y0, x1, y1 in pixels, or (N, 6) x0, y0, z0, x1, y1, z1 in voxels of the array as given,
                 far edges exclusive. They decide what a (…, …, 3) array is: with (N, 4) an RGB picture, with (N, 6) a
                 volume.
