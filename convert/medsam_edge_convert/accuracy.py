@@ -11,8 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import cv2
 import numpy as np
@@ -22,7 +21,7 @@ from medsam_edge import Segmenter
 from medsam_edge.geometry import boxes_from_masks
 from medsam_edge.metrics import dice
 from medsam_edge.modality import Modality
-from medsam_edge_train.data import Case, find_cases, read_case
+from medsam_edge_train.data import Case, read_case
 from medsam_edge_train.metrics import nsd
 
 T = TypeVar("T")
@@ -92,12 +91,20 @@ def measure(
 
 
 def inscribed_ellipse(box: npt.NDArray[np.float32], shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
-    """(H, W) mask of the ellipse that touches the box's four edges: what one knows without looking at the image."""
-    x0, y0, x1, y1 = box.tolist()
-    u = (np.arange(shape[1]) + 0.5 - (x0 + x1) / 2) / ((x1 - x0) / 2)
-    v = (np.arange(shape[0]) + 0.5 - (y0 + y1) / 2) / ((y1 - y0) / 2)
-    inside: npt.NDArray[np.bool_] = u[None] ** 2 + v[:, None] ** 2 <= 1
-    return inside
+    """What one knows without looking at the image: the mask of the ellipse, or ellipsoid, that touches all of a box.
+
+    Args:
+        box: (4,) x0, y0, x1, y1 for a shape (H, W), (6,) x0, y0, z0, x1, y1, z1 for (D, H, W); far edges exclusive.
+    """
+    mask = np.zeros(shape, dtype=bool)
+    low, high = box[: len(shape)][::-1].astype(np.float64), box[len(shape) :][::-1].astype(np.float64)
+    inside = np.zeros((1,) * len(shape))
+    where = tuple(slice(int(first), int(np.ceil(last))) for first, last in zip(low, high, strict=True))
+    for axis, part in enumerate(where):
+        along = (np.arange(part.start, part.stop) + 0.5 - (low[axis] + high[axis]) / 2) / ((high - low)[axis] / 2)
+        inside = inside + np.expand_dims(along**2, [other for other in range(len(shape)) if other != axis])
+    mask[where] = inside <= 1
+    return mask
 
 
 def evenly(items: Sequence[T], count: int) -> list[T]:
@@ -138,25 +145,17 @@ def as_markdown(table: Mapping[str, Mapping[str, float]]) -> str:
     return "\n".join(lines)
 
 
-def draw_examples(segmenter: Segmenter, data: Path, per_modality: int, telling: str = "told") -> npt.NDArray[np.uint8]:
-    """A contact sheet: each modality a row of evenly chosen images with their masks, truth outlined in white."""
-    rows = []
-    for modality in Modality:
-        own = [case for case in find_cases(data) if case.modality is modality]
-        if not own:
-            continue
-        tiles = [draw_case(segmenter, case, tell(telling, modality)) for case in evenly(own, per_modality)]
-        tiles += [np.zeros_like(tiles[0])] * (per_modality - len(tiles))
-        rows.append(np.concatenate(tiles, axis=1))
-    return np.concatenate(rows)
-
-
 def draw_case(segmenter: Segmenter, case: Case, told: Modality | None) -> npt.NDArray[np.uint8]:
     """(224, 224, 3) RGB: a case's masks, truth outlined in white."""
     image, labels = read_case(case)
-    picture = segmenter.segment(image, boxes_from_masks(labels), told).overlay()
+    return outlined(segmenter.segment(image, boxes_from_masks(labels), told).overlay(), labels)
+
+
+def outlined(picture: npt.NDArray[np.uint8], labels: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.uint8]:
+    """(224, 224, 3) RGB: an (H, W, 3) picture with the objects of (H, W) labels outlined in white."""
+    drawn = picture.copy()
     for value in np.unique(labels[labels > 0]):
         truth = (labels == value).astype(np.uint8)
         outlines, _ = cv2.findContours(truth, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-        cv2.drawContours(picture, outlines, -1, (255, 255, 255), 1)
-    return np.asarray(cv2.resize(picture, (TILE, TILE), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+        cv2.drawContours(drawn, outlines, -1, (255, 255, 255), 1)
+    return np.asarray(cv2.resize(drawn, (TILE, TILE), interpolation=cv2.INTER_AREA), dtype=np.uint8)
