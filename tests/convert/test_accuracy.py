@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import cv2
@@ -8,7 +7,6 @@ import numpy as np
 import pytest
 
 from medsam_edge import Modality, Segmenter
-from medsam_edge.cli import main
 from medsam_edge_convert import accuracy
 from medsam_edge_convert.accuracy import ObjectScore, as_markdown, by_modality, inscribed_ellipse
 from medsam_edge_train.data import Case, find_cases
@@ -46,6 +44,14 @@ def test_ellipse_touches_the_box() -> None:
     assert mask.sum() == pytest.approx(np.pi * 20 * 10, rel=0.02)
     assert np.flatnonzero(mask.any(0))[[0, -1]].tolist() == [10, 49]
     assert np.flatnonzero(mask.any(1))[[0, -1]].tolist() == [20, 39]
+
+
+def test_ellipsoid_touches_the_box() -> None:
+    mask = inscribed_ellipse(np.array([10, 20, 2, 50, 40, 22], np.float32), (30, 60, 80))
+    assert mask.sum() == pytest.approx(4 / 3 * np.pi * 20 * 10 * 10, rel=0.02)
+    for axis, ends in ((0, [2, 21]), (1, [20, 39]), (2, [10, 49])):
+        others = tuple({0, 1, 2} - {axis})
+        assert np.flatnonzero(mask.any(others))[[0, -1]].tolist() == ends
 
 
 def test_mean_is_over_modalities() -> None:
@@ -89,27 +95,3 @@ def test_recognition_counts_images_not_objects() -> None:
 
     scores = [score("one", label, Modality.US) for label in (1, 2, 3)] + [score("two", 1, Modality.CT)]
     assert by_modality(scores)["US"]["a recognised"] == 50.0
-
-
-def test_command_says_what_was_told(
-    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    command = ["bench", "accuracy", "--data", str(data), "--json", str(tmp_path / "out.json"), "--modality", "withheld"]
-    plain = fake_model()
-    for model in (plain, fake_model(classes=tuple(Modality))):
-        monkeypatch.setattr("medsam_edge_benchmarks.cli.Segmenter", lambda *_, model=model, **__: Segmenter(model))
-        assert main(command) == (2 if model is plain else 0)
-    printed = capsys.readouterr()
-    assert "--modality withheld: needs networks with class prompts, int8 has none" in printed.err
-    assert "the modality withheld" in printed.out
-    assert "int8 recognised" in printed.out
-    assert json.loads((tmp_path / "out.json").read_text())["modality"] == "withheld"
-
-
-def test_command_prints_a_table_and_draws(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out, sheet = tmp_path / "out.json", tmp_path / "sheet.png"
-    assert main(["bench", "accuracy", "--data", str(data), "--json", str(out), "--examples", str(sheet)]) == 0
-    assert "| mean | 3 |" in capsys.readouterr().out
-    assert set(json.loads(out.read_text())["dsc_percent"]) == {"CT", "US", "mean"}
-    assert cv2.imread(str(sheet)).shape == (2 * 224, 5 * 224, 3)
-    assert main(["bench", "accuracy", "--data", str(tmp_path / "none")]) == 2
