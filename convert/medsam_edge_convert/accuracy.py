@@ -2,9 +2,6 @@
 
 Each object is prompted with its tight box. A modality's figure is the mean over its objects; the mean is over
 modalities, so that three hundred nuclei do not outvote one polyp.
-
-The modality may be told, withheld or told wrong, which shows what a class prompt is worth. The images are
-8-bit: they are display-ready whatever their modality, and only the class prompt changes.
 """
 
 from __future__ import annotations
@@ -29,34 +26,21 @@ ELLIPSE = "ellipse"
 Progress = Callable[[int, int], None]
 TILE = 224
 """Side of an example's picture, in pixels."""
-TELLING = ("told", "withheld", "wrong")
-
-
-def tell(telling: str, modality: Modality) -> Modality | None:
-    """What a segmenter is told of an image: its modality; nothing, if withheld; or a wrong one, the next of `Modality`
-    of the same kind (grey or colour), after the last the first."""
-    if telling == "withheld":
-        return None
-    kind = [other for other in Modality if other.is_color is modality.is_color]
-    return kind[(kind.index(modality) + 1) % len(kind)] if telling == "wrong" else modality
 
 
 @dataclass(frozen=True)
 class ObjectScore:
-    """One object's DSC and, where asked for, NSD by method, and what each method recognised its image as, if it had
-    to."""
+    """One object's DSC and, where asked for, NSD by method."""
 
     case: Case
     label: int
     dsc: Mapping[str, float]
     nsd: Mapping[str, float] = field(default_factory=dict)
-    recognized: Mapping[str, Modality | None] = field(default_factory=dict)
 
 
 def measure(
     segmenters: Mapping[str, Segmenter],
     cases: Sequence[Case],
-    telling: str = "told",
     progress: Progress = lambda done, total: None,
     surfaces: bool = False,
     objects: int | None = None,
@@ -64,7 +48,6 @@ def measure(
     """Segment the labelled objects of every case with every segmenter.
 
     Args:
-        telling: one of `TELLING`.
         surfaces: NSD as well, with a tolerance of two pixels.
         objects: at most so many of an image, evenly chosen; None for all.
     """
@@ -74,18 +57,14 @@ def measure(
         values, boxes = np.unique(labels[labels > 0]), boxes_from_masks(labels)
         chosen = evenly(range(len(values)), objects or len(values))
         values, boxes = values[chosen].tolist(), boxes[chosen]
-        told = tell(telling, case.modality)
-        results = {name: segmenter.segment(image, boxes, told) for name, segmenter in segmenters.items()}
-        recognized = {
-            name: result.modality for name, result in results.items() if result.modality_confidence is not None
-        }
+        results = {name: segmenter.segment(image, boxes, case.modality) for name, segmenter in segmenters.items()}
         for index, value in enumerate(values):
             truth = labels == value
             masks = {name: result.mask(index) for name, result in results.items()}
             masks[ELLIPSE] = inscribed_ellipse(boxes[index], truth.shape)
             dsc = {name: dice(mask, truth) for name, mask in masks.items()}
             distances = {name: nsd(mask, truth) for name, mask in masks.items()} if surfaces else {}
-            scores.append(ObjectScore(case, value, dsc, distances, recognized))
+            scores.append(ObjectScore(case, value, dsc, distances))
         progress(number + 1, len(cases))
     return scores
 
@@ -114,19 +93,13 @@ def evenly(items: Sequence[T], count: int) -> list[T]:
 
 
 def by_modality(scores: Sequence[ObjectScore], metric: Literal["dsc", "nsd"] = "dsc") -> dict[str, dict[str, float]]:
-    """Mean DSC or NSD in percent by modality and method, number of objects, and the mean over modalities as `mean`.
-
-    Where a method had to recognise the modality, `<method> recognised` is the percentage of images it recognised.
-    """
+    """Mean DSC or NSD in percent by modality and method, number of objects, and the mean over modalities as `mean`."""
     table: dict[str, dict[str, float]] = {}
     for modality in Modality:
         own = [score for score in scores if score.case.modality is modality]
         if own:
             values = [getattr(score, metric) for score in own]
             means = {name: 100 * float(np.mean([value[name] for value in values])) for name in values[0]}
-            by_image = {score.case.key: score.recognized for score in own}.values()
-            for name in own[0].recognized:
-                means[f"{name} recognised"] = 100 * float(np.mean([seen[name] is modality for seen in by_image]))
             table[modality.value] = {"objects": len(own), **means}
     if table:
         columns = next(iter(table.values()))

@@ -63,35 +63,3 @@ def test_mean_is_over_modalities() -> None:
     assert table["mean"] == pytest.approx({"objects": 3, "a": 70.0, "ellipse": 50.0})
     assert as_markdown(table).splitlines()[2] == "| CT | 2 | 90.0 | 50.0 |"
     assert by_modality([]) == {}
-
-
-def test_the_modality_may_be_told_withheld_or_wrong(data: Path) -> None:
-    """The fake takes off as many pixels on each side as the class has as its number: none for CT, one for MR (what CT
-    is told when wrong), three for US; dark pictures are CT to it."""
-    segmenters = {"fake": Segmenter(fake_model(classes=tuple(Modality)))}
-    dsc, recognised = {}, {}
-    for telling in accuracy.TELLING:
-        table = by_modality(accuracy.measure(segmenters, find_cases(data), telling))
-        dsc[telling] = table["CT"]["fake"]
-        recognised[telling] = [table[name].get("fake recognised") for name in ("CT", "US", "mean")]
-    assert dsc == pytest.approx({"told": 100.0, "withheld": 100.0, "wrong": 100 * 2 * 14**2 / (16**2 + 14**2)})
-    assert recognised == {"told": [None] * 3, "withheld": [100.0, 0.0, 50.0], "wrong": [None] * 3}
-
-
-def test_a_wrong_modality_is_of_the_same_kind() -> None:
-    for modality in Modality:
-        wrong = accuracy.tell("wrong", modality)
-        assert wrong is not None
-        assert wrong is not modality
-        assert wrong.is_color is modality.is_color
-    assert accuracy.tell("wrong", Modality.MAMMOGRAPHY) is Modality.CT  # the last grey one, the first
-    assert accuracy.tell("wrong", Modality.DERMOSCOPY) is Modality.ENDOSCOPY
-
-
-def test_recognition_counts_images_not_objects() -> None:
-    def score(image: str, label: int, seen: Modality) -> ObjectScore:
-        case = Case(Blob(Path()), Blob(Path()), Modality.US, "set", image)
-        return ObjectScore(case, label, {"a": 1.0}, recognized={"a": seen})
-
-    scores = [score("one", label, Modality.US) for label in (1, 2, 3)] + [score("two", 1, Modality.CT)]
-    assert by_modality(scores)["US"]["a recognised"] == 50.0

@@ -16,9 +16,8 @@ from medsam_edge.modality import Modality
 from medsam_edge_benchmarks.accuracy import text
 from medsam_edge_benchmarks.accuracy.examples import PER_MODALITY, draw_examples
 from medsam_edge_benchmarks.accuracy.items import Item, choose, find_items
-from medsam_edge_benchmarks.accuracy.measure import Row, measure
+from medsam_edge_benchmarks.accuracy.measure import TELLING, Row, measure
 from medsam_edge_benchmarks.accuracy.methods import (
-    ELLIPSE,
     GRABCUT,
     PER_SLICE,
     Ellipse,
@@ -32,7 +31,7 @@ from medsam_edge_benchmarks.accuracy.report import Report, summarize
 from medsam_edge_benchmarks.accuracy.sheet import write_csv
 from medsam_edge_benchmarks.accuracy.worst import COUNT, Worst
 from medsam_edge_benchmarks.output import Suites, console, progress
-from medsam_edge_convert.accuracy import TELLING
+from medsam_edge_convert.accuracy import ELLIPSE
 from medsam_edge_convert.checks import IMAGE_SIZE
 from medsam_edge_convert.torch_model import torch_model
 from medsam_edge_train import checkpoint

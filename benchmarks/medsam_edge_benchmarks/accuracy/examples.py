@@ -11,8 +11,9 @@ from medsam_edge import Segmenter
 from medsam_edge.modality import Modality
 from medsam_edge.result import VolumeSegmentation
 from medsam_edge_benchmarks.accuracy.items import Item
+from medsam_edge_benchmarks.accuracy.measure import tell
 from medsam_edge_benchmarks.accuracy.prompts import Prompts
-from medsam_edge_convert.accuracy import evenly, outlined, tell
+from medsam_edge_convert.accuracy import evenly, outlined
 
 PER_MODALITY = 5
 

@@ -9,12 +9,14 @@ import numpy as np
 
 from medsam_edge.geometry import BoolArray
 from medsam_edge.metrics import dice
+from medsam_edge.modality import Modality
 from medsam_edge_benchmarks.accuracy.items import Item, Loaded
 from medsam_edge_benchmarks.accuracy.methods import Found, Method
 from medsam_edge_benchmarks.accuracy.prompts import Prompts
 from medsam_edge_benchmarks.accuracy.worst import Worst
-from medsam_edge_convert.accuracy import tell
 from medsam_edge_train.metrics import nsd
+
+TELLING = ("told", "withheld", "wrong")
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,8 @@ def measure(
 
     Args:
         jitters: network pixels that the sides of boxes are moved by at most, one measurement each.
-        telling: what networks are told of the modality, see `medsam_edge_convert.accuracy.tell`.
+        telling: one of `TELLING`: what networks are told of the modality. Images are 8-bit already, as their own
+            modality makes them, so only the class prompt changes.
         worst: is shown every mask of the first method at the first jitter.
     """
     for item in items:
@@ -112,3 +115,12 @@ def bounds(*masks: BoolArray) -> tuple[slice, ...]:
         hit = np.flatnonzero(np.logical_or.reduce([mask.any(axis=others) for mask in masks]))
         where.append(slice(int(hit[0]), int(hit[-1]) + 1) if hit.size else slice(0, 0))
     return tuple(where)
+
+
+def tell(telling: str, modality: Modality) -> Modality | None:
+    """What a segmenter is told of an image: its modality; nothing, if withheld; or a wrong one, the next of `Modality`
+    of the same kind (grey or colour), after the last the first."""
+    if telling == "withheld":
+        return None
+    kind = [other for other in Modality if other.is_color is modality.is_color]
+    return kind[(kind.index(modality) + 1) % len(kind)] if telling == "wrong" else modality

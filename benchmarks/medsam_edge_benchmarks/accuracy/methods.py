@@ -18,7 +18,7 @@ from medsam_edge_benchmarks.accuracy.prompts import Prompts
 from medsam_edge_convert.accuracy import inscribed_ellipse
 
 Image = npt.NDArray[np.uint8]
-ELLIPSE, GRABCUT, PER_SLICE = "ellipse", "grabcut", "per slice"
+GRABCUT, PER_SLICE = "grabcut", "per slice"
 GRABCUT_ROUNDS = 5
 GRABCUT_SIDE = 256
 """Longest side of what GrabCut looks at, in pixels; larger surroundings are shrunk."""

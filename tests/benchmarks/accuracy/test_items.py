@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tarfile
 from pathlib import Path
 
 import cv2
@@ -61,6 +62,15 @@ def test_folders_of_images_and_masks_are_read_as_training_reads_them(tmp_path: P
     assert items[0].load().spacing == (1.0, 1.0)
     assert [item.key[-1] for item in choose(items, 3)] == ["a", "c", "e"]
     assert choose(items, None) == items
+    with tarfile.open(tmp_path / "0.tar", "w") as shard:  # where there are shards, they are what is read
+        about = tmp_path / "about.json"
+        about.write_text('{"modality": "CT", "dataset": "set"}')
+        for part, source in (("image.png", "images/a.png"), ("mask.png", "masks/a.png")):
+            shard.add(tmp_path / "CT" / "set" / source, f"CT-set-a.{part}")
+        shard.add(about, "CT-set-a.json")
+    (found,) = find_items(tmp_path)
+    assert np.array_equal(found.load().labels, VOLUME[1])
+    assert (found.dataset, found.modality) == ("set", Modality.CT)
 
 
 @pytest.mark.parametrize("spacing", [np.array([1.0, 2.0]), np.array([1.0, 0.0, 1.0]), np.array(["a", "b", "c"])])

@@ -12,7 +12,7 @@ from medsam_edge.geometry import FloatArray
 from medsam_edge.metrics import dice
 from medsam_edge.modality import Modality
 from medsam_edge_benchmarks.accuracy.items import Item, Loaded
-from medsam_edge_benchmarks.accuracy.measure import Row, bounds, measure, scores
+from medsam_edge_benchmarks.accuracy.measure import TELLING, Row, bounds, measure, scores, tell
 from medsam_edge_benchmarks.accuracy.methods import Ellipse, Found, GrabCut, Network, PerSlice, grabcut
 from medsam_edge_benchmarks.accuracy.prompts import Prompts
 from medsam_edge_benchmarks.accuracy.sheet import COLUMNS, write_csv
@@ -154,3 +154,29 @@ def test_the_sheet_has_every_row(tmp_path: Path) -> None:
     assert lines[0] == ",".join(COLUMNS)
     assert len(lines) == 1 + len(rows)
     assert lines[1].startswith("MR/set/a,MR,set,5,3,64.0,320,a,0.0,0.769")
+
+
+def test_the_modality_may_be_told_withheld_or_wrong() -> None:
+    """The fake takes off as many pixels on each side as the class has as its number: none for CT, one for MR (what CT
+    is told when wrong); dark pictures are CT to it."""
+    dark = Item("a", Modality.CT, "set", lambda: Loaded(NEEDLE[1] * 20, NEEDLE[1], (1.0, 1.0)))
+    methods = {"a": Network(Segmenter(fake_model(classes=tuple(Modality)))), "ellipse": Ellipse()}
+    found = {telling: next(measure([dark], methods, [0.0], telling, None))[0] for telling in TELLING}
+    assert {telling: row.dsc for telling, row in found.items()} == pytest.approx(
+        {"told": 1.0, "withheld": 1.0, "wrong": 2 * 14**2 / (16**2 + 14**2)}
+    )
+    assert {telling: row.recognized for telling, row in found.items()} == {
+        "told": None,
+        "withheld": "CT",
+        "wrong": None,
+    }
+
+
+def test_a_wrong_modality_is_of_the_same_kind() -> None:
+    for modality in Modality:
+        wrong = tell("wrong", modality)
+        assert wrong is not None
+        assert wrong is not modality
+        assert wrong.is_color is modality.is_color
+    assert tell("wrong", Modality.MAMMOGRAPHY) is Modality.CT  # the last grey one, the first
+    assert tell("wrong", Modality.DERMOSCOPY) is Modality.ENDOSCOPY
