@@ -14,21 +14,16 @@ from typing import Any
 import openvino as ov
 import torch
 
-from medsam_edge import Segmenter
 from medsam_edge.bundle import load_bundle, packaged_bundle
 from medsam_edge.cli import cpu_features
 from medsam_edge.errors import InputError, MedsamEdgeError
-from medsam_edge.io import write_picture
 from medsam_edge_benchmarks import decoder, encoder, model
+from medsam_edge_benchmarks.accuracy.command import add_accuracy
 from medsam_edge_benchmarks.chain import chain
 from medsam_edge_benchmarks.encoder import Timing
 from medsam_edge_benchmarks.latency.command import add_compare, add_latency
 from medsam_edge_benchmarks.output import write_json
-from medsam_edge_convert import accuracy
-from medsam_edge_convert.checks import IMAGE_SIZE
-from medsam_edge_convert.torch_model import torch_model
 from medsam_edge_train import checkpoint
-from medsam_edge_train.data import find_cases
 from medsam_edge_train.models import TEACHER, ZOO, build
 from medsam_edge_train.phantoms import PhantomConfig, write_phantoms
 
@@ -54,18 +49,7 @@ def run(argv: list[str]) -> int:
     boxes.add_argument("--threads", type=int, default=os.cpu_count(), help="default: all")
     boxes.set_defaults(handler=_decoder)
 
-    scores = suites.add_parser("accuracy", help="DSC and NSD per modality, beside the inscribed ellipse")
-    scores.add_argument("--data", type=Path, required=True, metavar="DIR", help="<Modality>/<dataset>/images + masks")
-    scores.add_argument("--bundle", type=Path, action="append", metavar="DIR", help="default: the packaged one")
-    scores.add_argument("--checkpoint", type=Path, help="also its network in PyTorch, f32")
-    scores.add_argument(
-        "--modality",
-        choices=accuracy.TELLING,
-        default="told",
-        help="what networks with class prompts are told: the truth, nothing, or another modality; default: told",
-    )
-    scores.add_argument("--examples", type=Path, metavar="PNG", help="draw five images of each modality")
-    scores.set_defaults(handler=_accuracy)
+    scores = add_accuracy(suites)
 
     whole = suites.add_parser("chain", help="prepare, embed, distill, fit, finetune, convert, segment on a little data")
     whole.add_argument("--data", type=Path, help="anything `train prepare` reads; default: synthetic images")
@@ -142,31 +126,6 @@ def _print_timings(timings: Mapping[str, Timing]) -> None:
     for variant, own in timings.items():
         spread = f"{own.low_ms:.0f}–{own.high_ms:.0f}"
         print(f"{variant:{width}} {own.median_ms:7.1f} ms  ({spread})  {own.ratio:5.2f}×")
-
-
-def _accuracy(options: argparse.Namespace) -> dict[str, Any]:
-    bundles = options.bundle or [None]
-    segmenters = {"int8" if path is None else path.name: Segmenter(path, cache_bytes=0) for path in bundles}
-    if options.checkpoint:
-        network, name = checkpoint.load(options.checkpoint)
-        segmenters["torch"] = Segmenter(torch_model(network, IMAGE_SIZE, name), cache_bytes=0)
-    for name, segmenter in segmenters.items():
-        if options.modality != "told" and not segmenter.model.classes:
-            raise InputError(f"--modality {options.modality}: needs networks with class prompts, {name} has none")
-    if options.examples:
-        sheet = accuracy.draw_examples(next(iter(segmenters.values())), options.data, 5, options.modality)
-        write_picture(options.examples, sheet)
-    scores = accuracy.measure(
-        segmenters,
-        find_cases(options.data),
-        options.modality,
-        lambda done, total: _progress(f"{done}/{total} images"),
-        surfaces=True,
-    )
-    dsc, nsd = accuracy.by_modality(scores, "dsc"), accuracy.by_modality(scores, "nsd")
-    print(f"\nDSC in percent, the modality {options.modality}\n\n{accuracy.as_markdown(dsc)}")
-    print(f"\nNSD in percent, tolerance 2 pixels\n\n{accuracy.as_markdown(nsd)}")
-    return {"data": options.data.name, "modality": options.modality, "dsc_percent": dsc, "nsd_percent": nsd}
 
 
 def _chain(options: argparse.Namespace) -> dict[str, Any]:

@@ -2,17 +2,13 @@
 
 Each object is prompted with its tight box. A modality's figure is the mean over its objects; the mean is over
 modalities, so that three hundred nuclei do not outvote one polyp.
-
-The modality may be told, withheld or told wrong, which shows what a class prompt is worth. The images are
-8-bit: they are display-ready whatever their modality, and only the class prompt changes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import cv2
 import numpy as np
@@ -22,7 +18,7 @@ from medsam_edge import Segmenter
 from medsam_edge.geometry import boxes_from_masks
 from medsam_edge.metrics import dice
 from medsam_edge.modality import Modality
-from medsam_edge_train.data import Case, find_cases, read_case
+from medsam_edge_train.data import Case, read_case
 from medsam_edge_train.metrics import nsd
 
 T = TypeVar("T")
@@ -30,34 +26,21 @@ ELLIPSE = "ellipse"
 Progress = Callable[[int, int], None]
 TILE = 224
 """Side of an example's picture, in pixels."""
-TELLING = ("told", "withheld", "wrong")
-
-
-def tell(telling: str, modality: Modality) -> Modality | None:
-    """What a segmenter is told of an image: its modality; nothing, if withheld; or a wrong one, the next of `Modality`
-    of the same kind (grey or colour), after the last the first."""
-    if telling == "withheld":
-        return None
-    kind = [other for other in Modality if other.is_color is modality.is_color]
-    return kind[(kind.index(modality) + 1) % len(kind)] if telling == "wrong" else modality
 
 
 @dataclass(frozen=True)
 class ObjectScore:
-    """One object's DSC and, where asked for, NSD by method, and what each method recognised its image as, if it had
-    to."""
+    """One object's DSC and, where asked for, NSD by method."""
 
     case: Case
     label: int
     dsc: Mapping[str, float]
     nsd: Mapping[str, float] = field(default_factory=dict)
-    recognized: Mapping[str, Modality | None] = field(default_factory=dict)
 
 
 def measure(
     segmenters: Mapping[str, Segmenter],
     cases: Sequence[Case],
-    telling: str = "told",
     progress: Progress = lambda done, total: None,
     surfaces: bool = False,
     objects: int | None = None,
@@ -65,7 +48,6 @@ def measure(
     """Segment the labelled objects of every case with every segmenter.
 
     Args:
-        telling: one of `TELLING`.
         surfaces: NSD as well, with a tolerance of two pixels.
         objects: at most so many of an image, evenly chosen; None for all.
     """
@@ -75,29 +57,33 @@ def measure(
         values, boxes = np.unique(labels[labels > 0]), boxes_from_masks(labels)
         chosen = evenly(range(len(values)), objects or len(values))
         values, boxes = values[chosen].tolist(), boxes[chosen]
-        told = tell(telling, case.modality)
-        results = {name: segmenter.segment(image, boxes, told) for name, segmenter in segmenters.items()}
-        recognized = {
-            name: result.modality for name, result in results.items() if result.modality_confidence is not None
-        }
+        results = {name: segmenter.segment(image, boxes, case.modality) for name, segmenter in segmenters.items()}
         for index, value in enumerate(values):
             truth = labels == value
             masks = {name: result.mask(index) for name, result in results.items()}
             masks[ELLIPSE] = inscribed_ellipse(boxes[index], truth.shape)
             dsc = {name: dice(mask, truth) for name, mask in masks.items()}
             distances = {name: nsd(mask, truth) for name, mask in masks.items()} if surfaces else {}
-            scores.append(ObjectScore(case, value, dsc, distances, recognized))
+            scores.append(ObjectScore(case, value, dsc, distances))
         progress(number + 1, len(cases))
     return scores
 
 
 def inscribed_ellipse(box: npt.NDArray[np.float32], shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
-    """(H, W) mask of the ellipse that touches the box's four edges: what one knows without looking at the image."""
-    x0, y0, x1, y1 = box.tolist()
-    u = (np.arange(shape[1]) + 0.5 - (x0 + x1) / 2) / ((x1 - x0) / 2)
-    v = (np.arange(shape[0]) + 0.5 - (y0 + y1) / 2) / ((y1 - y0) / 2)
-    inside: npt.NDArray[np.bool_] = u[None] ** 2 + v[:, None] ** 2 <= 1
-    return inside
+    """What one knows without looking at the image: the mask of the ellipse, or ellipsoid, that touches all of a box.
+
+    Args:
+        box: (4,) x0, y0, x1, y1 for a shape (H, W), (6,) x0, y0, z0, x1, y1, z1 for (D, H, W); far edges exclusive.
+    """
+    mask = np.zeros(shape, dtype=bool)
+    low, high = box[: len(shape)][::-1].astype(np.float64), box[len(shape) :][::-1].astype(np.float64)
+    inside = np.zeros((1,) * len(shape))
+    where = tuple(slice(int(first), int(np.ceil(last))) for first, last in zip(low, high, strict=True))
+    for axis, part in enumerate(where):
+        along = (np.arange(part.start, part.stop) + 0.5 - (low[axis] + high[axis]) / 2) / ((high - low)[axis] / 2)
+        inside = inside + np.expand_dims(along**2, [other for other in range(len(shape)) if other != axis])
+    mask[where] = inside <= 1
+    return mask
 
 
 def evenly(items: Sequence[T], count: int) -> list[T]:
@@ -107,19 +93,13 @@ def evenly(items: Sequence[T], count: int) -> list[T]:
 
 
 def by_modality(scores: Sequence[ObjectScore], metric: Literal["dsc", "nsd"] = "dsc") -> dict[str, dict[str, float]]:
-    """Mean DSC or NSD in percent by modality and method, number of objects, and the mean over modalities as `mean`.
-
-    Where a method had to recognise the modality, `<method> recognised` is the percentage of images it recognised.
-    """
+    """Mean DSC or NSD in percent by modality and method, number of objects, and the mean over modalities as `mean`."""
     table: dict[str, dict[str, float]] = {}
     for modality in Modality:
         own = [score for score in scores if score.case.modality is modality]
         if own:
             values = [getattr(score, metric) for score in own]
             means = {name: 100 * float(np.mean([value[name] for value in values])) for name in values[0]}
-            by_image = {score.case.key: score.recognized for score in own}.values()
-            for name in own[0].recognized:
-                means[f"{name} recognised"] = 100 * float(np.mean([seen[name] is modality for seen in by_image]))
             table[modality.value] = {"objects": len(own), **means}
     if table:
         columns = next(iter(table.values()))
@@ -138,25 +118,17 @@ def as_markdown(table: Mapping[str, Mapping[str, float]]) -> str:
     return "\n".join(lines)
 
 
-def draw_examples(segmenter: Segmenter, data: Path, per_modality: int, telling: str = "told") -> npt.NDArray[np.uint8]:
-    """A contact sheet: each modality a row of evenly chosen images with their masks, truth outlined in white."""
-    rows = []
-    for modality in Modality:
-        own = [case for case in find_cases(data) if case.modality is modality]
-        if not own:
-            continue
-        tiles = [draw_case(segmenter, case, tell(telling, modality)) for case in evenly(own, per_modality)]
-        tiles += [np.zeros_like(tiles[0])] * (per_modality - len(tiles))
-        rows.append(np.concatenate(tiles, axis=1))
-    return np.concatenate(rows)
-
-
 def draw_case(segmenter: Segmenter, case: Case, told: Modality | None) -> npt.NDArray[np.uint8]:
     """(224, 224, 3) RGB: a case's masks, truth outlined in white."""
     image, labels = read_case(case)
-    picture = segmenter.segment(image, boxes_from_masks(labels), told).overlay()
+    return outlined(segmenter.segment(image, boxes_from_masks(labels), told).overlay(), labels)
+
+
+def outlined(picture: npt.NDArray[np.uint8], labels: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.uint8]:
+    """(224, 224, 3) RGB: an (H, W, 3) picture with the objects of (H, W) labels outlined in white."""
+    drawn = picture.copy()
     for value in np.unique(labels[labels > 0]):
         truth = (labels == value).astype(np.uint8)
         outlines, _ = cv2.findContours(truth, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-        cv2.drawContours(picture, outlines, -1, (255, 255, 255), 1)
-    return np.asarray(cv2.resize(picture, (TILE, TILE), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+        cv2.drawContours(drawn, outlines, -1, (255, 255, 255), 1)
+    return np.asarray(cv2.resize(drawn, (TILE, TILE), interpolation=cv2.INTER_AREA), dtype=np.uint8)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import cv2
@@ -8,7 +7,6 @@ import numpy as np
 import pytest
 
 from medsam_edge import Modality, Segmenter
-from medsam_edge.cli import main
 from medsam_edge_convert import accuracy
 from medsam_edge_convert.accuracy import ObjectScore, as_markdown, by_modality, inscribed_ellipse
 from medsam_edge_train.data import Case, find_cases
@@ -48,6 +46,14 @@ def test_ellipse_touches_the_box() -> None:
     assert np.flatnonzero(mask.any(1))[[0, -1]].tolist() == [20, 39]
 
 
+def test_ellipsoid_touches_the_box() -> None:
+    mask = inscribed_ellipse(np.array([10, 20, 2, 50, 40, 22], np.float32), (30, 60, 80))
+    assert mask.sum() == pytest.approx(4 / 3 * np.pi * 20 * 10 * 10, rel=0.02)
+    for axis, ends in ((0, [2, 21]), (1, [20, 39]), (2, [10, 49])):
+        others = tuple({0, 1, 2} - {axis})
+        assert np.flatnonzero(mask.any(others))[[0, -1]].tolist() == ends
+
+
 def test_mean_is_over_modalities() -> None:
     def score(modality: Modality, dsc: float) -> ObjectScore:
         return ObjectScore(Case(Blob(Path()), Blob(Path()), modality, "set", "a"), 1, {"a": dsc, "ellipse": 0.5})
@@ -57,59 +63,3 @@ def test_mean_is_over_modalities() -> None:
     assert table["mean"] == pytest.approx({"objects": 3, "a": 70.0, "ellipse": 50.0})
     assert as_markdown(table).splitlines()[2] == "| CT | 2 | 90.0 | 50.0 |"
     assert by_modality([]) == {}
-
-
-def test_the_modality_may_be_told_withheld_or_wrong(data: Path) -> None:
-    """The fake takes off as many pixels on each side as the class has as its number: none for CT, one for MR (what CT
-    is told when wrong), three for US; dark pictures are CT to it."""
-    segmenters = {"fake": Segmenter(fake_model(classes=tuple(Modality)))}
-    dsc, recognised = {}, {}
-    for telling in accuracy.TELLING:
-        table = by_modality(accuracy.measure(segmenters, find_cases(data), telling))
-        dsc[telling] = table["CT"]["fake"]
-        recognised[telling] = [table[name].get("fake recognised") for name in ("CT", "US", "mean")]
-    assert dsc == pytest.approx({"told": 100.0, "withheld": 100.0, "wrong": 100 * 2 * 14**2 / (16**2 + 14**2)})
-    assert recognised == {"told": [None] * 3, "withheld": [100.0, 0.0, 50.0], "wrong": [None] * 3}
-
-
-def test_a_wrong_modality_is_of_the_same_kind() -> None:
-    for modality in Modality:
-        wrong = accuracy.tell("wrong", modality)
-        assert wrong is not None
-        assert wrong is not modality
-        assert wrong.is_color is modality.is_color
-    assert accuracy.tell("wrong", Modality.MAMMOGRAPHY) is Modality.CT  # the last grey one, the first
-    assert accuracy.tell("wrong", Modality.DERMOSCOPY) is Modality.ENDOSCOPY
-
-
-def test_recognition_counts_images_not_objects() -> None:
-    def score(image: str, label: int, seen: Modality) -> ObjectScore:
-        case = Case(Blob(Path()), Blob(Path()), Modality.US, "set", image)
-        return ObjectScore(case, label, {"a": 1.0}, recognized={"a": seen})
-
-    scores = [score("one", label, Modality.US) for label in (1, 2, 3)] + [score("two", 1, Modality.CT)]
-    assert by_modality(scores)["US"]["a recognised"] == 50.0
-
-
-def test_command_says_what_was_told(
-    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    command = ["bench", "accuracy", "--data", str(data), "--json", str(tmp_path / "out.json"), "--modality", "withheld"]
-    plain = fake_model()
-    for model in (plain, fake_model(classes=tuple(Modality))):
-        monkeypatch.setattr("medsam_edge_benchmarks.cli.Segmenter", lambda *_, model=model, **__: Segmenter(model))
-        assert main(command) == (2 if model is plain else 0)
-    printed = capsys.readouterr()
-    assert "--modality withheld: needs networks with class prompts, int8 has none" in printed.err
-    assert "the modality withheld" in printed.out
-    assert "int8 recognised" in printed.out
-    assert json.loads((tmp_path / "out.json").read_text())["modality"] == "withheld"
-
-
-def test_command_prints_a_table_and_draws(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out, sheet = tmp_path / "out.json", tmp_path / "sheet.png"
-    assert main(["bench", "accuracy", "--data", str(data), "--json", str(out), "--examples", str(sheet)]) == 0
-    assert "| mean | 3 |" in capsys.readouterr().out
-    assert set(json.loads(out.read_text())["dsc_percent"]) == {"CT", "US", "mean"}
-    assert cv2.imread(str(sheet)).shape == (2 * 224, 5 * 224, 3)
-    assert main(["bench", "accuracy", "--data", str(tmp_path / "none")]) == 2

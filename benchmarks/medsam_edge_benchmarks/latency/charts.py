@@ -1,24 +1,21 @@
-"""A report's pictures, as SVG in data addresses, so that a page needs nothing beside itself."""
+"""A report's pictures."""
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from medsam_edge_benchmarks.latency.figures import CaseFigures, Figures
 from medsam_edge_benchmarks.latency.roofline import Roofline
 from medsam_edge_benchmarks.latency.text import START_STAGES, duration, median, ratio
 from medsam_edge_benchmarks.latency.variants import BASELINE, OURS, STAGES
+from medsam_edge_benchmarks.plot import FAINT, INK, address, figure, finish, legend
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 STAGE_COLORS = dict(zip(STAGES, ("#94a3b8", "#2a9d8f", "#2563a8", "#e08a2e", "#8e6bb5", "#475569"), strict=True))
 START_COLORS = dict(zip(START_STAGES, ("#94a3b8", "#2563a8", "#e08a2e"), strict=True))
-INK, FAINT = "#1f2937", "#9ca3af"
 DOTS = (
     (f"{OURS}, here", "o", "#c2410c", True),
     ("rep_medsam, here", "s", FAINT, True),
@@ -28,14 +25,13 @@ DOTS = (
     ("updated script, papers", "D", "#8e6bb5", False),
 )
 """Label, marker, colour, and whether it is filled: measured here."""
-WIDTH = 9.6  # inches
 BAR = 0.24  # inches of height for each bar
 
 
 def relative_bars(cases: Sequence[CaseFigures]) -> str:
     """For each case, every variant's stages as shares of the baseline's total."""
     rows = sum(len(own.variants) + 1.4 for own in cases)
-    figure, axes = _figure(rows * BAR + 0.9)
+    picture, axes = figure(rows * BAR + 0.9)
     y, ticks = 0.0, []
     for own in cases:
         base = own.variants[BASELINE].total.p50
@@ -48,16 +44,16 @@ def relative_bars(cases: Sequence[CaseFigures]) -> str:
             axes.text(end + 0.008, y, label, va="center", color=INK, fontweight="bold" if name == OURS else "normal")
             ticks.append((y, name))
         y += 1.4
-    _finish(axes, ticks, "share of lite_medsam's time on the same case")
+    finish(axes, ticks, "share of lite_medsam's time on the same case")
     axes.xaxis.set_major_formatter("{x:.0%}")
     axes.set_xlim(0, axes.get_xlim()[1] * 1.12)
-    _legend(axes, STAGE_COLORS)
-    return _address(figure)
+    legend(axes, STAGE_COLORS)
+    return address(picture)
 
 
 def own_stages(cases: Sequence[CaseFigures]) -> str:
     """Ours alone: the stages' shares of their sum, and the total beside them."""
-    figure, axes = _figure(len(cases) * BAR * 1.3 + 0.9)
+    picture, axes = figure(len(cases) * BAR * 1.3 + 0.9)
     ticks = []
     for y, own in enumerate(cases):
         figures = own.variants[OURS]
@@ -65,11 +61,11 @@ def own_stages(cases: Sequence[CaseFigures]) -> str:
         _stack(axes, y, figures, STAGE_COLORS, 1 / whole)
         axes.text(1.01, y, duration(figures.total.p50), va="center", color=INK)
         ticks.append((y, own.case.name))
-    _finish(axes, ticks, "share of the stages' sum; the total on the right")
+    finish(axes, ticks, "share of the stages' sum; the total on the right")
     axes.xaxis.set_major_formatter("{x:.0%}")
     axes.set_xlim(0, 1.09)
-    _legend(axes, STAGE_COLORS)
-    return _address(figure)
+    legend(axes, STAGE_COLORS)
+    return address(picture)
 
 
 def ratio_dots(cases: Sequence[CaseFigures]) -> str:
@@ -77,7 +73,7 @@ def ratio_dots(cases: Sequence[CaseFigures]) -> str:
     from matplotlib.lines import Line2D
     from matplotlib.ticker import LogLocator, NullFormatter
 
-    figure, axes = _figure(len(cases) * BAR * 1.5 + 1.1)
+    picture, axes = figure(len(cases) * BAR * 1.5 + 1.1)
     for y, own in enumerate(cases):
         axes.axhline(y, color="#e5e7eb", lw=0.8, zorder=0)
         for value, (_, marker, color, filled) in zip(_ratios(own), DOTS, strict=True):
@@ -85,7 +81,7 @@ def ratio_dots(cases: Sequence[CaseFigures]) -> str:
                 axes.plot(value, y, ls="", marker=marker, color=color, mfc=color if filled else "none", ms=6)
         label, place = ratio(own.variants[OURS].total), axes.get_yaxis_transform()
         axes.text(1.01, y, label, transform=place, va="center", color=DOTS[0][2], fontweight="bold")
-    _finish(axes, [(y, own.case.name) for y, own in enumerate(cases)], "times faster than LiteMedSAM; log scale")
+    finish(axes, [(y, own.case.name) for y, own in enumerate(cases)], "times faster than LiteMedSAM; log scale")
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter("{x:g}×")
@@ -96,8 +92,8 @@ def ratio_dots(cases: Sequence[CaseFigures]) -> str:
         Line2D([], [], ls="", marker=marker, color=color, mfc=color if filled else "none", label=label)
         for label, marker, color, filled in DOTS
     ]
-    figure.legend(handles=handles, loc="outside upper left", ncols=3, frameon=False)
-    return _address(figure)
+    picture.legend(handles=handles, loc="outside upper left", ncols=3, frameon=False)
+    return address(picture)
 
 
 def _ratios(own: CaseFigures) -> tuple[float | None, ...]:
@@ -112,14 +108,14 @@ def _ratios(own: CaseFigures) -> tuple[float | None, ...]:
 
 def start_bars(variants: Mapping[str, Figures]) -> str:
     """Import, load and first mask of each variant."""
-    figure, axes = _figure(len(variants) * BAR * 1.5 + 0.9)
+    picture, axes = figure(len(variants) * BAR * 1.5 + 0.9)
     for y, figures in enumerate(variants.values()):
         end = _stack(axes, y, figures, START_COLORS, 1)
         axes.text(end, y, f"  {duration(figures.total.p50)}  {ratio(figures.total)}", va="center", color=INK)
-    _finish(axes, list(enumerate(variants)), "seconds from the first import to the first mask")
+    finish(axes, list(enumerate(variants)), "seconds from the first import to the first mask")
     axes.set_xlim(0, axes.get_xlim()[1] * 1.12)
-    _legend(axes, START_COLORS)
-    return _address(figure)
+    legend(axes, START_COLORS)
+    return address(picture)
 
 
 def rate_bars(roofline: Roofline) -> str:
@@ -129,20 +125,13 @@ def rate_bars(roofline: Roofline) -> str:
     for part in roofline.parts:
         share = f"{part.share:.0%} of the {part.precision} rate" if part.share else f"no {part.precision} rate measured"
         bars.append((part.part, part.gmacs_per_s, share, "#2563a8"))
-    figure, axes = _figure(len(bars) * BAR * 1.5 + 0.6)
+    picture, axes = figure(len(bars) * BAR * 1.5 + 0.6)
     for y, (_, value, note, color) in enumerate(bars):
         axes.barh(y, value, color=color, height=0.72)
         axes.text(value, y, f"  {value:.0f}  {note}", va="center", color=INK)
-    _finish(axes, [(y, bar[0]) for y, bar in enumerate(bars)], "GMAC/s")
+    finish(axes, [(y, bar[0]) for y, bar in enumerate(bars)], "GMAC/s")
     axes.set_xlim(0, axes.get_xlim()[1] * 1.3)
-    return _address(figure)
-
-
-def _figure(height: float) -> tuple[Figure, Axes]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    return figure, figure.add_subplot()
+    return address(picture)
 
 
 def _stack(axes: Axes, y: float, figures: Figures, colors: Mapping[str, str], scale: float) -> float:
@@ -153,29 +142,3 @@ def _stack(axes: Axes, y: float, figures: Figures, colors: Mapping[str, str], sc
             axes.barh(y, spread.p50 * scale, left=left, color=color, height=0.8, lw=0)
             left += spread.p50 * scale
     return left
-
-
-def _finish(axes: Axes, ticks: Sequence[tuple[float, str]], label: str) -> None:
-    axes.set_yticks([y for y, _ in ticks], [name for _, name in ticks])
-    axes.invert_yaxis()
-    axes.margins(y=0.02)
-    axes.set_xlabel(label, color="#4b5563")
-    axes.tick_params(length=0, colors="#4b5563")
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.spines["bottom"].set_color("#d1d5db")
-
-
-def _legend(axes: Axes, colors: Mapping[str, str]) -> None:
-    from matplotlib.patches import Patch
-
-    handles = [Patch(color=color, label=name) for name, color in colors.items()]
-    axes.figure.legend(handles=handles, loc="outside upper left", ncols=len(handles), frameon=False)
-
-
-def _address(figure: Any) -> str:
-    from matplotlib import rc_context
-
-    buffer = io.BytesIO()
-    with rc_context({"font.size": 9, "svg.hashsalt": "medsam-edge"}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)
-    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -16,10 +14,7 @@ from medsam_edge_benchmarks.latency.figures import Report
 from medsam_edge_benchmarks.latency.page import write_page
 from medsam_edge_benchmarks.latency.run import QUICK, Plan, measure, steps
 from medsam_edge_benchmarks.latency.sheet import write_csv
-from medsam_edge_benchmarks.output import write_json
-
-Suites = Any
-"""argparse's own type for sub-parsers has no public name."""
+from medsam_edge_benchmarks.output import Suites, console, progress, write_json
 
 
 def add_latency(suites: Suites) -> argparse.ArgumentParser:
@@ -81,7 +76,7 @@ def _latency(options: argparse.Namespace) -> dict[str, Any]:
             write_json(options.json, asdict(report))
 
     try:
-        with tempfile.TemporaryDirectory() as folder, _progress(steps(plan)) as step:
+        with tempfile.TemporaryDirectory() as folder, progress(steps(plan)) as step:
             report = measure(plan, Path(folder), step, save)
     finally:  # also when interrupted: what is measured is measured
         for own in kept:
@@ -90,10 +85,7 @@ def _latency(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _present(report: Report, options: argparse.Namespace) -> None:
-    from rich.console import Console
-
-    console = Console()
-    text.show(report, console if console.is_terminal else Console(width=180))
+    text.show(report, console())
     if options.csv:
         write_csv(options.csv, report)
     if options.html:
@@ -104,22 +96,3 @@ def _compare(options: argparse.Namespace) -> dict[str, Any]:
     result = compare.compare(compare.read(options.before), compare.read(options.after), options.tolerance / 100)
     print(compare.as_text(result))
     return {**asdict(result), "failed": compare.failure(result)}
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[str], None]]:
-    """A bar on stderr where that is a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    console = Console(stderr=True)
-    columns = (BarColumn(bar_width=24), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
-    with Progress(
-        *columns, console=console, transient=True, refresh_per_second=2, disable=not console.is_terminal
-    ) as bar:
-        task = bar.add_task("starting", total=total, completed=-1)
-
-        def step(what: str) -> None:
-            bar.update(task, advance=1, description=what)
-
-        yield step

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,13 +72,16 @@ class Skipped(NamedTuple):
     reason: str
 
 
-def find_pairs(root: Path, modality: Modality | None = None) -> Iterator[Pair | Skipped]:
+def find_pairs(
+    root: Path, modality: Modality | None = None, leave_out: Collection[str] = ("test",)
+) -> Iterator[Pair | Skipped]:
     """Every pair below a folder, and what looks like half a pair, in a stable order. Only names are looked at (and the
     first header of a DICOM series).
 
     Args:
         root: the source folder.
         modality: of what does not say it.
+        leave_out: names of folders that are not looked into.
 
     Raises:
         FileMissingError: the folder does not exist.
@@ -90,9 +93,9 @@ def find_pairs(root: Path, modality: Modality | None = None) -> Iterator[Pair | 
         folders.sort()
         resolved = here.resolve()
         above = (root.resolve().name, *here.relative_to(root).parts)
-        if "test" in above:
+        if left := next((name for name in leave_out if name in above), None):
             folders.clear()
-            yield Skipped(_relative(here, root), "a test split")
+            yield Skipped(_relative(here, root), f"a {left} split")
             continue
         for image, label in _halves(here, folders, sorted(files)):
             source = _relative(image or label or here, root)

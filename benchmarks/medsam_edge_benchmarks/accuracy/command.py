@@ -1,0 +1,165 @@
+"""`medsam-edge bench accuracy`: its options, what is measured, and where the figures go."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from medsam_edge import Segmenter
+from medsam_edge.errors import ImageError, InputError
+from medsam_edge.io import check_picture_suffix, write_picture
+from medsam_edge.modality import Modality
+from medsam_edge_benchmarks.accuracy import text
+from medsam_edge_benchmarks.accuracy.examples import PER_MODALITY, draw_examples
+from medsam_edge_benchmarks.accuracy.items import Item, choose, find_items
+from medsam_edge_benchmarks.accuracy.measure import TELLING, Row, measure
+from medsam_edge_benchmarks.accuracy.methods import (
+    GRABCUT,
+    PER_SLICE,
+    Ellipse,
+    GrabCut,
+    Method,
+    Network,
+    PerSlice,
+)
+from medsam_edge_benchmarks.accuracy.page import write_page
+from medsam_edge_benchmarks.accuracy.report import Report, summarize
+from medsam_edge_benchmarks.accuracy.sheet import write_csv
+from medsam_edge_benchmarks.accuracy.worst import COUNT, Worst
+from medsam_edge_benchmarks.output import Suites, console, progress
+from medsam_edge_convert.accuracy import ELLIPSE
+from medsam_edge_convert.checks import IMAGE_SIZE
+from medsam_edge_convert.torch_model import torch_model
+from medsam_edge_train import checkpoint
+
+PACKAGED, TORCH = "packaged", "torch"
+CACHE_BYTES = 512 * 1024**2
+"""For each network: jitters and slices come back to the same pixels."""
+
+
+def add_accuracy(suites: Suites) -> argparse.ArgumentParser:
+    suite: argparse.ArgumentParser = suites.add_parser(
+        "accuracy", help="DSC, NSD and IoU on images and volumes with labels, beside the ellipse and GrabCut"
+    )
+    suite.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="<Modality>/<dataset>/images + masks, shards, challenge npz, or <Modality>/<name>_image.nii.gz + _label",
+    )
+    suite.add_argument(
+        "--modality-of", type=Modality.parse, metavar="NAME", help="modality of files whose name and folder say none"
+    )
+    suite.add_argument("--images", type=int, metavar="N", help="of each modality, evenly chosen; default: all")
+    suite.add_argument(
+        "--bundle", type=Path, action="append", metavar="DIR", help="one or more; default: the packaged one"
+    )
+    suite.add_argument("--checkpoint", type=Path, help="also its network in PyTorch, f32")
+    suite.add_argument("--no-grabcut", action="store_true", help="it takes longer than the networks")
+    suite.add_argument(
+        "--jitter",
+        type=float,
+        nargs="+",
+        default=[0.0],
+        metavar="J",
+        help="move the boxes' sides by up to so many of 256 pixels; all but the curves are of the first; default: 0",
+    )
+    suite.add_argument(
+        "--modality",
+        choices=TELLING,
+        default="told",
+        help="what networks with class prompts are told: the truth, nothing, or another modality; default: told",
+    )
+    suite.add_argument("--csv", type=Path, metavar="FILE", help="write every object's scores")
+    suite.add_argument("--html", type=Path, metavar="FILE", help="write a page with pictures, complete in itself")
+    suite.add_argument("--worst", type=Path, metavar="PNG", help=f"draw the first bundle's {COUNT} worst objects")
+    suite.add_argument("--examples", type=Path, metavar="PNG", help=f"draw {PER_MODALITY} images of each modality")
+    suite.set_defaults(handler=_accuracy)
+    return suite
+
+
+def _accuracy(options: argparse.Namespace) -> dict[str, Any]:
+    _check(options)
+    segmenters = _segmenters(options)
+    items = choose(find_items(options.data, options.modality_of), options.images)
+    methods = _methods(segmenters, grabcut=not options.no_grabcut)
+    worst = Worst() if options.worst else None
+    rows: list[Row] = []
+    done = 0
+    try:
+        with progress(len(items)) as step:
+            step(items[0].key)
+            for own in measure(items, methods, options.jitter, options.modality, worst):
+                rows += own
+                done += 1
+                step(items[min(done, len(items) - 1)].key)
+    finally:  # also when interrupted: what is measured is measured
+        if rows:
+            report = summarize(rows, _settings(options, items, methods), done == len(items))
+            _present(report, rows, worst, options)
+    if not rows:
+        raise ImageError(f"data: expected labelled objects in {options.data}, found none")
+    if options.examples:
+        write_picture(options.examples, draw_examples(next(iter(segmenters.values())), items, options.modality))
+    return asdict(report)
+
+
+def _check(options: argparse.Namespace) -> None:
+    """What can be refused before an hour's work is."""
+    if options.images is not None and options.images < 1:
+        raise InputError(f"--images: expected a positive number, got {options.images}")
+    if not all(0 <= jitter < math.inf for jitter in options.jitter) or len(set(options.jitter)) < len(options.jitter):
+        raise InputError(f"--jitter: expected different numbers of pixels, 0 or more, got {options.jitter}")
+    for picture in (options.worst, options.examples):
+        if picture:
+            check_picture_suffix(picture)
+
+
+def _segmenters(options: argparse.Namespace) -> dict[str, Segmenter]:
+    """By name: the bundles' folders, shortened where that leaves them apart; the checkpoint last."""
+    bundles: list[Path | None] = options.bundle or [None]
+    short = len({path.name for path in bundles if path}) == len(bundles)
+    segmenters = {}
+    for path in bundles:
+        name = PACKAGED if path is None else path.name if short else str(path)
+        segmenters[name] = Segmenter(path, cache_bytes=CACHE_BYTES)
+    if options.checkpoint:
+        network, architecture = checkpoint.load(options.checkpoint)
+        segmenters[TORCH] = Segmenter(torch_model(network, IMAGE_SIZE, architecture), cache_bytes=CACHE_BYTES)
+    for name, segmenter in segmenters.items():
+        if options.modality != "told" and not segmenter.model.classes:
+            raise InputError(f"--modality {options.modality}: needs networks with class prompts, {name} has none")
+    return segmenters
+
+
+def _methods(segmenters: Mapping[str, Segmenter], grabcut: bool) -> dict[str, Method]:
+    methods: dict[str, Method] = {}
+    for name, segmenter in segmenters.items():
+        methods[name] = Network(segmenter)
+        methods[f"{name}, {PER_SLICE}"] = PerSlice(segmenter)
+    return {**methods, ELLIPSE: Ellipse(), **({GRABCUT: GrabCut()} if grabcut else {})}
+
+
+def _settings(options: argparse.Namespace, items: Sequence[Item], methods: Mapping[str, Method]) -> dict[str, Any]:
+    return {
+        "data": options.data.resolve().name,
+        "images": len(items),
+        "images of each modality": options.images or "all",
+        "modality": options.modality,
+        "jitters": options.jitter,
+    }
+
+
+def _present(report: Report, rows: Sequence[Row], worst: Worst | None, options: argparse.Namespace) -> None:
+    text.show(report, console())
+    if options.csv:
+        write_csv(options.csv, rows)
+    if options.html:
+        write_page(options.html, report)
+    if worst:
+        write_picture(options.worst, worst.sheet())

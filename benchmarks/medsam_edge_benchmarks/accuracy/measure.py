@@ -1,0 +1,126 @@
+"""From items and methods to scores, one row per object, method and jitter; one item in memory at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from medsam_edge.geometry import BoolArray
+from medsam_edge.metrics import dice
+from medsam_edge.modality import Modality
+from medsam_edge_benchmarks.accuracy.items import Item, Loaded
+from medsam_edge_benchmarks.accuracy.methods import Found, Method
+from medsam_edge_benchmarks.accuracy.prompts import Prompts
+from medsam_edge_benchmarks.accuracy.worst import Worst
+from medsam_edge_train.metrics import nsd
+
+TELLING = ("told", "withheld", "wrong")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method's mask of one object.
+
+    Attributes:
+        key, modality, dataset: of the item.
+        label: the object's, in its label map.
+        dimensions: 2 or 3.
+        side: of the object's box in network pixels, see `Prompts.sides`.
+        pixels: of the object, or voxels.
+        jitter: of the box, in network pixels.
+        dsc, nsd, iou: 0..1; NaN where both masks are empty. NSD with a tolerance of 2: pixels, or mm in a volume.
+        predicted_iou: as the method estimates it; None where it does not.
+        recognized: the modality that the method took the image for; None where it was told.
+    """
+
+    key: str
+    modality: str
+    dataset: str
+    label: int
+    dimensions: int
+    side: float
+    pixels: int
+    method: str
+    jitter: float
+    dsc: float
+    nsd: float
+    iou: float
+    predicted_iou: float | None
+    recognized: str | None
+
+
+def measure(
+    items: Sequence[Item], methods: Mapping[str, Method], jitters: Sequence[float], telling: str, worst: Worst | None
+) -> Iterator[list[Row]]:
+    """The rows of each item, one item after another.
+
+    Args:
+        jitters: network pixels that the sides of boxes are moved by at most, one measurement each.
+        telling: one of `TELLING`: what networks are told of the modality. Images are 8-bit already, as their own
+            modality makes them, so only the class prompt changes.
+        worst: is shown every mask of the first method at the first jitter.
+    """
+    for item in items:
+        loaded = item.load()
+        rows: list[Row] = []
+        for jitter in jitters:
+            prompts = Prompts(loaded.labels, loaded.spacing, item.key, jitter)
+            found = {
+                name: method.segment(loaded.image, prompts, tell(telling, item.modality))
+                for name, method in methods.items()
+                if loaded.labels.ndim == 3 or not method.volumes_only
+            }
+            seen = worst if jitter == jitters[0] else None
+            rows += _score_objects(item, loaded, prompts, found, seen) if len(prompts.values) else []
+        yield rows
+
+
+def _score_objects(
+    item: Item, loaded: Loaded, prompts: Prompts, found: Mapping[str, Found], worst: Worst | None
+) -> Iterator[Row]:
+    first = next(iter(found))
+    for index, (label, side) in enumerate(zip(prompts.values.tolist(), prompts.sides.tolist(), strict=True)):
+        truth = loaded.labels == label
+        about = (item.key, item.modality.value, item.dataset, label, truth.ndim, side, int(truth.sum()))
+        for name, own in found.items():
+            mask = own.mask(index)
+            values = scores(mask, truth, loaded.spacing)
+            if worst and name == first:
+                worst.offer(values[0], item, label, loaded.image, mask, truth)
+            predicted = own.scores[index] if own.scores is not None else None
+            recognized = own.recognized.value if own.recognized else None
+            yield Row(*about, name, prompts.jitter, *values, predicted, recognized)
+
+
+def scores(mask: BoolArray, truth: BoolArray, spacing: Sequence[float]) -> tuple[float, float, float]:
+    """DSC, NSD and IoU of two masks, each 0..1 or NaN where both are empty.
+
+    They are computed where either mask is: what lies around is background in both and changes none of them, and most of
+    an image does.
+    """
+    where = bounds(mask, truth)
+    mask, truth = mask[where], truth[where]
+    dsc = dice(mask, truth)
+    return dsc, nsd(mask, truth, spacing), dsc / (2 - dsc)
+
+
+def bounds(*masks: BoolArray) -> tuple[slice, ...]:
+    """The smallest part of the array that holds all that any of the masks holds; empty when they do."""
+    axes = masks[0].ndim
+    where = []
+    for axis in range(axes):
+        others = tuple(other for other in range(axes) if other != axis)
+        hit = np.flatnonzero(np.logical_or.reduce([mask.any(axis=others) for mask in masks]))
+        where.append(slice(int(hit[0]), int(hit[-1]) + 1) if hit.size else slice(0, 0))
+    return tuple(where)
+
+
+def tell(telling: str, modality: Modality) -> Modality | None:
+    """What a segmenter is told of an image: its modality; nothing, if withheld; or a wrong one, the next of `Modality`
+    of the same kind (grey or colour), after the last the first."""
+    if telling == "withheld":
+        return None
+    kind = [other for other in Modality if other.is_color is modality.is_color]
+    return kind[(kind.index(modality) + 1) % len(kind)] if telling == "wrong" else modality

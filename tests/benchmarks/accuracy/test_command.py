@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from medsam_edge import Segmenter
+from medsam_edge.cli import main
+from medsam_edge.modality import Modality
+from medsam_edge.model import Model
+from medsam_edge.phantom import phantom, phantom_volume
+from medsam_edge_benchmarks.accuracy import command
+from medsam_edge_benchmarks.accuracy.measure import measure
+from tests.benchmarks.accuracy.test_items import write_volume
+from tests.sdk.fake import fake_model
+
+COMMAND = ["bench", "accuracy"]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Four images and a volume."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for name, modality in (("US_0", Modality.US), ("US_1", Modality.US), ("Fundus_2", Modality.FUNDUS), ("CT_3", "CT")):
+        drawn = phantom(modality, (64, 64), seed=int(name[-1]), objects=2)
+        np.savez(folder / f"2DBox_{name}.npz", imgs=drawn.image, gts=drawn.labels)
+    write_volume(folder / "CT", "v", phantom_volume("CT", (8, 64, 64)).labels.astype(np.uint8), (1.0, 1.0, 3.0))
+    return folder
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> None:
+    replace_models(monkeypatch, fake_model())
+
+
+def replace_models(monkeypatch: pytest.MonkeyPatch, model: Model) -> None:
+    monkeypatch.setattr(command, "Segmenter", lambda *_, **__: Segmenter(model))
+
+
+def test_the_command_writes_every_output(
+    data: Path, tmp_path: Path, fake: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = {"--json": "a.json", "--csv": "a.csv", "--html": "a.html", "--worst": "w.png", "--examples": "e.png"}
+    outputs = [f"{option}={tmp_path / name}" for option, name in names.items()]
+    bundles = ["--bundle", "x/one", "--bundle", "y/two"]
+    assert main([*COMMAND, "--data", str(data), *bundles, "--jitter", "0", "8", *outputs]) == 0
+    printed = capsys.readouterr()
+    report = json.loads((tmp_path / "a.json").read_text())
+    assert report["complete"]
+    methods = ["one", "two", "ellipse", "grabcut"]
+    assert sorted(report["methods"]) == sorted([*methods, "one, per slice", "two, per slice"])
+    plain = report["modalities"]["plain"]
+    assert list(plain) == ["CT", "US", "Fundus", "mean"]
+    assert plain["mean"]["images"] == 5
+    assert plain["US"]["dsc"]["one"] == plain["US"]["dsc"]["two"]
+    assert plain["US"]["dsc"]["one, per slice"]["mean"] is None
+    assert set(report["jitters"]) == {"0", "8"}
+    assert report["jitters"]["8"]["dsc"]["one"]["mean"] < report["jitters"]["0"]["dsc"]["one"]["mean"]
+    with (tmp_path / "a.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 2 * (8 * 4 + 6)  # jitters, objects of images by method, and the volume's one
+    page = (tmp_path / "a.html").read_text()
+    assert len(re.findall("<img", page)) == 4
+    assert "http" not in re.sub(r"src='[^']*'", "", page)
+    for words in (page, printed.out):
+        for expected in ("LiteMedSAM", "not comparable", "87.07", "one, per slice", "calibration error"):
+            assert expected.casefold() in " ".join(words.split()).casefold()
+    assert cv2.imread(str(tmp_path / "w.png")).shape == (2 * 258, 5 * 224, 3)  # nine objects
+    assert cv2.imread(str(tmp_path / "e.png")).shape == (3 * 224, 5 * 224, 3)
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_quick_look_says_so(data: Path, tmp_path: Path, fake: None, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "a.json"
+    assert main([*COMMAND, "--data", str(data), "--images", "1", "--no-grabcut", "--json", str(out)]) == 0
+    assert "A quick look" in capsys.readouterr().out
+    report = json.loads(out.read_text())
+    assert report["settings"]["images"] == 3
+    assert "grabcut" not in report["methods"]
+
+
+def test_an_interrupted_run_keeps_whole_images(
+    data: Path, tmp_path: Path, fake: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*arguments: object) -> object:
+        yield next(measure(*arguments))  # type: ignore[arg-type]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "measure", interrupted)
+    sheet = tmp_path / "a.csv"
+    assert main([*COMMAND, "--data", str(data), "--no-grabcut", "--csv", str(sheet)]) == 130
+    assert "Interrupted" in capsys.readouterr().out
+    assert len(sheet.read_text().splitlines()) == 1 + 2 * 2
+
+
+def test_the_modality_may_be_withheld_where_there_are_class_prompts(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "a.json"
+    told = [*COMMAND, "--data", str(data), "--no-grabcut", "--json", str(out), "--modality", "withheld"]
+    replace_models(monkeypatch, fake_model())
+    assert main(told) == 2
+    assert "--modality withheld: needs networks with class prompts, packaged has none" in capsys.readouterr().err
+    replace_models(monkeypatch, fake_model(classes=tuple(Modality)))
+    assert main(told) == 0
+    assert "Modality recognised" in capsys.readouterr().out
+    report = json.loads(out.read_text())
+    assert report["settings"]["modality"] == "withheld"
+    assert set(report["recognized"]) == {"CT", "US", "Fundus"}
+
+
+def test_the_packaged_model_is_the_default(tmp_path: Path) -> None:
+    labels = np.zeros((96, 96), np.uint8)
+    labels[20:60, 20:60] = 1
+    for kind, picture in (("images", labels * 200 + 20), ("masks", labels)):
+        (tmp_path / "US" / "squares" / kind).mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / "US" / "squares" / kind / "a.png"), picture)
+    out = tmp_path / "a.json"
+    assert main([*COMMAND, "--data", str(tmp_path), "--json", str(out)]) == 0
+    dsc = json.loads(out.read_text())["modalities"]["plain"]["mean"]["dsc"]
+    assert list(dsc) == ["packaged", "ellipse", "grabcut"]
+    quarter = np.pi / 4  # of its box an ellipse fills; the network rounds corners too, but not as much
+    assert dsc["ellipse"]["mean"] == pytest.approx(100 * 2 * quarter / (1 + quarter), abs=1)
+    assert dsc["ellipse"]["mean"] < dsc["packaged"]["mean"] < 100
+    assert dsc["grabcut"]["mean"] == 100
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--images", "0"], "--images"),
+        (["--jitter", "-1"], "--jitter"),
+        (["--jitter", "5", "5"], "--jitter"),
+        (["--jitter", "nan"], "--jitter"),
+        (["--worst", "a.txt"], "output"),
+        (["--data", "none"], "data"),
+    ],
+)
+def test_bad_options_are_refused(
+    data: Path, fake: None, options: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*COMMAND, "--data", str(data), *options]) == 2
+    assert expected in capsys.readouterr().err
+
+
+def test_images_without_objects_are_no_result(tmp_path: Path, fake: None, capsys: pytest.CaptureFixture[str]) -> None:
+    np.savez(tmp_path / "US_a.npz", imgs=np.zeros((64, 64, 3), np.uint8), gts=np.zeros((64, 64), np.uint8))
+    assert main([*COMMAND, "--data", str(tmp_path)]) == 2
+    assert "expected labelled objects" in capsys.readouterr().err
