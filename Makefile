@@ -4,7 +4,7 @@ RUNTIME := .venv/runtime
 DEV := .venv/dev
 INSTALL := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint check fuzz bench chain clean
+.PHONY: demo test lint check fuzz bench chain docs clean
 
 demo: $(RUNTIME)/.done  ## segment synthetic images with the packaged model; writes demo/overlay.png
 	$(RUNTIME)/bin/medsam-edge demo
@@ -29,6 +29,9 @@ bench: $(DEV)/.done  ## encoder of rep_medsam: PyTorch, fused, OpenVINO f32 and 
 chain: $(DEV)/.done
 	$(DEV)/bin/medsam-edge bench chain $(if $(DATA),--data $(DATA)) --fraction $(or $(FRACTION),1) \
 		--teacher train/checkpoints/rep_medsam_s.safetensors -o $(or $(OUT),chain)
+
+docs: $(DEV)/.done  ## docs/reference.md from the docstrings
+	$(DEV)/bin/python docs/make_reference.py
 
 clean:
 	rm -rf .venv demo chain

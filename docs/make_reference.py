@@ -1,0 +1,165 @@
+"""Writes reference.md from the docstrings and from the commands' parsers: `make docs`.
+
+The text is laid out here and not by argparse, whose layout differs between versions of Python.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import sys
+import textwrap
+from collections.abc import Iterable, Iterator
+from dataclasses import is_dataclass
+from enum import EnumMeta
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import medsam_edge
+from medsam_edge import cli, errors
+
+PAGE = Path(__file__).with_name("reference.md")
+WIDTH = 100
+HEAD = """\
+# Reference
+
+Made from the docstrings by `make docs`; a test compares the two.
+First [Python](#python), then the [command line](#command-line).
+
+## Python
+
+Public is what `medsam_edge` itself names. `phantom` and `phantom_volume` of `medsam_edge.phantom` draw test images.
+"""
+
+
+def reference() -> str:
+    """The whole page."""
+    public = [getattr(medsam_edge, name) for name in medsam_edge.__all__ if not name.startswith("_")]
+    objects = [item for item in public if not _is_error(item)]
+    parts = [HEAD, *(part for item in objects for part in _object(item))]
+    parts += ["### Errors\n", _fence(inspect.getdoc(errors) or "")]
+    parts += ["## Command line\n", _fence(inspect.getdoc(cli) or "")]
+    parts += [_command(parser) for parser in parsers()]
+    return "\n".join(parts)
+
+
+def _object(item: Any) -> Iterator[str]:
+    """A function; or a class with its public members, in the order of their names."""
+    yield f"### {item.__name__}\n"
+    received_only = is_dataclass(item) or isinstance(item, EnumMeta)
+    if not received_only:
+        yield _fence(_signature(item.__name__, item), "python")
+    values = " ".join(item) if isinstance(item, EnumMeta) else ""
+    yield _fence((inspect.getdoc(item) or "") + (f"\n\nvalues: {values}" if values else ""))
+    for member, value in _members(item) if isinstance(item, type) else ():
+        yield f"#### {item.__name__}.{member}\n"
+        if inspect.isfunction(value):
+            yield _fence(_signature(member, value), "python")
+        yield _fence(inspect.getdoc(value) or "")
+
+
+def _members(owner: type) -> Iterator[tuple[str, object]]:
+    """Methods and properties of a class, from it and from its bases of ours."""
+    ours = [base for base in owner.__mro__ if base.__module__.startswith("medsam_edge")]
+    for name in sorted({name for base in ours for name in vars(base) if not name.startswith("_")}):
+        value = inspect.getattr_static(owner, name)
+        value = getattr(value, "__func__", value)  # of a class method
+        if inspect.isfunction(value) or isinstance(value, property | cached_property):
+            yield name, value
+
+
+def _is_error(item: object) -> bool:
+    return isinstance(item, type) and issubclass(item, Exception)
+
+
+def _signature(name: str, item: object) -> str:
+    """One parameter a line where one line is too short for all."""
+    signature = inspect.signature(item)  # type: ignore[arg-type]
+    rows: list[str] = []
+    for key, parameter in signature.parameters.items():
+        if parameter.kind is parameter.KEYWORD_ONLY and "*" not in rows:
+            rows.append("*")
+        default = "" if parameter.default is parameter.empty else f" = {parameter.default!r}"
+        rows += [] if key in ("self", "cls") else [f"{key}: {parameter.annotation}{default}"]
+    returned = signature.return_annotation
+    arrow = "" if returned in (signature.empty, None, "None") else f" -> {getattr(returned, '__name__', returned)}"
+    line = f"{name}({', '.join(rows)}){arrow}"
+    return line if len(line) <= WIDTH else "\n".join([f"{name}(", *(f"    {row}," for row in rows), f"){arrow}"])
+
+
+def parsers() -> Iterator[argparse.ArgumentParser]:
+    """Of every command and of what it has below it."""
+    for name, parser in _below(parser_of([])).items():
+        if name not in cli.EXTENSIONS:
+            yield parser
+    for name in _below(parser_of(["train"])):
+        yield _below(parser_of(["train", name]))[name]  # a stage's options are known when it is asked for
+    yield parser_of(["convert"])
+    yield from _below(parser_of(["bench"])).values()
+
+
+class _FoundError(Exception):
+    def __init__(self, parser: argparse.ArgumentParser) -> None:
+        self.parser = parser
+
+
+def parser_of(arguments: list[str]) -> argparse.ArgumentParser:
+    """The parser to which the command hands its arguments."""
+
+    def found(parser: argparse.ArgumentParser, *_: object) -> None:
+        raise _FoundError(parser)
+
+    with mock.patch.object(argparse.ArgumentParser, "parse_args", found):
+        try:
+            cli.main(arguments)
+        except _FoundError as caught:
+            return caught.parser
+    raise RuntimeError(f"medsam-edge {' '.join(arguments)} did not come to parse its options")
+
+
+def _below(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """Sub-commands by name."""
+    return {
+        name: command
+        for action in parser._actions
+        if isinstance(action, argparse._SubParsersAction)
+        for name, command in action.choices.items()
+    }
+
+
+def _command(parser: argparse.ArgumentParser) -> str:
+    actions = [action for action in parser._actions if not isinstance(action, argparse._HelpAction)]
+    placed = [str(action.metavar or action.dest) for action in actions if not action.option_strings]
+    usage = " ".join([parser.prog, *(["[options]"] if len(placed) < len(actions) else []), *placed])
+    rows = [usage, *([parser.description] if parser.description else [])]
+    rows += [row for action in actions for row in ("", *_option(action, parser.prog))]
+    rows += ["", parser.epilog] if parser.epilog else []
+    return f"### {parser.prog}\n\n" + _fence("\n".join(rows))
+
+
+def _option(action: argparse.Action, prog: str) -> Iterable[str]:
+    """An option with what it takes, and below it what it means."""
+    yield " ".join(part for part in (", ".join(action.option_strings), _value(action)) if part)
+    text = (action.help or "") % {**vars(action), "prog": prog}
+    notes = [text, *(["(required)"] if action.required and action.option_strings else [])]
+    yield from textwrap.wrap(" ".join(filter(None, notes)), WIDTH, initial_indent="    ", subsequent_indent="    ")
+
+
+def _value(action: argparse.Action) -> str:
+    """`NAME`, `NAME ...` for several, nothing for a switch."""
+    if action.nargs == 0:
+        return ""
+    named = "{" + ",".join(map(str, action.choices)) + "}" if action.choices is not None else action.dest.upper()
+    shown = str(action.metavar or (named if action.option_strings else action.dest))
+    return f"{shown} ..." if action.nargs in ("*", "+") or isinstance(action.nargs, int) else shown
+
+
+def _fence(text: str, language: str = "text") -> str:
+    return f"```{language}\n{text.rstrip()}\n```\n"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(reference(), encoding="utf-8")
+    print(f"{PAGE}: written", file=sys.stderr)
