@@ -28,7 +28,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def pictures() -> list[npt.NDArray[np.uint8]]:
     rng = np.random.default_rng(0)
-    shapes = [(64, 64), (40, 90), (200, 120, 3), (31, 30), (64, 64, 3), (100, 100)]
+    shapes = [(64, 64), (40, 70), (90, 60, 3), (31, 30), (64, 64, 3), (100, 50)]
     return [rng.integers(0, 256, shape, dtype=np.uint8) for shape in shapes]
 
 
@@ -50,7 +50,7 @@ def works(segmenter: Segmenter) -> Iterator[Callable[[], list[bytes]]]:
     """Calls of each kind: a picture's boxes all at once, by way of an embedding, one box alone, and an embedding."""
     rng = np.random.default_rng(1)
     for number, image in enumerate(pictures()):
-        for count in (0, 1, 3, 4, 9):
+        for count in (0, 1, 2, 5):
             boxes = random_boxes(rng, image.shape[1::-1], count)
             yield lambda image=image, boxes=boxes: bits(segmenter.segment(image, boxes))  # type: ignore[misc]
             embedding = segmenter.embed(image)
@@ -66,7 +66,7 @@ def test_sixteen_threads_give_the_bits_of_one(bundle: Path) -> None:
     segmenter = Segmenter(bundle, cache_bytes=2 * 256 * 8 * 4)
     calls = list(works(segmenter))
     serial = [call() for call in calls]
-    assert len({tuple(found) for found in serial}) > len(pictures()) * 8  # they differ
+    assert len({tuple(found) for found in serial}) > len(pictures()) * 6  # they differ
     assert sum(len(mask) > 20 for found in serial for mask in found[3:]) > 50  # and show something
     start = threading.Barrier(THREADS)
 
@@ -116,7 +116,7 @@ def test_what_a_network_gives_is_the_callers(bundle: Path) -> None:
     kept += [(array, array.tobytes()) for array in (embedding.features, result.scores, result.masks[0].pixels)]
     owned = memory_of(model.encoder) + memory_of(model.decoder)
     assert len(owned) >= 3
-    segmenter.segment(pictures()[5], [[1, 1, 90, 90], [5, 5, 9, 9]])
+    segmenter.segment(pictures()[5], [[1, 1, 40, 90], [5, 5, 9, 9]])
     for array, before in kept:
         assert array.tobytes() == before
         assert not any(np.shares_memory(array, other) for other in owned)
