@@ -85,10 +85,35 @@ def test_one_file_imports_openvino() -> None:
     ],
 )
 def test_light_imports(code: str, absent: list[str]) -> None:
+    assert imported(code, absent) == "[]"
+
+
+def imported(code: str, names: list[str]) -> str:
+    """Which of these are loaded after running the code in a fresh interpreter."""
     path = [str(folder) for folder in ROOTS.values()]
-    program = f"import sys; sys.path[:0] = {path!r}; {code}; print([n for n in {absent!r} if n in sys.modules])"
+    program = f"import sys; sys.path[:0] = {path!r}\n{code}\nprint([n for n in {names!r} if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    return done.stdout.strip()
+
+
+FILES = """
+import numpy
+from pathlib import Path
+from medsam_edge.io import read_image, write_labels, write_picture
+numpy.savez("image.npz", imgs=numpy.eye(9))
+write_picture(Path("image.jpg"), numpy.eye(9).astype(numpy.uint8))
+for name in NAMES:
+    write_labels(Path(name), numpy.eye(9).astype(numpy.uint16), None)
+for name in {*NAMES, "image.npz", "image.jpg"} - {"labels.npz"}:
+    read_image(name)
+"""
+
+
+def test_simpleitk_comes_with_the_first_medical_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    pictures = f"NAMES = ['labels.png', 'labels.tif', 'labels.npz']{FILES}"
+    assert imported(pictures, ["SimpleITK", "openvino"]) == "[]"
+    assert imported(f"NAMES = ['labels.nii']{FILES}", ["SimpleITK", "openvino"]) == "['SimpleITK']"
 
 
 NOTHING_IS_SENT = """

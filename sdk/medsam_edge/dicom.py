@@ -15,8 +15,7 @@ import numpy as np
 from medsam_edge.dicom_geometry import SAME, plane_axes, stack_frame
 from medsam_edge.dicom_header import DicomHeader, is_dicom, not_an_image
 from medsam_edge.errors import ImageError
-from medsam_edge.image import LoadedImage
-from medsam_edge.medical import check_size
+from medsam_edge.image import LoadedImage, check_size
 
 __all__ = ["is_dicom", "read_dicom", "read_series"]
 

@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 
+from medsam_edge.dicom_elements import check_elements
 from medsam_edge.dicom_geometry import Floats, functional_frame, parse_decimals
 from medsam_edge.errors import ImageError, ModalityError
-from medsam_edge.image import Frame, LoadedImage
-from medsam_edge.medical import check_size, from_simpleitk
+from medsam_edge.image import Frame, LoadedImage, check_claim
+from medsam_edge.medical import from_simpleitk
 from medsam_edge.modality import Modality
 
 HEAD_BYTES = 4096
@@ -65,6 +66,7 @@ class DicomHeader:
 
         if what := not_an_image(file):
             raise ImageError(f"image: expected an image, {file} is {what}")
+        check_elements(file)
         self.file = file
         self._reader: Any = sitk.ImageFileReader()
         self._reader.SetFileName(str(file))
@@ -76,7 +78,8 @@ class DicomHeader:
             self.is_color: bool = self._reader.GetNumberOfComponents() > 1
             pixel = sitk.Image([1, 1], self._reader.GetPixelID())
             self.dtype: np.dtype[Any] = sitk.GetArrayViewFromImage(pixel).dtype
-        check_size(file, self.size)
+        components = self._reader.GetNumberOfComponents()
+        check_claim(file, self.size, components * self.dtype.itemsize, stored_bits=0)  # blank slices pack to nothing
         self.photometric = self.tag("0028|0004")
         self.modality = _modality(self.tag("0008|0060"))
         self._check_encoding(_head(file))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -16,7 +16,7 @@ import pytest
 import torch
 import torch.nn.functional as functional
 
-from medsam_edge import Segmenter
+from medsam_edge import Segmenter, VolumeSegmentation
 from medsam_edge_convert.convert import ConvertConfig, convert
 from medsam_edge_train import checkpoint
 from medsam_edge_train.models import ZOO, MedSAM
@@ -27,11 +27,12 @@ SIDE = 256
 
 
 def random_network() -> MedSAM:
-    """What it sees weighs as much as the box: masks follow the picture, and some are empty."""
+    """Weights at random, but large where the image enters, so that masks follow the picture and not the box alone."""
     torch.manual_seed(3)
     network = tiny().eval()
     with torch.no_grad():
-        network.mask_decoder.output_hypernetworks_mlps[0].layers[-1].weight *= 40  # type: ignore[index,union-attr,operator]
+        for name, factor in (("image_encoder.2.bn", 20), ("mask_decoder.output_hypernetworks_mlps.0.layers.2", 60)):
+            cast(torch.Tensor, network.get_submodule(name).weight).mul_(factor)
     return network
 
 
@@ -127,12 +128,15 @@ PICTURES: dict[str, tuple[Pixels, Any]] = {
     "colour, larger": (COLOUR, [[30, 40, 200, 260], [150, 20, 410, 290], [100, 100, 103, 102], [0, 0, 420, 300]]),
     "colour, smaller": (COLOUR[:120, :77].copy(), [[5, 7, 70, 100], [20, 33, 76, 119]]),
     "grey, smaller": (GREY, [[3, 5, 80, 61], [11, 60, 90, 140], [40, 40, 60, 90]]),
-    "grey, larger": (cloud(2, 1, 200, 513)[0], [[17, 5, 311, 190], [300, 20, 511, 199], [500, 1, 502, 3]]),
+    "grey, larger": (cloud(2, 1, 200, 513)[0], [[17, 5, 311, 190], [300, 20, 511, 199], [501, 6, 502, 9]]),
 }
 VOLUMES: dict[str, tuple[Pixels, Any]] = {
     "smaller": (cloud(3, 7, 150, 100), [[5, 9, 0, 60, 80, 6], [40, 60, 2, 95, 140, 5], [20, 20, 6, 90, 90, 6]]),
-    "larger": (cloud(4, 5, 270, 330), [[20, 30, 0, 200, 190, 4], [150, 100, 0, 320, 260, 0], [100, 50, 1, 104, 53, 4]]),
+    "larger": (cloud(4, 5, 270, 330), [[20, 30, 0, 200, 190, 4], [150, 100, 0, 320, 260, 0], [107, 50, 1, 108, 53, 4]]),
 }
+
+
+"""The last box of "larger" and of "grey, larger" is less than a network pixel wide: its object vanishes."""
 
 
 def check(ours: npt.NDArray[Any], published: npt.NDArray[Any], boxes: Any) -> None:
@@ -152,6 +156,9 @@ def test_pictures(name: str, network: MedSAM, segmenter: Segmenter, tmp_path: Pa
     np.savez(tmp_path / "2DBox_X.npz", imgs=image, boxes=np.array(boxes), spacing=np.ones(3))
     result = segmenter.segment(tmp_path / "2DBox_X.npz", boxes, compat="rep-medsam")
     check(result.label_map, published_2d(network, image, np.array(boxes)), boxes)
+    other = segmenter.segment(255 - image, boxes, compat="rep-medsam")
+    assert (other.label_map != result.label_map).mean() > 0.01  # masks follow the picture, not the boxes alone
+    assert result.masks[-1].empty is (name == "grey, larger")
 
 
 @pytest.mark.parametrize("name", VOLUMES)
@@ -160,3 +167,5 @@ def test_volumes(name: str, network: MedSAM, segmenter: Segmenter, tmp_path: Pat
     np.savez(tmp_path / "3DBox_X.npz", imgs=volume, boxes=np.array(boxes), spacing=np.ones(3))
     result = segmenter.segment(tmp_path / "3DBox_X.npz", boxes, compat="rep-medsam")
     check(result.label_map, published_3d(network, volume, np.array(boxes)), boxes)
+    assert isinstance(result, VolumeSegmentation)
+    assert any(mask.empty for mask in result.masks[-1].values()) is (name == "larger")

@@ -26,20 +26,32 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+import pydicom
 import SimpleITK as sitk
 
 from medsam_edge.bundle import MODEL_FILES, Manifest, load_bundle
 from medsam_edge.errors import BundleError, FileMissingError, ImageError
 from medsam_edge.io import read_image
+from tests.sdk.dicoms import enhanced
 
 SECONDS, BYTES, WALL_SECONDS = 2.0, 1 << 30, 30.0
 
+DICOM_SAMPLES = (
+    "JPEG2000.dcm",
+    "SC_rgb_rle.dcm",
+    "SC_rgb_jpeg_gdcm.dcm",
+    "MR_small_implicit.dcm",
+    "MR_small_bigendian.dcm",
+    "image_dfl.dcm",
+)
+"""Of the pydicom wheel."""
 BUNDLE = (*MODEL_FILES, "manifest.json")
 Random = np.random.Generator
 
@@ -69,6 +81,14 @@ def valid_files(folder: Path) -> dict[str, bytes]:
         sitk.WriteImage(sitk.GetImageFromArray(rgb, isVector=True), str(folder / name))
         files[name] = (folder / name).read_bytes()
         (folder / name).unlink()
+    stream, frames = io.BytesIO(), enhanced()
+    for name in ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"):
+        setattr(frames, name, "1.2.3")  # the same bytes each time
+    frames.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+    pydicom.dcmwrite(stream, frames, enforce_file_format=True, implicit_vr=False, little_endian=True)
+    files["frames.dcm"] = stream.getvalue()
+    for sample in DICOM_SAMPLES:
+        files[sample] = (resources.files("pydicom") / "data" / "test_files" / sample).read_bytes()
     buffer = io.BytesIO()
     np.savez_compressed(buffer, imgs=rgb, boxes=np.array([[1, 2, 9, 9]]), spacing=np.ones(3))
     files["case.npz"] = buffer.getvalue()
