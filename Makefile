@@ -10,7 +10,7 @@ demo: $(RUNTIME)/.done  ## segment synthetic images with the packaged model; wri
 	$(RUNTIME)/bin/medsam-edge demo
 
 test: $(DEV)/.done  ## run the tests
-	$(DEV)/bin/python -m pytest
+	$(DEV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 lint: $(DEV)/.done
 	$(DEV)/bin/ruff format --check .

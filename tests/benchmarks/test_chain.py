@@ -52,7 +52,7 @@ def test_the_steps_and_what_is_asked_of_the_curves(data: Path, tmp_path: Path, r
     assert result.changes["class_prompt_tinyvit fit val_dsc"] == (0.5, 0.75 if rises else 0.25)
     wrong = [] if rises else [f"{student.architecture} fit val_dsc" for student in students]
     assert result.wrong == wrong
-    assert json.loads((tmp_path / "out/chain.json").read_text())["wrong"] == wrong
+    assert json.loads((tmp_path / "out/chain.json").read_text(encoding="utf-8"))["wrong"] == wrong
     assert ("wrong way" in str(result)) is not rises
     with pytest.raises(InputError, match=r"output: .* exists already"):
         chain(data, Path("teacher.safetensors"), tmp_path / "out", run=pretender)

@@ -55,7 +55,7 @@ def test_command_says_ratios_per_box(
     out = tmp_path / "out.json"
     command = ["bench", "decoder", "--boxes", "2", "--rounds", "1", "--threads", "1", "--json", str(out)]
     assert main(command) == 0
-    values = json.loads(out.read_text())
+    values = json.loads(out.read_text(encoding="utf-8"))
     assert list(values["timings"]) == ["2"]
     for timings in values["timings"].values():
         assert timings[BASELINE]["ratio"] == 1

@@ -36,7 +36,7 @@ def test_command_measures_four_variants(
     assert main(command) == 0
     torch.set_num_threads(threads)
     printed = capsys.readouterr().out
-    measured = json.loads(out.read_text())
+    measured = json.loads(out.read_text(encoding="utf-8"))
     timings = measured["timings"]
     assert measured["gmacs"] == pytest.approx((128**2 * 3 * 8 * 9 + 64**2 * 8 * 256 * 9) / 1e9)
     assert len(timings) == 4

@@ -174,7 +174,7 @@ def test_another_head_and_other_class_tokens_are_noticed(exported: tuple[ov.Mode
 def test_a_manifest_with_other_classes_is_refused(
     bundle: Path, tmp_path: Path, change: Callable[[dict[str, Any]], Any], message: str
 ) -> None:
-    values = json.loads((bundle / "manifest.json").read_text())
+    values = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
     change(values)
     for file in bundle.iterdir():
         (tmp_path / file.name).symlink_to(file) if file.name != "manifest.json" else None

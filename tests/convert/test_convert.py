@@ -36,7 +36,7 @@ def published_state() -> dict[str, torch.Tensor]:
     """Random weights of the published layout; scales near one, variances of 0.5–1.5."""
     generator = torch.Generator().manual_seed(0)
     state = {}
-    for key, (shape, dtype) in json.loads(KEYS.read_text()).items():
+    for key, (shape, dtype) in json.loads(KEYS.read_text(encoding="utf-8")).items():
         if dtype == "int64":
             state[key] = torch.zeros(shape, dtype=torch.int64)
         elif key.endswith("running_var"):

@@ -113,8 +113,8 @@ def test_what_was_measured_is_in_manifest_card_and_report(source: Path, data: Pa
     assert set(table["mean"]) == {"objects", "torch", "f32", "bundle", "ellipse"}
     assert table["mean"]["objects"] == 6  # three images of two objects
     assert abs(manifest.checks["accuracy"]) < 0.5  # points: half precision loses next to nothing
-    assert f"{table['CT']['torch']:.1f}" in (bundle / "MODEL_CARD.md").read_text()
-    page = report.read_text()
+    assert f"{table['CT']['torch']:.1f}" in (bundle / "MODEL_CARD.md").read_text(encoding="utf-8")
+    page = report.read_text(encoding="utf-8")
     assert page.count('<img src="data:image/png;base64,') == 3
     assert "<td>Fundus</td>" in page
     assert "http" not in page
@@ -137,7 +137,7 @@ def test_too_much_lost_leaves_no_bundle_but_the_report(
     with pytest.raises(ConversionError, match="expected to lose at most"):
         convert(config)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["report.json", "tiny.safetensors"]
-    values = json.loads((tmp_path / "report.json").read_text())
+    values = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert values["failed"].startswith("accuracy: expected to lose at most")
     assert [step["name"] for step in values["steps"]][-2:] == ["accuracy", "modality"]
 

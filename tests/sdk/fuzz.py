@@ -224,7 +224,7 @@ def work(seed: int) -> None:
         for name, data in files.items():
             if outcome(name, data, files, folder) != "read":  # also loads every library
                 raise RuntimeError(f"{name} is to be valid")
-        limit = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() + BYTES
+        limit = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[0]) * resource.getpagesize() + BYTES
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         for line in sys.stdin:
             name, data = case(seed, int(line), files)

@@ -23,7 +23,7 @@ def bundle(tmp_path: Path) -> Path:
 
 def rewrite(bundle: Path, change: Callable[[Values], Any]) -> None:
     file = bundle / "manifest.json"
-    values = json.loads(file.read_text())
+    values = json.loads(file.read_text(encoding="utf-8"))
     change(values)
     file.write_text(json.dumps(values))
 
@@ -97,7 +97,7 @@ def test_manifests_that_are_no_json_object_are_refused(bundle: Path, text: str) 
 
 def test_a_manifest_that_is_too_large_or_no_file_is_refused(bundle: Path) -> None:
     manifest = bundle / "manifest.json"
-    manifest.write_text(manifest.read_text() + " " * MAXIMUM_MANIFEST_BYTES)
+    manifest.write_text(manifest.read_text(encoding="utf-8") + " " * MAXIMUM_MANIFEST_BYTES)
     with pytest.raises(BundleError, match="larger than 1048576 bytes"):
         load_bundle(bundle)
     manifest.unlink()
@@ -110,7 +110,9 @@ def test_a_manifest_that_is_too_large_or_no_file_is_refused(bundle: Path) -> Non
 
 def test_a_long_list_of_classes_is_refused_at_once() -> None:
     """Each would be counted among all of them."""
-    values = json.loads((packaged_bundle() / "manifest.json").read_text()) | {"classes": ["CT"] * 100_000}
+    values = json.loads((packaged_bundle() / "manifest.json").read_text(encoding="utf-8")) | {
+        "classes": ["CT"] * 100_000
+    }
     with pytest.raises(BundleError, match="distinct modalities"):
         parse_manifest(json.dumps(values).encode(), Path("x"))
 

@@ -432,7 +432,7 @@ def test_a_full_disk_is_one_clear_error(tmp_path: Path, name: str) -> None:
             write_labels(tmp_path / name, labels, None)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [(name, "old")]
+    assert [(file.name, file.read_text(encoding="utf-8")) for file in tmp_path.iterdir()] == [(name, "old")]
 
 
 def test_a_folder_that_takes_no_file(tmp_path: Path) -> None:

@@ -219,7 +219,7 @@ def test_what_does_not_fit_the_store_is_refused(config: EmbedConfig, tmp_path: P
 
 
 def test_the_index_names_teacher_and_hashes(config: EmbedConfig) -> None:
-    index = json.loads((config.output / "index.json").read_text())
+    index = json.loads((config.output / "index.json").read_text(encoding="utf-8"))
     assert index["teacher"] == "tiny"
     assert len(index["teacher_sha256"]) == 64
     assert sorted(key for shard in index["shards"].values() for key in shard["keys"]) == sorted(keys(config))

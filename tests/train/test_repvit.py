@@ -23,13 +23,15 @@ def rep_medsam() -> MedSAM:
 def test_keys_shapes_and_types_are_the_published_ones(rep_medsam: MedSAM) -> None:
     state = rep_medsam.state_dict()
     ours = {key: [list(value.shape), str(value.dtype).removeprefix("torch.")] for key, value in state.items()}
-    assert ours == json.loads(PUBLISHED.read_text())
+    assert ours == json.loads(PUBLISHED.read_text(encoding="utf-8"))
     assert len(ours) == 843
 
 
 def test_keys_are_in_the_published_order(rep_medsam: MedSAM) -> None:
     # optimizer states of training checkpoints count parameters by position
-    published = [key for key in json.loads(PUBLISHED.read_text()) if key.startswith("image_encoder.features.")]
+    published = [
+        key for key in json.loads(PUBLISHED.read_text(encoding="utf-8")) if key.startswith("image_encoder.features.")
+    ]
     assert [key for key in rep_medsam.state_dict() if key.startswith("image_encoder.features.")] == published
 
 

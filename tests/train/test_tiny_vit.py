@@ -15,7 +15,7 @@ KEYS = Path(__file__).parent.parent / "data" / "lite_medsam.keys.json"
 
 def test_the_published_keys_and_sizes() -> None:
     network = lite_medsam()
-    expected = {key: tuple(shape) for key, (shape, _) in json.loads(KEYS.read_text()).items()}
+    expected = {key: tuple(shape) for key, (shape, _) in json.loads(KEYS.read_text(encoding="utf-8")).items()}
     assert {key: tuple(value.shape) for key, value in network.state_dict().items()} == expected
     assert len(expected) == 435
     assert sum(value.numel() for value in network.parameters()) == 9_791_300

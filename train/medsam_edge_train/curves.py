@@ -21,7 +21,7 @@ def read_curves(folder: Path) -> dict[str, dict[int, float]]:
         before = json.loads((folder / BEFORE).read_text(encoding="utf-8"))
         curves = {name: {0: value} for name, value in before.items()}
     for path in sorted(folder.glob("log/version_*/metrics.csv"), key=lambda path: int(path.parent.name.split("_")[1])):
-        with path.open(newline="") as file:
+        with path.open(newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
                 for name, value in row.items():
                     if value and name not in ("epoch", "step"):

@@ -51,7 +51,7 @@ def test_the_command_writes_every_output(
     bundles = ["--bundle", "x/one", "--bundle", "y/two"]
     assert main([*COMMAND, "--data", str(data), *bundles, "--jitter", "0", "8", *outputs]) == 0
     printed = capsys.readouterr()
-    report = json.loads((tmp_path / "a.json").read_text())
+    report = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
     assert report["complete"]
     methods = ["one", "two", "ellipse", "grabcut"]
     assert sorted(report["methods"]) == sorted([*methods, "one, per slice", "two, per slice"])
@@ -65,7 +65,7 @@ def test_the_command_writes_every_output(
     with (tmp_path / "a.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 2 * (8 * 4 + 6)  # jitters, objects of images by method, and the volume's one
-    page = (tmp_path / "a.html").read_text()
+    page = (tmp_path / "a.html").read_text(encoding="utf-8")
     assert len(re.findall("<img", page)) == 4
     assert "http" not in re.sub(r"src='[^']*'", "", page)
     for words in (page, printed.out):
@@ -80,7 +80,7 @@ def test_a_quick_look_says_so(data: Path, tmp_path: Path, fake: None, capsys: py
     out = tmp_path / "a.json"
     assert main([*COMMAND, "--data", str(data), "--images", "1", "--no-grabcut", "--json", str(out)]) == 0
     assert "A quick look" in capsys.readouterr().out
-    report = json.loads(out.read_text())
+    report = json.loads(out.read_text(encoding="utf-8"))
     assert report["settings"]["images"] == 3
     assert "grabcut" not in report["methods"]
 
@@ -96,7 +96,7 @@ def test_an_interrupted_run_keeps_whole_images(
     sheet = tmp_path / "a.csv"
     assert main([*COMMAND, "--data", str(data), "--no-grabcut", "--csv", str(sheet)]) == 130
     assert "Interrupted" in capsys.readouterr().out
-    assert len(sheet.read_text().splitlines()) == 1 + 2 * 2
+    assert len(sheet.read_text(encoding="utf-8").splitlines()) == 1 + 2 * 2
 
 
 def test_the_modality_may_be_withheld_where_there_are_class_prompts(
@@ -110,7 +110,7 @@ def test_the_modality_may_be_withheld_where_there_are_class_prompts(
     replace_models(monkeypatch, fake_model(classes=tuple(Modality)))
     assert main(told) == 0
     assert "Modality recognised" in capsys.readouterr().out
-    report = json.loads(out.read_text())
+    report = json.loads(out.read_text(encoding="utf-8"))
     assert report["settings"]["modality"] == "withheld"
     assert set(report["recognized"]) == {"CT", "US", "Fundus"}
 
@@ -123,7 +123,7 @@ def test_the_packaged_model_is_the_default(tmp_path: Path) -> None:
         cv2.imwrite(str(tmp_path / "US" / "squares" / kind / "a.png"), picture)
     out = tmp_path / "a.json"
     assert main([*COMMAND, "--data", str(tmp_path), "--json", str(out)]) == 0
-    dsc = json.loads(out.read_text())["modalities"]["plain"]["mean"]["dsc"]
+    dsc = json.loads(out.read_text(encoding="utf-8"))["modalities"]["plain"]["mean"]["dsc"]
     assert list(dsc) == ["packaged", "ellipse", "grabcut"]
     quarter = np.pi / 4  # of its box an ellipse fills; the network rounds corners too, but not as much
     assert dsc["ellipse"]["mean"] == pytest.approx(100 * 2 * quarter / (1 + quarter), abs=1)

@@ -150,7 +150,7 @@ def test_the_worst_come_first() -> None:
 def test_the_sheet_has_every_row(tmp_path: Path) -> None:
     rows = rows_of([item(NEEDLE)])
     write_csv(tmp_path / "a.csv", rows)
-    lines = (tmp_path / "a.csv").read_text().splitlines()
+    lines = (tmp_path / "a.csv").read_text(encoding="utf-8").splitlines()
     assert lines[0] == ",".join(COLUMNS)
     assert len(lines) == 1 + len(rows)
     assert lines[1].startswith("MR/set/a,MR,set,5,3,64.0,320,a,0.0,0.769")

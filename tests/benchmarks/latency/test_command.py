@@ -62,7 +62,7 @@ def test_the_command_writes_every_output(
     chosen = ["--cases", "US_0525", "X-Ray_0053", "--rounds", "2", "--threads", "1", "--baseline-boxes", "1"]
     assert main(["bench", "latency", *chosen, *files]) == 0
     printed = capsys.readouterr().out
-    report = json.loads((tmp_path / "a").read_text())
+    report = json.loads((tmp_path / "a").read_text(encoding="utf-8"))
     assert report["complete"]
     assert [own["case"]["name"] for own in report["cases"]] == ["US_0525", "X-Ray_0053"]
     for own in report["cases"]:
@@ -79,7 +79,7 @@ def test_the_command_writes_every_output(
     assert report["machine"]["threads"].startswith("1 ")
     assert "INFERENCE_NUM_THREADS 1" in report["machine"]["encoder"]
     _check_csv(tmp_path / "b")
-    _check_page((tmp_path / "c").read_text())
+    _check_page((tmp_path / "c").read_text(encoding="utf-8"))
     for expected in (
         "random weights",
         "≈ X-Ray_0053: from 1 of 3 boxes (lite_medsam / rep_medsam / rep_medsam, fused)",
@@ -133,8 +133,8 @@ def test_an_interrupted_run_keeps_whole_cases(
     page = tmp_path / "a.html"
     short = ["--quick", "--threads", "1", "--rounds", "1"]
     assert main(["bench", "latency", *short, "--json", str(out), "--html", str(page)]) == 130
-    assert "Interrupted" in page.read_text()
-    report = json.loads(out.read_text())
+    assert "Interrupted" in page.read_text(encoding="utf-8")
+    report = json.loads(out.read_text(encoding="utf-8"))
     assert [own["case"]["name"] for own in report["cases"]] == ["MR_0179", "US_0525"]
     assert not report["complete"]
     assert not small  # the quick look starts no process for a case

@@ -66,7 +66,7 @@ def test_a_fast_hour_hides_nothing(tmp_path: Path, capsys: pytest.CaptureFixture
     report = tmp_path / "changes.json"
     assert compared(tmp_path, after, "--json", str(report)) == 1
     assert "3 figures slower by more than 10%; the worst is total of US_0525, 2.00 times" in capsys.readouterr().err
-    changes = json.loads(report.read_text())["changes"]
+    changes = json.loads(report.read_text(encoding="utf-8"))["changes"]
     assert [change["stage"] for change in changes if change["regressed"]] == ["total", "encode", "decode"]
     assert {change["drift"] for change in changes} == {0.5}
     assert not list(tmp_path.glob(".*"))

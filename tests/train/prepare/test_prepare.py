@@ -73,7 +73,7 @@ def cases_of(output: Path) -> dict[str, Case]:
 
 
 def report_of(output: Path) -> dict[str, Any]:
-    report: dict[str, Any] = json.loads((output / "report.json").read_text())
+    report: dict[str, Any] = json.loads((output / "report.json").read_text(encoding="utf-8"))
     return report
 
 
