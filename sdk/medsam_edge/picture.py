@@ -19,7 +19,7 @@ from medsam_edge.result import CroppedMask, Segmentation
 
 if TYPE_CHECKING:
     from medsam_edge.segmenter import Segmenter, _Clock
-    from medsam_edge.volume import Sweeping
+    from medsam_edge.settings import Settings
 
 
 def picture_of(loaded: LoadedImage, modality: Modality | None, window: Window | None) -> npt.NDArray[np.uint8]:
@@ -47,15 +47,15 @@ def segment_picture(
     boxes: BoxesLike,
     modality: Modality | None,
     window: Window | None,
-    sweeping: Sweeping,
+    settings: Settings,
     clock: _Clock,
 ) -> Segmentation:
     """Segment what each box of a picture holds; see `Segmenter.segment`."""
-    display, rule, size = picture_of(loaded, modality, window), rule_of(sweeping.compat), segmenter.model.image_size
+    display, rule, size = picture_of(loaded, modality, window), rule_of(settings.compat), segmenter.model.image_size
     height, width = display.shape[:2]
     checked = check_boxes(boxes, height, width)
     whole = View(0, 0, height, width, ())
-    looks = sweeping.views(checked, (height, width), size) or [whole]
+    looks = settings.views(checked, (height, width), size) or [whole]
     clock.lap("prepare")
     timings, confidence = Counter(clock.laps_ms), None
     if modality is None and segmenter.model.classes and any(view.where != whole.where for view in looks):
@@ -78,7 +78,7 @@ def segment_picture(
         display=display,
         modality=found.modality,
         timings_ms=dict(timings),
-        overlap=sweeping.overlap,
+        overlap=settings.overlap,
         frame=loaded.frame,
         modality_confidence=found.modality_confidence if confidence is None else confidence,
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from medsam_edge.result import Segmentation, VolumeSegmentation
-from medsam_edge.volume import Progress
+from medsam_edge.settings import Progress
 
 
 def as_json(result: Segmentation | VolumeSegmentation, output: Path) -> dict[str, Any]:

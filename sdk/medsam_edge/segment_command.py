@@ -27,7 +27,7 @@ from medsam_edge.printing import as_json, as_table, slices_shown
 from medsam_edge.propagation import Compat
 from medsam_edge.result import Overlap, Segmentation, VolumeSegmentation
 from medsam_edge.segmenter import Segmenter
-from medsam_edge.volume import AXES, Progress, Sweeping
+from medsam_edge.settings import AXES, Progress, Settings
 
 CHALLENGE_NAME = re.compile(r"[23]DBox_([^_]+)(_.*)?\.npz", re.IGNORECASE)
 
@@ -164,9 +164,9 @@ def make_segmenter(options: argparse.Namespace) -> Segmenter:
 def settings_of(options: argparse.Namespace) -> dict[str, Any]:
     """Keyword arguments of `Segmenter.segment` that hold for every image; raises InputError for what none can have."""
     names = ("axis", "streams", "stop_when_empty", "compat", "overlap", "detail")
-    sweeping = {name: getattr(options, name) for name in names}
-    Sweeping(**sweeping)
-    settings = {"modality": Modality.parse(options.modality), "window": _window(options.window), **sweeping}
+    chosen = {name: getattr(options, name) for name in names}
+    Settings(**chosen)
+    settings = {"modality": Modality.parse(options.modality), "window": _window(options.window), **chosen}
     return settings | ({"box_space": options.box_space} if options.box_space else {})
 
 

@@ -34,7 +34,8 @@ from medsam_edge.physical import BoxSpace, boxes_to_pixels, check_box_space
 from medsam_edge.picture import picture_of, segment_picture
 from medsam_edge.propagation import Compat
 from medsam_edge.result import CroppedMask, Overlap, Segmentation, VolumeSegmentation, check_overlap
-from medsam_edge.volume import Axis, Progress, Sweeping, segment_volume
+from medsam_edge.settings import Axis, Progress, Settings
+from medsam_edge.volume import segment_volume
 
 ImageLike = Any
 """(H, W) or (H, W, 3) RGB array, SimpleITK.Image, the path of an image file, or what `read_image` gave; (D, H, W) where
@@ -246,7 +247,7 @@ class Segmenter:
                 physical boxes for an image that does not know where it lies, of other dimensions, or with `compat`.
             What `embed` and `decode` raise.
         """
-        sweeping = Sweeping(axis, streams, stop_when_empty, progress, compat, overlap, detail)
+        settings = Settings(axis, streams, stop_when_empty, progress, compat, overlap, detail)
         check_box_space(box_space, compat)
         clock = _Clock()
         loaded = _load(image)
@@ -256,7 +257,7 @@ class Segmenter:
         if box_space == "physical":
             boxes = boxes_to_pixels(boxes, loaded.frame)
         segment_loaded = segment_volume if volume else segment_picture
-        return segment_loaded(self, loaded, boxes, told, window, sweeping, clock)
+        return segment_loaded(self, loaded, boxes, told, window, settings, clock)
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         raise InputError(

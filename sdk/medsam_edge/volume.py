@@ -12,60 +12,28 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from medsam_edge.detail import Detail, View, check_detail, views
+from medsam_edge.detail import View
 from medsam_edge.embedding import Embedding
-from medsam_edge.errors import CancelledError, ImageError, InputError
+from medsam_edge.errors import CancelledError, ImageError
 from medsam_edge.geometry import BoxesLike, FloatArray, Geometry, box_array, check_boxes
 from medsam_edge.image import LoadedImage
 from medsam_edge.intensity import Window, volume_to_display, warn_of_values
 from medsam_edge.modality import Modality
-from medsam_edge.propagation import Compat, Rule, rule_of
-from medsam_edge.result import CroppedMask, Overlap, VolumeSegmentation, check_overlap
+from medsam_edge.propagation import Rule, rule_of
+from medsam_edge.result import CroppedMask, VolumeSegmentation
+from medsam_edge.settings import Settings
 
 if TYPE_CHECKING:
     from medsam_edge.segmenter import Segmenter, _Clock
 
-Axis = Literal["axial", "coronal", "sagittal", 0, 1, 2]
-Progress = Callable[[int, int], bool | None]
-AXES = ("axial", "coronal", "sagittal")
 AHEAD_PER_STREAM = 2
 """Slices that each stream may have encoded before they are wanted."""
 STAGES = ("read", "prepare", "encode", "decode", "restore")
-
-
-@dataclass(frozen=True)
-class Sweeping:
-    """How the slices of a volume are gone through; see `Segmenter.segment`."""
-
-    axis: Axis = 0
-    streams: int = 1
-    stop_when_empty: bool = False
-    progress: Progress | None = None
-    compat: Compat | None = None
-    overlap: Overlap = "later"
-    detail: Detail = "auto"
-
-    def __post_init__(self) -> None:
-        if self.axis not in (*AXES, 0, 1, 2) or isinstance(self.axis, bool):
-            raise InputError(f"axis: expected axial, coronal, sagittal, 0, 1 or 2, got {self.axis!r}")
-        if not isinstance(self.streams, int) or isinstance(self.streams, bool) or not 0 <= self.streams <= 64:
-            raise InputError(f"streams: expected a whole number from 0 to 64, got {self.streams!r}")
-        rule_of(self.compat)
-        check_overlap(self.overlap)
-        check_detail(self.detail)
-
-    def views(self, boxes: FloatArray, shape: tuple[int, ...], size: int) -> list[View]:
-        """Where to look for each box of a slice of this shape; the published scripts always look at the whole."""
-        return views(boxes, shape[0], shape[1], size, "image" if self.compat else self.detail)
-
-    @property
-    def array_axis(self) -> int:
-        return AXES.index(self.axis) if isinstance(self.axis, str) else self.axis
 
 
 def segment_volume(
@@ -74,11 +42,11 @@ def segment_volume(
     boxes: BoxesLike,
     modality: Modality | None,
     window: Window | None,
-    sweeping: Sweeping,
+    settings: Settings,
     clock: _Clock,
 ) -> VolumeSegmentation:
     """Segment what each box of a volume holds; see `Segmenter.segment`."""
-    voxels, axis, rule = _voxels(loaded), sweeping.array_axis, rule_of(sweeping.compat)
+    voxels, axis, rule = _voxels(loaded), settings.array_axis, rule_of(settings.compat)
     if rule.far_slice_included:
         boxes = box_array(boxes, 6) + np.eye(6)[5 - axis]
     depth, height, width = voxels.shape
@@ -100,13 +68,13 @@ def segment_volume(
         timings.update(embedding.timings_ms)
     sweeps = []
     size = segmenter.model.image_size
-    for view in sweeping.views(flat, slices.shape[1:], size):
+    for view in settings.views(flat, slices.shape[1:], size):
         rows, columns = view.where
         part = slices[:, rows, columns]
         geometry = Geometry.of(part.shape[1:], size)
         starts = zip(view.own, rule.start(view.boxes(flat), geometry), strict=True)
         own = [_Object(index + 1, *spans[index], start) for index, start in starts]
-        sweeps.append(_Sweeps(segmenter, part, view, modality, own, rule, geometry, sweeping, timings))
+        sweeps.append(_Sweeps(segmenter, part, view, modality, own, rule, geometry, settings, timings))
     _run(sweeps)
     objects = sorted((item for sweep in sweeps for item in sweep.objects), key=lambda item: item.label)
     slice_scores = _slice_scores(objects, len(slices))
@@ -120,7 +88,7 @@ def segment_volume(
         modality=modality,
         modality_confidence=confidence,
         timings_ms=dict(timings),
-        overlap=sweeping.overlap,
+        overlap=settings.overlap,
         frame=loaded.frame,
     )
 
@@ -215,7 +183,7 @@ class _Sweeps:
     objects: Sequence[_Object]
     rule: Rule
     geometry: Geometry
-    sweeping: Sweeping
+    settings: Settings
     timings: Counter[str]
 
     def ways(self) -> list[tuple[list[int], bool]]:
@@ -228,10 +196,10 @@ class _Sweeps:
         """One way, after `done` of `total` slices."""
         position = {z: done + number for number, z in enumerate(order, start=1)}
         wanted = (z for z in order if any(item.alive(z, upward) for item in self.objects))  # asked when its turn comes
-        with closing(encoded_ahead(self._embed, wanted, self.sweeping.streams)) as embeddings:
+        with closing(encoded_ahead(self._embed, wanted, self.settings.streams)) as embeddings:
             for z, embedding in embeddings:
                 self._decode(z, embedding, [item for item in self.objects if item.alive(z, upward)])
-                if self.sweeping.progress and self.sweeping.progress(position[z], total) is False:
+                if self.settings.progress and self.settings.progress(position[z], total) is False:
                     raise CancelledError(f"progress: asked to stop after {position[z]} of {total} slices")
 
     def place(self) -> None:
@@ -250,7 +218,7 @@ class _Sweeps:
         self.timings.update(found.timings_ms)
         for item, mask, score in zip(alive, found.masks, found.scores.tolist(), strict=True):
             item.masks[z], item.scores[z] = mask, score
-            if self.sweeping.stop_when_empty and mask.empty:
+            if self.settings.stop_when_empty and mask.empty:
                 item.stop(z)
 
 

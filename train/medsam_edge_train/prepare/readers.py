@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
 
-from medsam_edge.errors import ImageError, MedsamEdgeError
-from medsam_edge.image import MAXIMUM_PIXELS
+from medsam_edge.errors import ImageError
+from medsam_edge.image import MAXIMUM_PIXELS, reading
 from medsam_edge.io import PICTURE_SUFFIXES, read_image
 from medsam_edge.medical import layout_of, read_volume
 from medsam_edge.npz import read_array
@@ -31,7 +29,7 @@ def read_labels(pair: Pair) -> Labels:
     Raises:
         ImageError: unreadable, too large, or not whole numbers from 0 to 65535 in one channel.
     """
-    with _reading(pair.label):
+    with reading(pair.label):
         if pair.label.suffix.lower() == ".npz":
             labels = _read_npz(pair.label, "gts")
         elif pair.label.name.lower().endswith(PICTURE_SUFFIXES):
@@ -51,7 +49,7 @@ def read_pixels(pair: Pair, labels: Labels) -> npt.NDArray[Any]:
     Raises:
         ImageError: unreadable, too large, or another size or orientation than the labels.
     """
-    with _reading(pair.image):
+    with reading(pair.image):
         if pair.image.suffix.lower() == ".npz":
             pixels = _read_npz(pair.image, "imgs")
         elif pair.is_picture:
@@ -116,15 +114,3 @@ def _whole_numbers(labels: npt.NDArray[Any]) -> Labels:
     if labels.dtype.kind == "f" and not np.array_equal(whole, labels):
         raise ImageError("labels: expected whole numbers")
     return whole
-
-
-@contextmanager
-def _reading(file: Path) -> Iterator[None]:
-    """Whatever a damaged file makes a reader raise becomes an ImageError."""
-    try:
-        yield
-    except MedsamEdgeError:
-        raise
-    except Exception as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise ImageError(f"cannot read {file.name}: {lines[-1] if lines else type(error).__name__}") from error
