@@ -14,7 +14,7 @@ from pathlib import Path
 from medsam_edge.errors import ImageError
 from medsam_edge.image import MAXIMUM_BYTES, MAXIMUM_RATIO
 
-DEFLATED, BIG_ENDIAN, IMPLICIT = b"1.2.840.10008.1.2.1.99", b"1.2.840.10008.1.2.2", b"1.2.840.10008.1.2"
+DEFLATED, BIG_ENDIAN, IMPLICIT = "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2"
 LONG = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"))
 SHORT = frozenset(
     (b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT", b"PN", b"SH", b"SL", b"SS",
@@ -22,10 +22,9 @@ SHORT = frozenset(
 )  # fmt: skip
 UNDEFINED = 0xFFFFFFFF
 ITEM, ITEM_END, SEQUENCE_END = (0xFFFE, 0xE000), (0xFFFE, 0xE00D), (0xFFFE, 0xE0DD)
-PIXELS = (0x7FE0, 0x0010)
+SYNTAX, PIXELS = (0x0002, 0x0010), (0x7FE0, 0x0010)
 DEPTH = 16
 """Sequences in sequences; more are refused."""
-META_END = 0x0002
 
 
 def check_elements(file: Path) -> None:
@@ -40,13 +39,13 @@ def _check(data: mmap.mmap | bytes, file: Path) -> None:
     start = 132 if data[128:132] == b"DICM" else 0
     if not start and data[:2] not in (b"\x02\0", b"\x08\0", b"\0\x08"):
         raise ImageError(f"image: cannot read {file}: it is no DICOM file")
-    syntax = b""
+    syntax = ""
     walk = _Walk(data, file, explicit=True, order="<")
     while start < len(data) and data[start : start + 2] == b"\x02\x00":
         tag, length, value = walk.element(start, len(data))
         start = value + length
-        if tag == (META_END, 0x0010):
-            syntax = data[value:start].strip(b"\0 ")
+        if tag == SYNTAX:
+            syntax = data[value:start].strip(b"\0 ").decode("latin-1")
     if syntax == DEFLATED:
         data = _inflated(data[start:], file)
         start = 0

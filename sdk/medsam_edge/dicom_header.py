@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from medsam_edge.dicom_elements import check_elements
+from medsam_edge.dicom_elements import BIG_ENDIAN, DEFLATED, check_elements
 from medsam_edge.dicom_geometry import Floats, functional_frame, parse_decimals
 from medsam_edge.errors import ImageError, ModalityError
 from medsam_edge.image import Frame, LoadedImage, check_claim
@@ -24,7 +24,7 @@ from medsam_edge.modality import Modality
 
 HEAD_BYTES = 4096
 """Enough for the identifiers of class and encoding, which come first."""
-DEFLATED, BIG_ENDIAN, RUN_LENGTH = "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.5"
+RUN_LENGTH = "1.2.840.10008.1.2.5"
 NOT_IMAGES = {
     "1.2.840.10008.1.3.10": "an index of files (DICOMDIR)",
     "1.2.840.10008.5.1.4.1.1.4.2": "MR spectra",

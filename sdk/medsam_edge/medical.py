@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 from medsam_edge.errors import ImageError
 from medsam_edge.image import Frame, LoadedImage
-from medsam_edge.image import unreadable as unreadable
 from medsam_edge.layout import Layout
 from medsam_edge.metaimage import meta_layout
 from medsam_edge.nifti import nifti_layout
