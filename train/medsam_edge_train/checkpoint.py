@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from medsam_edge.errors import CheckpointError, FileMissingError, InputError
 from medsam_edge.io import replacing
 from medsam_edge_train.models import ZOO, MedSAM, build, fuse, quantize
+from medsam_edge_train.models.efficientnet import IMAGENET_KEY, imagenet_state
 
 WRAPPERS = ("model", "state_dict", "network")
 PREFIXES = ("module.", "network.")
@@ -51,6 +52,8 @@ def read(path: Path) -> Checkpoint:
     except Exception as error:  # damaged pickles and archives raise whatever they run into
         raise CheckpointError(f"checkpoint: cannot read {path}: expected a PyTorch file of plain tensors") from error
     state = _unwrap(loaded)
+    if IMAGENET_KEY in state:
+        state = imagenet_state(state)
     if not state:
         raise CheckpointError(f"checkpoint: expected tensors by name in {path}, found none")
     return Checkpoint(state, None, {})

@@ -108,9 +108,9 @@ class PyramidNeck(nn.Module):
 
     WIDTH = 128
 
-    def __init__(self) -> None:
+    def __init__(self, widths: tuple[int, ...] = STAGE_WIDTHS) -> None:
         super().__init__()
-        self.laterals = nn.ModuleList(ConvBN(width, self.WIDTH) for width in STAGE_WIDTHS)
+        self.laterals = nn.ModuleList(ConvBN(width, self.WIDTH) for width in widths)
         self.smooth = ConvBN(self.WIDTH, EMBEDDING_DIM, 3)
         self.project = nn.Conv2d(EMBEDDING_DIM, EMBEDDING_DIM, 1, bias=False)
         self.norm = LayerNorm2d(EMBEDDING_DIM)

@@ -8,6 +8,7 @@ from torch import nn
 
 from medsam_edge.errors import InputError
 from medsam_edge_train.models.class_prompt import ClassPromptMedSAM, Pooling
+from medsam_edge_train.models.efficientnet import EfficientNetLite
 from medsam_edge_train.models.mask_decoder import MaskDecoder
 from medsam_edge_train.models.medsam import MedSAM
 from medsam_edge_train.models.prompt_encoder import PromptEncoder
@@ -30,6 +31,15 @@ def rep_medsam_s() -> MedSAM:
     and the decoder's box prior: for slower machines and faster training."""
     return MedSAM(
         image_encoder=RepViT(neck=PyramidNeck(), stem_strides=(2, 2), activation=nn.ReLU),
+        prompt_encoder=PromptEncoder(),
+        mask_decoder=MaskDecoder(box_prior=True),
+    )
+
+
+def efficient_medsam() -> MedSAM:
+    """EfficientNet-Lite2, which can start from ImageNet, with the decoder of `rep_medsam_s`."""
+    return MedSAM(
+        image_encoder=EfficientNetLite(),
         prompt_encoder=PromptEncoder(),
         mask_decoder=MaskDecoder(box_prior=True),
     )
@@ -84,6 +94,7 @@ TEACHER = "medsam_vit_b"
 ZOO: dict[str, Callable[[], MedSAM]] = {
     "class_prompt_tinyvit": class_prompt_tinyvit,
     "class_prompt_tinyvit_code": class_prompt_tinyvit_code,
+    "efficient_medsam": efficient_medsam,
     "lite_medsam": lite_medsam,
     "medsam_vit_b": medsam_vit_b,
     "rep_medsam": rep_medsam,
