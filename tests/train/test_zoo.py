@@ -10,6 +10,7 @@ from medsam_edge_train.models.mask_decoder import BoxPrior
 from medsam_edge_train.models.zoo import (
     class_prompt_tinyvit,
     class_prompt_tinyvit_code,
+    efficient_medsam,
     lite_medsam,
     medsam_vit_b,
     rep_medsam,
@@ -23,6 +24,7 @@ def test_the_names() -> None:
     factories = (
         class_prompt_tinyvit,
         class_prompt_tinyvit_code,
+        efficient_medsam,
         lite_medsam,
         medsam_vit_b,
         rep_medsam,

@@ -7,12 +7,13 @@ not be learned again from a few thousand medical images. `imagenet_state` reads 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+from medsam_edge.errors import CheckpointError
 from medsam_edge_train.models.layers import ConvBN, Residual
 from medsam_edge_train.models.repvit import PyramidNeck
 
@@ -63,9 +64,7 @@ def _block(inputs: int, outputs: int, expansion: int, kernel: int, stride: int) 
     """Inverted residual: expand, depthwise, project."""
     hidden = inputs * expansion
     expand = [ConvBN(inputs, hidden), nn.ReLU6()] if expansion > 1 else []
-    block = nn.Sequential(
-        *expand, _conv(hidden, hidden, kernel, stride, hidden), nn.ReLU6(), ConvBN(hidden, outputs)
-    )
+    block = nn.Sequential(*expand, _conv(hidden, hidden, kernel, stride, hidden), nn.ReLU6(), ConvBN(hidden, outputs))
     return Residual(block) if stride == 1 and inputs == outputs else block
 
 
@@ -81,21 +80,37 @@ def _conv(inputs: int, outputs: int, kernel: int, stride: int, groups: int = 1) 
 
 
 def imagenet_state(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The published classifier's weights under our keys, without its head; its batch norms' larger eps is kept."""
-    units = [("_conv_stem", "_bn0")]
-    for block in range(sum(stage[-1] for stage in STAGES)):
-        units += [
-            (f"_blocks.{block}.{conv}", f"_blocks.{block}.{bn}")
-            for conv, bn in (("_expand_conv", "_bn0"), ("_depthwise_conv", "_bn1"), ("_project_conv", "_bn2"))
-            if f"_blocks.{block}.{conv}.weight" in published
-        ]
+    """The published classifier's weights under our keys, without its head; its batch norms' larger eps is kept.
+
+    Raises:
+        CheckpointError: a tensor of Lite2 is missing.
+    """
+    state: dict[str, Tensor] = {}
+    for own, (conv, bn) in zip(_units(), _published_units(), strict=True):
+        names = {f"{own}.c.weight": f"{conv}.weight"}
+        names |= {f"{own}.bn.{key}": f"{bn}.{key}" for key in ("weight", "bias", "running_mean", "running_var")}
+        if missing := [name for name in names.values() if name not in published]:
+            raise CheckpointError(f"checkpoint: expected EfficientNet-Lite2, {', '.join(missing)} missing")
+        state |= {key: published[name] for key, name in names.items()}
+        state[f"{own}.bn.running_var"] = state[f"{own}.bn.running_var"] + PUBLISHED_EPS - OWN_EPS
+    return state
+
+
+def _units() -> list[str]:
+    """Our names of the convolutions with their norms, in the order of the arithmetic; not the neck's."""
     with torch.device("meta"):
         encoder = EfficientNetLite()
-    own = [name for name, module in encoder.named_modules() if isinstance(module, ConvBN) and "neck" not in name]
-    state = {}
-    for name, (conv, bn) in zip(own, units, strict=True):
-        state[f"image_encoder.{name}.c.weight"] = published[f"{conv}.weight"]
-        for key in ("weight", "bias", "running_mean", "running_var"):
-            state[f"image_encoder.{name}.bn.{key}"] = published[f"{bn}.{key}"]
-        state[f"image_encoder.{name}.bn.running_var"] = published[f"{bn}.running_var"] + PUBLISHED_EPS - OWN_EPS
-    return state
+    units = [name for name, module in encoder.named_modules() if isinstance(module, ConvBN)]
+    return [f"image_encoder.{name}" for name in units if not name.startswith("neck.")]
+
+
+def _published_units() -> Iterator[tuple[str, str]]:
+    """The published names of the same."""
+    yield "_conv_stem", "_bn0"
+    expansions = [expansion for expansion, *_, blocks in STAGES for _ in range(blocks)]
+    for index, expansion in enumerate(expansions):
+        block = f"_blocks.{index}"
+        if expansion > 1:
+            yield f"{block}._expand_conv", f"{block}._bn0"
+        yield f"{block}._depthwise_conv", f"{block}._bn1"
+        yield f"{block}._project_conv", f"{block}._bn2"
