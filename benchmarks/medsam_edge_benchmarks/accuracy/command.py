@@ -7,12 +7,16 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
+
+import numpy as np
 
 from medsam_edge import Segmenter
+from medsam_edge.detail import Detail
 from medsam_edge.errors import ImageError, InputError
 from medsam_edge.io import check_picture_suffix, write_picture
 from medsam_edge.modality import Modality
+from medsam_edge.model import Model
 from medsam_edge_benchmarks.accuracy import text
 from medsam_edge_benchmarks.accuracy.examples import PER_MODALITY, draw_examples
 from medsam_edge_benchmarks.accuracy.items import Item, choose, find_items
@@ -26,6 +30,7 @@ from medsam_edge_benchmarks.accuracy.methods import (
     Network,
     PerSlice,
 )
+from medsam_edge_benchmarks.accuracy.mosaic import mosaics
 from medsam_edge_benchmarks.accuracy.page import write_page
 from medsam_edge_benchmarks.accuracy.report import Report, summarize
 from medsam_edge_benchmarks.accuracy.sheet import write_csv
@@ -38,7 +43,7 @@ from medsam_edge_train import checkpoint
 
 PACKAGED, TORCH = "packaged", "torch"
 CACHE_BYTES = 512 * 1024**2
-"""For each network: jitters and slices come back to the same pixels."""
+"""For each network and detail: jitters and slices come back to the same pixels."""
 
 
 def add_accuracy(suites: Suites) -> argparse.ArgumentParser:
@@ -56,6 +61,13 @@ def add_accuracy(suites: Suites) -> argparse.ArgumentParser:
         "--modality-of", type=Modality.parse, metavar="NAME", help="modality of files whose name and folder say none"
     )
     suite.add_argument("--images", type=int, metavar="N", help="of each modality, evenly chosen; default: all")
+    suite.add_argument(
+        "--mosaic",
+        type=int,
+        default=1,
+        metavar="N",
+        help="measure on N x N pictures of a dataset side by side, in which all objects are small; default: 1",
+    )
     suite.add_argument(
         "--bundle", type=Path, action="append", metavar="DIR", help="one or more; default: the packaged one"
     )
@@ -75,6 +87,14 @@ def add_accuracy(suites: Suites) -> argparse.ArgumentParser:
         default="told",
         help="what networks with class prompts are told: the truth, nothing, or another modality; default: told",
     )
+    suite.add_argument(
+        "--detail",
+        nargs="+",
+        choices=get_args(Detail),
+        default=["auto"],
+        help="where networks look for small boxes, as `segment --detail`; with several, each as a method of its own; "
+        "default: auto",
+    )
     suite.add_argument("--csv", type=Path, metavar="FILE", help="write every object's scores")
     suite.add_argument("--html", type=Path, metavar="FILE", help="write a page with pictures, complete in itself")
     suite.add_argument("--worst", type=Path, metavar="PNG", help=f"draw the first bundle's {COUNT} worst objects")
@@ -85,9 +105,10 @@ def add_accuracy(suites: Suites) -> argparse.ArgumentParser:
 
 def _accuracy(options: argparse.Namespace) -> dict[str, Any]:
     _check(options)
-    segmenters = _segmenters(options)
-    items = choose(find_items(options.data, options.modality_of), options.images)
-    methods = _methods(segmenters, grabcut=not options.no_grabcut)
+    networks = _networks(options)
+    found = find_items(options.data, options.modality_of)
+    items = choose(mosaics(found, options.mosaic) if options.mosaic > 1 else found, options.images)
+    methods = _methods(networks, grabcut=not options.no_grabcut)
     worst = Worst() if options.worst else None
     rows: list[Row] = []
     done = 0
@@ -105,7 +126,7 @@ def _accuracy(options: argparse.Namespace) -> dict[str, Any]:
     if not rows:
         raise ImageError(f"data: expected labelled objects in {options.data}, found none")
     if options.examples:
-        write_picture(options.examples, draw_examples(next(iter(segmenters.values())), items, options.modality))
+        write_picture(options.examples, draw_examples(next(iter(networks.values())), items, options.modality))
     return asdict(report)
 
 
@@ -115,33 +136,48 @@ def _check(options: argparse.Namespace) -> None:
         raise InputError(f"--images: expected a positive number, got {options.images}")
     if not all(0 <= jitter < math.inf for jitter in options.jitter) or len(set(options.jitter)) < len(options.jitter):
         raise InputError(f"--jitter: expected different numbers of pixels, 0 or more, got {options.jitter}")
+    if options.mosaic < 1:
+        raise InputError(f"--mosaic: expected a positive number, got {options.mosaic}")
+    if len(set(options.detail)) < len(options.detail):
+        raise InputError(f"--detail: expected different ones, got {' '.join(options.detail)}")
     for picture in (options.worst, options.examples):
         if picture:
             check_picture_suffix(picture)
 
 
-def _segmenters(options: argparse.Namespace) -> dict[str, Segmenter]:
+def _networks(options: argparse.Namespace) -> dict[str, Network]:
+    """Each model once for each `--detail`, with a cache of its own: one must not be quick by what another encoded."""
+    several = len(options.detail) > 1
+    return {
+        f"{name}, {detail}" if several else name: Network(Segmenter(model, cache_bytes=CACHE_BYTES), detail)
+        for name, model in _models(options).items()
+        for detail in options.detail
+    }
+
+
+def _models(options: argparse.Namespace) -> dict[str, Model]:
     """By name: the bundles' folders, shortened where that leaves them apart; the checkpoint last."""
     bundles: list[Path | None] = options.bundle or [None]
     short = len({path.name for path in bundles if path}) == len(bundles)
-    segmenters = {}
+    models = {}
     for path in bundles:
         name = PACKAGED if path is None else path.name if short else str(path)
-        segmenters[name] = Segmenter(path, cache_bytes=CACHE_BYTES)
+        models[name] = Segmenter(path).model
     if options.checkpoint:
         network, architecture = checkpoint.load(options.checkpoint)
-        segmenters[TORCH] = Segmenter(torch_model(network, IMAGE_SIZE, architecture), cache_bytes=CACHE_BYTES)
-    for name, segmenter in segmenters.items():
-        if options.modality != "told" and not segmenter.model.classes:
+        models[TORCH] = torch_model(network, IMAGE_SIZE, architecture)
+    for name, model in models.items():
+        if options.modality != "told" and not model.classes:
             raise InputError(f"--modality {options.modality}: needs networks with class prompts, {name} has none")
-    return segmenters
+        Segmenter(model).segment(np.zeros((8, 8), np.uint8), [[0, 0, 8, 8]])  # a first run takes longer
+    return models
 
 
-def _methods(segmenters: Mapping[str, Segmenter], grabcut: bool) -> dict[str, Method]:
+def _methods(networks: Mapping[str, Network], grabcut: bool) -> dict[str, Method]:
     methods: dict[str, Method] = {}
-    for name, segmenter in segmenters.items():
-        methods[name] = Network(segmenter)
-        methods[f"{name}, {PER_SLICE}"] = PerSlice(segmenter)
+    for name, network in networks.items():
+        methods[name] = network
+        methods[f"{name}, {PER_SLICE}"] = PerSlice(network.segmenter, network.detail)
     return {**methods, ELLIPSE: Ellipse(), **({GRABCUT: GrabCut()} if grabcut else {})}
 
 
@@ -150,6 +186,8 @@ def _settings(options: argparse.Namespace, items: Sequence[Item], methods: Mappi
         "data": options.data.resolve().name,
         "images": len(items),
         "images of each modality": options.images or "all",
+        "mosaic": options.mosaic,
+        "detail": options.detail,
         "modality": options.modality,
         "jitters": options.jitter,
     }

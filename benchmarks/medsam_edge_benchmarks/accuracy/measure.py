@@ -33,6 +33,8 @@ class Row:
         dsc, nsd, iou: 0..1; NaN where both masks are empty. NSD with a tolerance of 2: pixels, or mm in a volume.
         predicted_iou: as the method estimates it; None where it does not.
         recognized: the modality that the method took the image for; None where it was told.
+        seconds: the object's share of its image's `Found.seconds`, which is divided evenly; None but at the first
+            jitter, for the others find embeddings in the cache.
     """
 
     key: str
@@ -49,6 +51,7 @@ class Row:
     iou: float
     predicted_iou: float | None
     recognized: str | None
+    seconds: float | None
 
 
 def measure(
@@ -72,13 +75,14 @@ def measure(
                 for name, method in methods.items()
                 if loaded.labels.ndim == 3 or not method.volumes_only
             }
-            seen = worst if jitter == jitters[0] else None
-            rows += _score_objects(item, loaded, prompts, found, seen) if len(prompts.values) else []
+            first = jitter == jitters[0]
+            if len(prompts.values):
+                rows += _score_objects(item, loaded, prompts, found, worst if first else None, timed=first)
         yield rows
 
 
 def _score_objects(
-    item: Item, loaded: Loaded, prompts: Prompts, found: Mapping[str, Found], worst: Worst | None
+    item: Item, loaded: Loaded, prompts: Prompts, found: Mapping[str, Found], worst: Worst | None, timed: bool
 ) -> Iterator[Row]:
     first = next(iter(found))
     for index, (label, side) in enumerate(zip(prompts.values.tolist(), prompts.sides.tolist(), strict=True)):
@@ -91,7 +95,8 @@ def _score_objects(
                 worst.offer(values[0], item, label, loaded.image, mask, truth)
             predicted = own.scores[index] if own.scores is not None else None
             recognized = own.recognized.value if own.recognized else None
-            yield Row(*about, name, prompts.jitter, *values, predicted, recognized)
+            seconds = own.seconds / len(prompts.values) if timed and own.seconds is not None else None
+            yield Row(*about, name, prompts.jitter, *values, predicted, recognized, seconds)
 
 
 def scores(mask: BoolArray, truth: BoolArray, spacing: Sequence[float]) -> tuple[float, float, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medsam_edge import Segmenter
+from medsam_edge.detail import Detail
 from medsam_edge.geometry import BoolArray, FloatArray
 from medsam_edge.modality import Modality
 from medsam_edge.result import CroppedMask
@@ -32,11 +34,14 @@ class Found:
         mask: gives the bool mask of object 0..N-1, (H, W) or (D, H, W); made one at a time, because they are large.
         scores: N, the method's own estimate of each mask's IoU; None if it makes none.
         recognized: what a network with class prompts took the image for; None if it was told.
+        seconds: wall time of finding them all; None where that is no figure: masks that are made when asked for, or
+            embeddings that another method made.
     """
 
     mask: Callable[[int], BoolArray]
     scores: Sequence[float] | None = None
     recognized: Modality | None = None
+    seconds: float | None = None
 
 
 class Method(Protocol):
@@ -50,12 +55,15 @@ class Network:
     """A segmenter; in volumes it propagates from each box's middle slice."""
 
     segmenter: Segmenter
+    detail: Detail = "auto"
     volumes_only = False
 
     def segment(self, image: Image, prompts: Prompts, told: Modality | None) -> Found:
-        result = self.segmenter.segment(image, prompts.boxes, told)
+        start = time.perf_counter()
+        result = self.segmenter.segment(image, prompts.boxes, told, detail=self.detail)
+        seconds = time.perf_counter() - start
         seen = result.modality if result.modality_confidence is not None else None
-        return Found(result.mask, result.scores.tolist(), seen)
+        return Found(result.mask, result.scores.tolist(), seen, seconds)
 
 
 @dataclass(frozen=True)
@@ -66,6 +74,7 @@ class PerSlice:
     """
 
     segmenter: Segmenter
+    detail: Detail = "auto"
     volumes_only = True
 
     def segment(self, image: Image, prompts: Prompts, told: Modality | None) -> Found:
@@ -74,7 +83,7 @@ class PerSlice:
         for z in range(len(image)):
             objects, boxes = prompts.on_slice(z)
             if len(objects):
-                result = self.segmenter.segment(image[z], boxes, told)
+                result = self.segmenter.segment(image[z], boxes, told, detail=self.detail)
                 for index, mask, score in zip(objects, result.masks, result.scores.tolist(), strict=True):
                     masks[index][z] = mask
                     scores[index].append(score)

@@ -8,6 +8,7 @@ from typing import Any
 
 from medsam_edge_benchmarks.accuracy.calibration import Calibration, calibrations
 from medsam_edge_benchmarks.accuracy.measure import Row
+from medsam_edge_benchmarks.accuracy.seconds import Seconds, seconds_each
 from medsam_edge_benchmarks.accuracy.summary import (
     RULES,
     Groups,
@@ -29,6 +30,7 @@ class Report:
         complete: whether all images were measured.
         modalities: by rule, see `summary`.
         recognized: percent by modality and method; empty where the modality was told.
+        seconds: by kind of image and method.
     """
 
     settings: Mapping[str, Any]
@@ -40,6 +42,7 @@ class Report:
     jitters: Groups
     calibration: Mapping[str, Calibration]
     recognized: Mapping[str, Mapping[str, float]]
+    seconds: Mapping[str, Mapping[str, Seconds]]
     schema: str = SCHEMA
 
 
@@ -56,4 +59,5 @@ def summarize(rows: Sequence[Row], settings: Mapping[str, Any], complete: bool) 
         jitters=by_jitter(rows),
         calibration=calibrations(first),
         recognized=recognized(first),
+        seconds=seconds_each(first),
     )

@@ -27,7 +27,9 @@ def notes(report: Report) -> list[str]:
     """What must be known to read the figures."""
     unfinished = [] if report.complete else ["Interrupted: not all images were measured."]
     quick = ["A quick look: not all images."] if report.settings["images of each modality"] != "all" else []
-    return [*unfinished, *quick, "NSD has a tolerance of 2: pixels of the image, or mm in a volume."]
+    side = report.settings["mosaic"]
+    laid = [f"Each image is a mosaic of {side} × {side} images of one dataset."] if side > 1 else []
+    return [*unfinished, *quick, *laid, "NSD has a tolerance of 2: pixels of the image, or mm in a volume."]
 
 
 def _table(grid: Grid) -> Table:

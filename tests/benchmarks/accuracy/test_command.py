@@ -17,7 +17,7 @@ from medsam_edge.phantom import phantom, phantom_volume
 from medsam_edge_benchmarks.accuracy import command
 from medsam_edge_benchmarks.accuracy.measure import measure
 from tests.benchmarks.accuracy.test_items import write_volume
-from tests.sdk.fake import fake_model
+from tests.sdk.fake import FakeEncoder, fake_model
 
 COMMAND = ["bench", "accuracy"]
 
@@ -74,6 +74,58 @@ def test_the_command_writes_every_output(
     assert cv2.imread(str(tmp_path / "w.png")).shape == (2 * 258, 5 * 224, 3)  # nine objects
     assert cv2.imread(str(tmp_path / "e.png")).shape == (3 * 224, 5 * 224, 3)
     assert not list(tmp_path.glob(".*"))
+
+
+def write_squares(folder: Path, places: list[int]) -> None:
+    """Pictures of 64 × 64, each with a bright square of 4 × 4 at (place, place)."""
+    folder.mkdir()
+    for number, place in enumerate(places):
+        labels = np.zeros((64, 64), np.uint8)
+        labels[place : place + 4, place : place + 4] = 1
+        np.savez(folder / f"2DBox_US_{number}.npz", imgs=np.stack([labels * 90 + number] * 3, axis=2), gts=labels)
+
+
+def test_detail_shows_in_a_mosaic(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The fake answers with its box in network pixels, 64 across: in a mosaic of 128 a square at an odd place does not
+    fit them, in a tile of 64 it does."""
+    write_squares(tmp_path / "data", [7, 15, 33, 51])
+    replace_models(monkeypatch, fake_model())
+    out, page = tmp_path / "a.json", tmp_path / "a.html"
+    both = [*COMMAND, "--data", str(tmp_path / "data"), "--no-grabcut", "--detail", "image", "auto"]
+    assert main([*both, "--mosaic", "2", "--json", str(out), "--html", str(page)]) == 0
+    report = json.loads(out.read_text(encoding="utf-8"))
+    assert report["methods"] == ["packaged, image", "packaged, auto", "ellipse"]
+    assert (report["settings"]["mosaic"], report["settings"]["images"]) == (2, 1)
+    group = report["modalities"]["plain"]["US"]
+    assert group["objects"] == 4
+    assert group["dsc"]["packaged, auto"]["mean"] == 100 > group["dsc"]["packaged, image"]["mean"]
+    assert list(report["sizes"]) == ["8–16"]  # 4 pixels of 128 are 8 of 256
+    assert list(report["seconds"]["picture"]) == report["methods"][:2]
+    for words in (page.read_text(encoding="utf-8"), capsys.readouterr().out):
+        assert "Seconds per image" in words
+        assert "a mosaic of 2 × 2 images" in words
+    assert main([*both, "--json", str(out)]) == 0
+    dsc = json.loads(out.read_text(encoding="utf-8"))["modalities"]["plain"]["US"]["dsc"]
+    assert dsc["packaged, image"]["mean"] == dsc["packaged, auto"]["mean"] == 100
+
+
+def test_no_method_finds_what_another_has_encoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_squares(tmp_path / "data", [7, 15, 33])
+    model = fake_model()
+    replace_models(monkeypatch, model)
+    details = ["--detail", "image", "auto", "crop", "--jitter", "0", "1"]
+    assert main([*COMMAND, "--data", str(tmp_path / "data"), "--no-grabcut", *details]) == 0
+    assert isinstance(model.encoder, FakeEncoder)
+    assert model.encoder.calls == 1 + 3 * 3  # a first run that is not timed, and three images for each of three
+
+
+def test_volumes_make_no_mosaic(data: Path, fake: None, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in "wxyz":
+        write_volume(data / "CT", name, np.ones((8, 16, 16), np.uint8), (1.0, 1.0, 3.0))
+    assert main([*COMMAND, "--data", str(data), "--mosaic", "2"]) == 2
+    assert "--mosaic: expected pictures" in capsys.readouterr().err
 
 
 def test_a_quick_look_says_so(data: Path, tmp_path: Path, fake: None, capsys: pytest.CaptureFixture[str]) -> None:
@@ -138,6 +190,9 @@ def test_the_packaged_model_is_the_default(tmp_path: Path) -> None:
         (["--jitter", "-1"], "--jitter"),
         (["--jitter", "5", "5"], "--jitter"),
         (["--jitter", "nan"], "--jitter"),
+        (["--mosaic", "0"], "--mosaic"),
+        (["--mosaic", "9"], "--mosaic 9: expected 81 images"),
+        (["--detail", "auto", "auto"], "--detail"),
         (["--worst", "a.txt"], "output"),
         (["--data", "none"], "data"),
     ],

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -11,6 +13,7 @@ from medsam_edge.errors import InputError
 from medsam_edge.geometry import FloatArray
 from medsam_edge.metrics import dice
 from medsam_edge.modality import Modality
+from medsam_edge_benchmarks.accuracy import methods
 from medsam_edge_benchmarks.accuracy.items import Item, Loaded
 from medsam_edge_benchmarks.accuracy.measure import TELLING, Row, bounds, measure, scores, tell
 from medsam_edge_benchmarks.accuracy.methods import Ellipse, Found, GrabCut, Network, PerSlice, grabcut
@@ -82,6 +85,17 @@ def test_propagation_keeps_its_box_and_slices_have_their_own() -> None:
     assert rows["ellipse"].dsc < 1
     same = (rows["a"].label, rows["a"].dimensions, rows["a"].side, rows["a"].pixels)
     assert same == (5, 3, 64.0, 320)  # 16 voxels are 64 of 256 network pixels
+
+
+def test_objects_share_the_seconds_of_their_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that goes on by a second whenever it is read. Only the first jitter has a time: it fills the cache."""
+    monkeypatch.setattr(methods, "time", SimpleNamespace(perf_counter=itertools.count().__next__))
+    labels = NEEDLE[1].copy()
+    labels[40:50, 40:50] = 6
+    rows = rows_of([item(labels), item(NEEDLE, "MR/set/volume")], (0.0, 4.0))
+    seconds = {(row.key[7:], row.method, row.jitter): row.seconds for row in rows}
+    assert {about: each for about, each in seconds.items() if each} == {("a", "a", 0): 0.5, ("volume", "a", 0): 1.0}
+    assert set(seconds) >= {("volume", "a, per slice", 0), ("a", "ellipse", 0), ("a", "a", 4)}
 
 
 def test_pictures_have_no_slices() -> None:

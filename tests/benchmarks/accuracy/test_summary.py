@@ -17,7 +17,7 @@ from medsam_edge_benchmarks.accuracy.summary import (
     recognized,
 )
 
-ROW = Row("a", "CT", "set", 1, 2, 20.0, 100, "net", 0.0, 0.5, 0.5, 0.5, None, None)
+ROW = Row("a", "CT", "set", 1, 2, 20.0, 100, "net", 0.0, 0.5, 0.5, 0.5, None, None, None)
 
 
 def row(key: str, dsc: float, nsd: float, label: int = 1, modality: str = "CT", method: str = "net") -> Row:
