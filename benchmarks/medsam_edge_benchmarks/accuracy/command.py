@@ -32,6 +32,7 @@ from medsam_edge_benchmarks.accuracy.methods import (
 )
 from medsam_edge_benchmarks.accuracy.mosaic import mosaics
 from medsam_edge_benchmarks.accuracy.page import write_page
+from medsam_edge_benchmarks.accuracy.pareto import write_pareto
 from medsam_edge_benchmarks.accuracy.report import Report, summarize
 from medsam_edge_benchmarks.accuracy.sheet import write_csv
 from medsam_edge_benchmarks.accuracy.worst import COUNT, Worst
@@ -99,6 +100,7 @@ def add_accuracy(suites: Suites) -> argparse.ArgumentParser:
     suite.add_argument("--html", type=Path, metavar="FILE", help="write a page with pictures, complete in itself")
     suite.add_argument("--worst", type=Path, metavar="PNG", help=f"draw the first bundle's {COUNT} worst objects")
     suite.add_argument("--examples", type=Path, metavar="PNG", help=f"draw {PER_MODALITY} images of each modality")
+    suite.add_argument("--pareto", type=Path, metavar="PNG", help="plot the networks' accuracy over their time")
     suite.set_defaults(handler=_accuracy)
     return suite
 
@@ -140,7 +142,7 @@ def _check(options: argparse.Namespace) -> None:
         raise InputError(f"--mosaic: expected a positive number, got {options.mosaic}")
     if len(set(options.detail)) < len(options.detail):
         raise InputError(f"--detail: expected different ones, got {' '.join(options.detail)}")
-    for picture in (options.worst, options.examples):
+    for picture in (options.worst, options.examples, options.pareto):
         if picture:
             check_picture_suffix(picture)
 
@@ -199,5 +201,7 @@ def _present(report: Report, rows: Sequence[Row], worst: Worst | None, options: 
         write_csv(options.csv, rows)
     if options.html:
         write_page(options.html, report)
+    if options.pareto:
+        write_pareto(options.pareto, report)
     if worst:
         write_picture(options.worst, worst.sheet())

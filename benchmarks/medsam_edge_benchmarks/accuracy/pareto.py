@@ -1,0 +1,62 @@
+"""What accuracy costs: DSC and NSD over the seconds of an image, and the networks that none beats in both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from medsam_edge.errors import InputError
+from medsam_edge.io import replacing
+from medsam_edge_benchmarks.accuracy.charts import style
+from medsam_edge_benchmarks.accuracy.report import Report
+from medsam_edge_benchmarks.accuracy.seconds import KINDS
+from medsam_edge_benchmarks.accuracy.summary import MEAN, METRICS
+from medsam_edge_benchmarks.plot import FAINT, WIDTH, plain
+from medsam_edge_convert.accuracy import ELLIPSE
+
+
+def front(points: Mapping[str, tuple[float, float]]) -> list[str]:
+    """Of (cost, worth) by name, those to which no other is at once as cheap and worth as much; the cheapest first."""
+    chosen: list[str] = []
+    for name in sorted(points, key=lambda name: (points[name][0], -points[name][1])):
+        if not chosen or points[name][1] > points[chosen[-1]][1]:
+            chosen.append(name)
+    return chosen
+
+
+def write_pareto(path: Path, report: Report) -> None:
+    """Two plots side by side, of pictures; the file appears whole or not at all.
+
+    Raises:
+        InputError: no picture was timed.
+    """
+    from matplotlib.figure import Figure
+
+    timed = report.seconds.get(KINDS[2], {})
+    group = report.modalities["plain"].get(MEAN)
+    if not timed or group is None:
+        raise InputError("--pareto: expected pictures that a network was timed on, got none")
+    drawing = Figure(figsize=(WIDTH, 3.6), layout="constrained")
+    for metric, axes in zip(METRICS, drawing.subplots(1, 2), strict=True):
+        estimates = group.metric(metric)
+        points = {name: (own.mean, mean) for name, own in timed.items() if (mean := estimates[name].mean) is not None}
+        for name, (seconds, mean) in points.items():
+            color, marker = style(report.methods, report.methods.index(name))
+            low, high = estimates[name].low, estimates[name].high
+            if low is not None and high is not None:
+                axes.plot([seconds, seconds], [low, high], color=color, alpha=0.5)
+            axes.plot([seconds], [mean], color=color, marker=marker, ls="")
+            axes.annotate(name, (seconds, mean), xytext=(7, 4), textcoords="offset points", color=color, fontsize=8)
+        best = front(points)
+        axes.step([points[name][0] for name in best], [points[name][1] for name in best], FAINT, where="post", lw=1)
+        ellipse = estimates[ELLIPSE].mean if ELLIPSE in estimates else None
+        if ellipse is not None:
+            axes.axhline(ellipse, color=FAINT, ls=":", lw=1)
+            axes.annotate(ELLIPSE, (0.01, ellipse), xycoords=("axes fraction", "data"), color=FAINT, fontsize=8)
+        axes.set_xscale("log")
+        axes.margins(x=0.35, y=0.15)
+        axes.set_xlabel("seconds per picture", color="#4b5563")
+        axes.set_ylabel(f"{metric.upper()}, mean over modalities", color="#4b5563")
+        plain(axes)
+    with replacing(path) as partial:
+        drawing.savefig(partial, format=path.suffix[1:].lower(), dpi=150)

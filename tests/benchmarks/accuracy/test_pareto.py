@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import pytest
+
+from medsam_edge.errors import InputError
+from medsam_edge_benchmarks.accuracy.pareto import front, write_pareto
+from medsam_edge_benchmarks.accuracy.report import summarize
+from tests.benchmarks.accuracy.test_summary import ROW
+
+
+def test_the_front_is_what_none_beats() -> None:
+    points = {
+        "slow": (3.0, 90.0),
+        "fast": (1.0, 80.0),
+        "beaten": (2.0, 79.0),
+        "equal": (4.0, 90.0),
+        "twin": (1.0, 70.0),
+    }
+    assert front(points) == ["fast", "slow"]
+    assert front({}) == []
+
+
+def test_the_plot_is_written(tmp_path: Path) -> None:
+    rows = [replace(ROW, key=key, method=name, seconds=1.0) for key in "ab" for name in ("net", "other")]
+    rows += [replace(row, method="ellipse", seconds=None) for row in rows]
+    write_pareto(tmp_path / "pareto.png", summarize(rows, {}, complete=True))
+    assert min(cv2.imread(str(tmp_path / "pareto.png")).shape[:2]) > 300
+
+
+def test_nothing_timed_nothing_written(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--pareto: expected pictures that a network was timed on"):
+        write_pareto(tmp_path / "pareto.png", summarize([ROW], {}, complete=True))
+    assert not list(tmp_path.iterdir())
