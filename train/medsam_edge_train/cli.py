@@ -61,7 +61,8 @@ def run(argv: list[str]) -> int:
     if dry_run:
         print(import_module("medsam_edge_train.plan").plan(config))
     else:
-        print(getattr(module, stage.function)(config, resume if stage.trains else _report))
+        made = getattr(module, stage.function)(config, resume if stage.trains else _report)
+        print(made) if made is not None else _report("the time is up; --resume goes on from here")
     return 0
 
 
