@@ -68,8 +68,8 @@ class PrepareConfig:
         output: folder of the shards: train/*.tar, val/*.tar and a report; a killed run in it is completed.
         modality: of sources that do not say it.
         image_size: longest side of what is stored; smaller images are not enlarged.
-        jpeg: quality, 1 to 100, of images stored as jpg, in a third of the space or less; 0 stores png, which loses
-            nothing. Masks are always png.
+        jpeg: quality, 1 to 100, of images stored as jpg; 0 stores png, which is larger and loses nothing. Masks are
+            always png.
         interval: of the labelled slices of a volume, every how many-th is taken (class-prompt paper, section 3.2: 5).
         fractions: random part of the images (of volumes: after the interval) that is taken; all, class-prompt,
             rep-medsam, a number for every modality, or a list such as CT=0.02,MR=0.1, where modalities not named are
