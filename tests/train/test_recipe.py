@@ -206,6 +206,19 @@ def test_a_wrong_setting_of_the_last_step_stops_the_first(
     assert not (tmp_path / "out").exists()
 
 
+def test_names_stand_for_paths_only_in_the_recipe(tmp_path: Path) -> None:
+    images = {"name": "images", "stage": "phantoms"}
+    other = {**COARSE, "name": "other", "data": "images", "extra_data": ["images", "more"], "leave_out": ["CT"]}
+    recipe_ = read(tmp_path, images, COARSE, other, {**FINE, "init": "other.pth"})
+    first, second, third = (
+        recipe._config(step, recipe_, Path("images"), tmp_path, 3, None) for step in recipe_.steps[1:]
+    )
+    assert (first.data, first.output, first.workers) == (Path("images"), tmp_path / "coarse", 3)
+    assert second.data == tmp_path / "images"
+    assert second.extra_data == (tmp_path / "images", Path("more"))
+    assert third.init == Path("other.pth")
+
+
 def test_one_process_and_a_time_that_is_a_number(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match="minutes: expected 0 or more, got -1"):
         run_recipe(read(tmp_path, COARSE), data, tmp_path / "out", minutes=-1)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import time
-import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -152,17 +151,16 @@ def run_recipe(
 def _config(step: Step, recipe: Recipe, data: Path, output: Path, workers: int | None, weights: Path | None) -> Any:
     """The settings dataclass of a step, with names in place of paths looked up."""
     kind = step.stage.part(step.stage.config)
-    hints = typing.get_type_hints(kind)
+    names = {field.name for field in fields(kind)}
     made = {earlier.name: earlier.made(output) for earlier in recipe.steps[: recipe.steps.index(step)]}
     if recipe.weights and step.uses_weights:
         made[WEIGHTS] = find_weights(recipe.weights, weights)
-    settings: dict[str, Any] = {"data": str(data)} if "data" in hints else {}
-    settings |= step.settings
-    if workers is not None and "workers" in hints:
-        settings["workers"] = workers
+    values: dict[str, Any] = {"data": data} if "data" in names else {}
     try:
-        values = typed_settings(settings, kind, Path(step.name))
-        values = {name: _look_up(value, made) for name, value in values.items()}
+        settings = typed_settings(dict(step.settings), kind, Path(step.name))
+        values |= {name: _look_up(value, made) for name, value in settings.items()}
+        if workers is not None and "workers" in names:
+            values["workers"] = workers
         return make_config(kind, {**values, "output": output / step.name}, {}, None)
     except InputError as error:
         raise InputError(f"recipe: step {step.name}: {error}") from error
