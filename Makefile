@@ -4,7 +4,7 @@ RUNTIME := .venv/runtime
 DEV := .venv/dev
 INSTALL := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint check fuzz bench chain docs clean
+.PHONY: demo test lint check fuzz bench chain default-model docs clean
 
 demo: $(RUNTIME)/.done  ## segment synthetic images with the packaged model; writes demo/overlay.png
 	$(RUNTIME)/bin/medsam-edge demo
@@ -30,6 +30,15 @@ chain: $(DEV)/.done
 	$(DEV)/bin/medsam-edge bench chain $(if $(DATA),--data $(DATA)) --fraction $(or $(FRACTION),1) \
 		--teacher train/checkpoints/rep_medsam_s.safetensors -o $(or $(OUT),chain)
 
+# the packaged model, trained anew from DATA (train/ and val/); with MINUTES a call ends then, and the next goes on from there
+default-model: OUT := $(or $(OUT),runs/default)
+default-model: $(DEV)/.default-model
+	$(if $(DATA),,$(error DATA: expected a folder with train/ and val/, got none))
+	best=$$($(DEV)/bin/medsam-edge train recipe train/recipes/default.yaml --data $(DATA) -o $(OUT) \
+		$(if $(MINUTES),--minutes $(MINUTES))) && if [ -n "$$best" ]; then $(DEV)/bin/medsam-edge convert "$$best" \
+		-o $(OUT)/bundle --overwrite --calibration $(DATA)/train --validation $(DATA)/val --validation-images 1000 \
+		--report $(OUT)/report.html; fi
+
 docs: $(DEV)/.done  ## docs/reference.md from the docstrings
 	$(DEV)/bin/python docs/make_reference.py
 
@@ -45,4 +54,8 @@ $(DEV)/.done: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(DEV)
 	$(DEV)/bin/python $(INSTALL) torch
 	$(DEV)/bin/python $(INSTALL) --editable '.[dev]'
+	touch $@
+
+$(DEV)/.default-model: $(DEV)/.done
+	$(DEV)/bin/python $(INSTALL) --editable '.[dev,train-default]'
 	touch $@

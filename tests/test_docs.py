@@ -139,10 +139,10 @@ def test_languages_are_known() -> None:
 def test_make_targets_extras_and_paths_exist() -> None:
     text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
-    assert set(re.findall(r"(?:^|`)make ([a-z]+)\b", text, re.MULTILINE)) <= targets
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+    assert set(re.findall(r"(?:^|`)make ([a-z-]+)\b", text, re.MULTILINE)) <= targets
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    extras = set(re.findall(r"(?:medsam-edge|\.)\[([a-z]+)\]'?", text))
+    extras = set(re.findall(r"(?:medsam-edge|\.)\[([a-z-]+)\]'?", text))
     assert extras
     assert [extra for extra in extras if f"\n{extra} = [" not in project] == []
     paths = re.findall(r"`((?:sdk|train|convert|benchmarks|tests|docs)/[\w./-]+\.\w+)`", text)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import runpy
+import sys
 from pathlib import Path
 
 import cv2
@@ -92,6 +94,15 @@ def test_unknown_stages_and_options_are_wrong_usage(capsys: pytest.CaptureFixtur
         with pytest.raises(SystemExit) as caught:
             run(words)
         assert caught.value.code == 2
+
+
+def test_without_an_install(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for words, code in ((["recipe", "--help"], 0), (["recipe", "no.yaml", "--data", "no", "-o", "no"], 2)):
+        monkeypatch.setattr(sys, "argv", ["medsam_edge_train", *words])
+        with pytest.raises(SystemExit) as caught:
+            runpy.run_module("medsam_edge_train", run_name="__main__")
+        assert caught.value.code == code
+    assert "config: no such file: no.yaml" in capsys.readouterr().err
 
 
 def test_phantoms_are_a_data_folder(tmp_path: Path) -> None:

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -72,6 +75,59 @@ def test_a_killed_run_ends_with_the_weights_of_an_unbroken_one(
     for name, curve in read_curves(broken.output).items():
         if name in ("train_loss", "train_dsc", "val_dsc", "learning_rate"):
             assert curve == pytest.approx(curves[name], abs=1e-6), name
+
+
+def tick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that goes on by a second each time it is read: as the run starts, after each step, after each epoch."""
+    clock = itertools.count()
+    monkeypatch.setattr("medsam_edge_train.engine.time", SimpleNamespace(monotonic=lambda: next(clock)))
+
+
+# 8 steps in 2 epochs; the time is up inside the first, at its last step, as it ends, and inside the second
+@pytest.mark.parametrize(
+    ("seconds", "step", "settings"),
+    [
+        (3, 3, {}),
+        (4, 4, {"ema": 0.0}),
+        (5, 4, {"schedule": "plateau", "warmup_steps": 0, "plateau_patience": 0}),
+        (7, 6, {"workers": 1, "checkpoint_steps": 5}),
+    ],
+)
+def test_a_run_in_limited_time_ends_with_the_weights_of_an_unbroken_one(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: int, step: int, settings: dict[str, Any]
+) -> None:
+    torch.set_num_threads(1)
+    whole, parts = tiny_config(data, tmp_path / "whole", **settings), tiny_config(data, tmp_path / "parts", **settings)
+    fit(whole)
+    tick(monkeypatch)
+    assert fit(replace(parts, minutes=seconds / 60)) is None
+    assert torch.load(parts.output / "last.ckpt", weights_only=True)["global_step"] == step
+    assert (parts.output / "best.safetensors").exists() == (step >= 4)  # no validation but at an epoch's end
+    assert fit(replace(parts, minutes=100), resume=True) == parts.output / "best.safetensors"
+    same_weights(whole.output / "last.ckpt", parts.output / "last.ckpt", rtol=0, atol=0)
+    same_weights(whole.output / "best.safetensors", parts.output / "best.safetensors", rtol=0, atol=0)
+    curves = read_curves(whole.output)
+    for name in ("train_loss", "train_dsc", "val_dsc"):
+        assert read_curves(parts.output)[name] == pytest.approx(curves[name], abs=1e-6), name
+
+
+def test_a_run_that_ends_as_its_time_is_up_is_finished_and_stays_so(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny_config(data, tmp_path / "run", epochs=1, minutes=4 / 60)
+    tick(monkeypatch)
+    best = fit(config)
+    assert best == config.output / "best.safetensors"
+    before = best.read_bytes()
+    assert fit(config, resume=True) == best
+    assert best.read_bytes() == before
+    assert torch.load(config.output / "last.ckpt", weights_only=True)["global_step"] == 4
+
+
+@pytest.mark.parametrize("minutes", [-1, float("nan"), float("inf")])
+def test_the_time_is_a_number(data: Path, minutes: float) -> None:
+    with pytest.raises(InputError, match="minutes: expected 0 or more"):
+        tiny_config(data, Path("run"), minutes=minutes)
 
 
 def test_two_processes_train_as_one_does(data: Path, tmp_path: Path) -> None:

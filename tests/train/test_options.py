@@ -10,8 +10,8 @@ from typing import Literal
 import pytest
 
 from medsam_edge.errors import FileMissingError, InputError
-from medsam_edge_train.cli import STAGES, Stage
 from medsam_edge_train.options import add_options, descriptions, make_config
+from medsam_edge_train.stages import STAGES, Stage
 
 
 @dataclass(frozen=True)

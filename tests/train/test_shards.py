@@ -172,7 +172,8 @@ def test_cases_of_shards(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("members", "message"),
     [
-        ({"json": b"{}"}, "expected image.png, mask.png and json of a, found json"),
+        ({"json": b"{}"}, "expected image.png or image.jpg, mask.png and json of a, found json"),
+        ({**sample(), "image.jpg": b""}, "of a, found image.png, mask.png, json, image.jpg"),
         (sample(about={"modality": "CT"}), "modality and dataset of a"),
         (sample(about={"modality": "Scans", "dataset": "x"}), "modality and dataset of a"),
         (sample(about=[1]), "modality and dataset of a"),

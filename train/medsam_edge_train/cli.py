@@ -6,34 +6,11 @@ import argparse
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 from medsam_edge_train.options import add_options, make_config
 from medsam_edge_train.presets import PRESETS
-
-
-class Stage(NamedTuple):
-    """A stage by the names of its parts; only the one that runs is imported.
-
-    Attributes:
-        trains: takes `--resume` and `--dry-run`; others take what they report progress to.
-    """
-
-    module: str
-    config: str
-    function: str
-    text: str
-    trains: bool = False
-
-
-STAGES = {
-    "phantoms": Stage("phantoms", "PhantomConfig", "write_phantoms", "write synthetic images with masks to train on"),
-    "prepare": Stage("prepare.prepare", "PrepareConfig", "prepare", "turn labelled images and volumes into shards"),
-    "embed": Stage("embed", "EmbedConfig", "embed", "compute a teacher's embeddings once per image"),
-    "distill": Stage("distill", "DistillConfig", "distill", "train the image encoder on a teacher's embeddings", True),
-    "fit": Stage("fit", "FitConfig", "fit", "train the whole pipeline on images, masks and boxes made of masks", True),
-    "finetune": Stage("fit", "FitConfig", "finetune", "fit, from a trained network", True),
-}
+from medsam_edge_train.stages import STAGES
 
 
 def run(argv: list[str]) -> int:
@@ -43,25 +20,54 @@ def run(argv: list[str]) -> int:
     for name, stage in STAGES.items():
         command = commands.add_parser(name, help=stage.text, description=f"{stage.text[0].upper()}{stage.text[1:]}.")
         if argv[:1] == [name]:
-            module = import_module(f"medsam_edge_train.{stage.module}")
-            add_options(command, getattr(module, stage.config), PRESETS.get(name, {}))
+            add_options(command, stage.part(stage.config), PRESETS.get(name, {}))
             if stage.trains:
                 command.add_argument("--resume", action="store_true", help="continue the run in the output folder")
                 command.add_argument("--dry-run", action="store_true", help="print the plan and its cost, and stop")
+    _add_recipe(commands)
     _add_export(commands)
     options = vars(parser.parse_args(argv))
     name = options.pop("stage")
-    if name == "export":
-        return _export(**options)
+    if name in ("export", "recipe"):
+        return _export(**options) if name == "export" else _recipe(**options)
     if name == "finetune" and options.get("qat"):
         options["preset"] = options["preset"] or "qat"
     stage, resume, dry_run = STAGES[name], options.pop("resume", False), options.pop("dry_run", False)
-    module = import_module(f"medsam_edge_train.{stage.module}")
-    config = make_config(getattr(module, stage.config), options, PRESETS.get(name, {}), options.get("config"))
+    config = make_config(stage.part(stage.config), options, PRESETS.get(name, {}), options.get("config"))
     if dry_run:
         print(import_module("medsam_edge_train.plan").plan(config))
     else:
-        print(getattr(module, stage.function)(config, resume if stage.trains else _report))
+        made = stage.part(stage.function)(config, resume if stage.trains else _report)
+        print(made) if made is not None else _report("the time is up; --resume goes on from here")
+    return 0
+
+
+def _add_recipe(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    text = "run the stages of a recipe, one after the other"
+    more = "The same command again goes on where this one ended; when no step is left it prints what the last one made."
+    command = commands.add_parser("recipe", help=text, description=f"{text[0].upper()}{text[1:]}. {more}")
+    command.add_argument("recipe", type=Path, help="YAML file, such as train/recipes/default.yaml")
+    command.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder with train/ and val/")
+    command.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="DIR", help="each step gets a folder in it"
+    )
+    command.add_argument(
+        "--minutes", type=float, default=0.0, metavar="X", help="time for this call; default: no limit"
+    )
+    command.add_argument(
+        "--workers", type=int, metavar="N", help="processes that prepare images, whatever the recipe says"
+    )
+    command.add_argument(
+        "--weights", type=Path, metavar="FILE", help="the recipe's weights, instead of the package's file"
+    )
+
+
+def _recipe(recipe: Path, **options: Any) -> int:
+    from medsam_edge_train.recipe import read_recipe, run_recipe
+
+    made = run_recipe(read_recipe(recipe), report=_report, **options)
+    if made is not None:
+        print(made)
     return 0
 
 

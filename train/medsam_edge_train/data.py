@@ -76,11 +76,14 @@ def _folder_cases(root: Path) -> Iterator[Case]:
 
 
 def _shard_case(key: str, members: Mapping[str, Blob]) -> Case:
-    if not members.keys() >= {"image.png", "mask.png", "json"}:
-        raise ImageError(f"data: expected image.png, mask.png and json of {key}, found {', '.join(members)}")
+    images = [name for name in ("image.png", "image.jpg") if name in members]
+    if len(images) != 1 or not members.keys() >= {"mask.png", "json"}:
+        raise ImageError(
+            f"data: expected image.png or image.jpg, mask.png and json of {key}, found {', '.join(members)}"
+        )
     try:
         about = json.loads(members["json"].read())
-        return Case(members["image.png"], members["mask.png"], Modality(about["modality"]), about["dataset"], key)
+        return Case(members[images[0]], members["mask.png"], Modality(about["modality"]), about["dataset"], key)
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, ImageError):
             raise

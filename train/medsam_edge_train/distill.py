@@ -121,11 +121,11 @@ class DistillModule(StageModule):
         return {"val_mse": error / images, "val_mse_share": error / power, "val_score": -error / images}
 
 
-def distill(config: DistillConfig, resume: bool = False) -> Path:
+def distill(config: DistillConfig, resume: bool = False) -> Path | None:
     """Train the image encoder on stored embeddings.
 
     Returns:
-        The best checkpoint, `output/best.safetensors`.
+        The best checkpoint, `output/best.safetensors`; None when `minutes` were over before the end.
 
     Raises:
         InputError: nothing to resume, a run would be overwritten, or an image has no embedding of the right size.

@@ -11,9 +11,10 @@ import json
 import logging
 import os
 import sys
+import time
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -65,6 +66,7 @@ class RunConfig:
         early_stop: epochs without a better validation score after which the run ends; 0 for never.
         val_per_modality: validation images per modality after each epoch.
         checkpoint_steps: steps between two writings of last.ckpt inside an epoch; 0 for epoch ends only.
+        minutes: wall time after which the run ends, at a step, so that it can be resumed; 0 for none.
         workers: processes that prepare images.
         precision: auto takes bf16 where the CPU or GPU computes in it, else f32.
         seed: of weights, draws and augmentation.
@@ -94,6 +96,7 @@ class RunConfig:
     early_stop: int = 0
     val_per_modality: int = 20
     checkpoint_steps: int = 0
+    minutes: float = 0.0
     workers: int = 1
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
     seed: int = 0
@@ -114,6 +117,8 @@ class RunConfig:
                 raise InputError(f"{name}: expected at least 1, got {getattr(self, name)}")
         if 0 != self.images_per_epoch < self.batch_size:
             raise InputError(f"images_per_epoch: expected 0 or at least batch_size, got {self.images_per_epoch}")
+        if not 0 <= self.minutes < float("inf"):
+            raise InputError(f"minutes: expected 0 or more, got {self.minutes}")
         if self.batch_size % world_size():
             raise InputError(f"batch_size: expected a multiple of the {world_size()} processes, got {self.batch_size}")
         parts = ("image_encoder", "prompt_encoder", "mask_decoder")
@@ -354,15 +359,25 @@ class BestCheckpoint(pl.Callback):
             checkpoint.write(path, module.network, module.config.architecture, metadata)
 
 
-class KeepLast(pl.callbacks.Checkpoint):
-    """Writes `last.ckpt` at each epoch's end, and every `steps` steps; it is replaced whole or not at all."""
+class TimeIsUp(Exception):  # noqa: N818
+    """Ends a run from inside. Lightning's own `should_stop` would validate first, and count the epoch as done."""
 
-    def __init__(self, folder: Path, steps: int) -> None:
+
+class KeepLast(pl.callbacks.Checkpoint):
+    """Writes `last.ckpt` at each epoch's end, every `steps` steps, and after `minutes`, when it ends the run; the file
+    is replaced whole or not at all."""
+
+    def __init__(self, folder: Path, steps: int, minutes: float) -> None:
         self.folder, self.steps = folder, steps
+        self.end = time.monotonic() + 60 * minutes if minutes else None
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        if self.steps and trainer.global_step % self.steps == 0:
+        # after an epoch's last step validation is still to come: that run ends with its epoch
+        ends = self._time_is_up(trainer) and not trainer.is_last_batch
+        if ends or (self.steps and trainer.global_step % self.steps == 0):
             self._save(trainer)
+        if ends:
+            raise TimeIsUp
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._save(trainer)
@@ -370,6 +385,13 @@ class KeepLast(pl.callbacks.Checkpoint):
             for logger in trainer.loggers:
                 logger.save()
             draw_curves(self.folder)
+        finished = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
+        if self._time_is_up(trainer) and not finished:
+            raise TimeIsUp
+
+    def _time_is_up(self, trainer: pl.Trainer) -> bool:
+        """By the first process's clock, so that all processes end at one step."""
+        return self.end is not None and bool(trainer.strategy.broadcast(time.monotonic() >= self.end))
 
     def _save(self, trainer: pl.Trainer) -> None:
         partial = self.folder / "last.ckpt.partial"
@@ -378,14 +400,15 @@ class KeepLast(pl.callbacks.Checkpoint):
             partial.replace(self.folder / "last.ckpt")
 
 
-def run(module: StageModule, training: ResumableLoader, validation: DataLoader[Any], resume: bool) -> Path:
-    """Train, and return the best checkpoint, `output/best.safetensors`."""
+def run(module: StageModule, training: ResumableLoader, validation: DataLoader[Any], resume: bool) -> Path | None:
+    """Train, and return the best checkpoint, `output/best.safetensors`; None when the time was up before the end."""
     config = module.config
-    with quiet_lightning():
-        last = config.output / "last.ckpt"
-        trainer = make_trainer(config)
+    last = config.output / "last.ckpt"
+    with quiet_lightning(), suppress(TimeIsUp):
+        trainer = make_trainer(config, resume)
         trainer.fit(module, training, validation, ckpt_path=last if resume else None, weights_only=True)
-    return config.output / "best.safetensors"
+        return config.output / "best.safetensors"
+    return None
 
 
 def check_output(config: RunConfig, resume: bool) -> None:
@@ -399,7 +422,7 @@ def check_output(config: RunConfig, resume: bool) -> None:
         raise InputError(f"output: {config.output} holds {state}")
 
 
-def make_trainer(config: RunConfig) -> pl.Trainer:
+def make_trainer(config: RunConfig, resume: bool) -> pl.Trainer:
     """Lightning's loop with our callbacks and logs."""
     config.output.mkdir(parents=True, exist_ok=True)
     callbacks: list[pl.Callback] = [BestCheckpoint()]
@@ -407,7 +430,7 @@ def make_trainer(config: RunConfig) -> pl.Trainer:
         callbacks.append(Averaging(decay=config.ema))  # after BestCheckpoint
     if config.early_stop:
         callbacks.append(EarlyStopping("val_score", mode="max", patience=config.early_stop))
-    callbacks.append(KeepLast(config.output, config.checkpoint_steps))
+    callbacks.append(KeepLast(config.output, config.checkpoint_steps, config.minutes))
     if sys.stderr.isatty():
         callbacks.append(RichProgressBar())
     several: dict[str, Any] = {}
@@ -428,7 +451,7 @@ def make_trainer(config: RunConfig) -> pl.Trainer:
         logger=[CSVLogger(config.output, name="log"), TensorBoardLogger(config.output, name="tensorboard")],
         enable_progress_bar=sys.stderr.isatty(),
         enable_model_summary=False,
-        num_sanity_val_steps=-1,  # the scores before training
+        num_sanity_val_steps=0 if resume else -1,  # the scores before training
         use_distributed_sampler=False,
         log_every_n_steps=10,
         **several,

@@ -169,14 +169,14 @@ def _add(sums: dict[str, list[float]], name: str, values: list[float]) -> None:
     sums[name] = [a + b for a, b in zip(so_far, values, strict=True)]
 
 
-def fit(config: FitConfig, resume: bool = False) -> Path:
+def fit(config: FitConfig, resume: bool = False) -> Path | None:
     """Train.
 
     Args:
         resume: continue from `output/last.ckpt`; it must exist.
 
     Returns:
-        The best checkpoint, `output/best.safetensors`.
+        The best checkpoint, `output/best.safetensors`; None when `minutes` were over before the end.
 
     Raises:
         InputError: there is nothing to resume, or a run would be overwritten; `qat` without `init`.
@@ -189,7 +189,7 @@ def fit(config: FitConfig, resume: bool = False) -> Path:
     return run(PipelineModule(config), training, validation, resume)
 
 
-def finetune(config: FitConfig, resume: bool = False) -> Path:
+def finetune(config: FitConfig, resume: bool = False) -> Path | None:
     """`fit`, from a trained network.
 
     Raises:

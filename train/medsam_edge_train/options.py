@@ -60,7 +60,7 @@ def make_config(
     """
     given = {name: value for name, value in options.items() if name not in ("preset", "config")}
     preset = presets[options["preset"]] if options.get("preset") else {}
-    values = {**preset, **(_read(yaml_file, config) if yaml_file else {}), **given}
+    values = {**preset, **(typed_settings(read_yaml(yaml_file), config, yaml_file) if yaml_file else {}), **given}
     hints = typing.get_type_hints(config)
     values = {name: tuple(v) if typing.get_origin(hints[name]) is tuple else v for name, v in values.items()}
     for field in dataclasses.fields(config):  # type: ignore[arg-type]
@@ -80,13 +80,27 @@ def descriptions(config: type[Any]) -> dict[str, str]:
     return texts
 
 
-def _read(path: Path, config: type[Any]) -> dict[str, Any]:
+def read_yaml(path: Path) -> Any:
+    """The content of a YAML file, {} of an empty one.
+
+    Raises:
+        InputError: it is no YAML.
+        FileMissingError: no such file.
+    """
     if not path.is_file():
         raise FileMissingError(f"config: no such file: {path}")
     try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"config: cannot read {path}: {error}") from error
+
+
+def typed_settings(loaded: Any, config: type[Any], path: Path) -> dict[str, Any]:
+    """What a YAML file said, in the types of the dataclass's fields.
+
+    Raises:
+        InputError: not settings of this dataclass, or of another type.
+    """
     hints = typing.get_type_hints(config)
     names = [field.name for field in dataclasses.fields(config)]
     if not isinstance(loaded, dict) or not set(loaded) <= set(names):

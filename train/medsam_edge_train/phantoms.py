@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,13 +44,14 @@ class PhantomConfig:
 
 
 def write_phantoms(config: PhantomConfig, report: Callable[[str], None] = lambda line: None) -> Path:
-    """Write the folder; an image exists only once its mask does, so that a killed run leaves no half pair."""
+    """Write the folder; it appears when it is whole."""
+    partial = config.output.with_name(f".{os.getpid()}.partial.{config.output.name}")
     for split, count, first in (
         ("train", config.count, config.seed),
         ("val", config.val_count, config.seed + VALIDATION_SEED),
     ):
         for modality in Modality:
-            folder = config.output / split / modality.value / "phantom"
+            folder = partial / split / modality.value / "phantom"
             for kind in ("images", "masks"):
                 (folder / kind).mkdir(parents=True)
             for seed in range(first, first + count):
@@ -58,4 +60,5 @@ def write_phantoms(config: PhantomConfig, report: Callable[[str], None] = lambda
                 cv2.imwrite(str(folder / "masks" / f"{seed}.png"), source.labels.astype(np.uint16))
                 cv2.imwrite(str(folder / "images" / f"{seed}.png"), image[..., ::-1] if image.ndim == 3 else image)
         report(f"phantoms: {split}, {count} of each modality")
+    partial.rename(config.output)
     return config.output

@@ -1,6 +1,6 @@
 """Shards: plain tar files in WebDataset's naming, read by byte offset.
 
-    CT/liver/case1/z0035.image.png    8-bit grey or RGB
+    CT/liver/case1/z0035.image.png    8-bit grey or RGB; or image.jpg
     CT/liver/case1/z0035.mask.png     label map, 8 or 16 bits
     CT/liver/case1/z0035.json         its modality, data set and patient
 

@@ -102,6 +102,27 @@ def test_house_layout_keeps_its_split(tmp_path: Path) -> None:
     assert report_of(tmp_path / "out")["split"] == {"kept": 3, "drawn": 0}
 
 
+def test_images_as_jpeg_keep_their_masks(tmp_path: Path) -> None:
+    truth = phantom("Fundus", (64, 96))
+    picture(tmp_path / "in", "train/Fundus/a/x", truth.labels, truth.image[..., ::-1])
+    picture(tmp_path / "in", "train/US/b/grey", square((1, 700)))
+    cases = run(tmp_path / "in", tmp_path / "out", jpeg=95)
+    raw = cases["train/Fundus/a/x"].image.read()
+    assert raw.startswith(b"\xff\xd8\xff")
+    assert len(colour_at(tmp_path, 30)) < len(raw)
+    image, labels = read_case(cases["train/Fundus/a/x"])
+    assert np.abs(image.astype(int) - truth.image).mean() < 4  # red is red, and blue is blue
+    assert np.array_equal(labels, truth.labels)
+    grey, labels = read_case(cases["train/US/b/grey"])
+    assert np.abs(grey.astype(int) - (90 + 50 * (square((1, 700)) > 0))).max() <= 4
+    assert np.array_equal(labels, square((1, 700)))
+
+
+def colour_at(tmp_path: Path, jpeg: int) -> bytes:
+    """The colour image's bytes at another quality."""
+    return run(tmp_path / "in", tmp_path / f"out{jpeg}", jpeg=jpeg)["train/Fundus/a/x"].image.read()
+
+
 def test_a_source_that_is_itself_a_split_is_kept(tmp_path: Path) -> None:
     for name in ("val/US/a/x", "test/US/a/y"):
         picture(tmp_path / "in", name)
@@ -505,6 +526,8 @@ def test_no_image_is_left_for_the_picture(tmp_path: Path) -> None:
         ({"sources": ()}, "sources"),
         ({"sources": "data"}, "sources"),
         ({"image_size": 0}, "image_size"),
+        ({"jpeg": 101}, "jpeg: expected a quality of 1 to 100, or 0 for png, got 101"),
+        ({"jpeg": -1}, "jpeg"),
         ({"interval": 0}, "interval"),
         ({"workers": 0}, "workers"),
         ({"shard_images": 0}, "shard_images"),

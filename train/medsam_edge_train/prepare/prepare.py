@@ -1,6 +1,6 @@
 """`medsam-edge train prepare`: images with labels from many places → shards of 2D training images.
 
-    find pairs → split by patient → per pair: labelled slices → interval → fraction → 8 bits → network size → png
+    find pairs → split by patient → per pair: labelled slices → interval → fraction → 8 bits → network size → png or jpg
                → shards, one part of a (split, modality) after the other
 
 Every choice is drawn from a hash of names, so neither the number of processes nor their order changes a byte.
@@ -37,6 +37,7 @@ from medsam_edge_train.prepare.slices import (
     display_slices,
     drop_small_objects,
     encode,
+    encode_jpeg,
     label_values,
     shrink,
 )
@@ -67,6 +68,8 @@ class PrepareConfig:
         output: folder of the shards: train/*.tar, val/*.tar and a report; a killed run in it is completed.
         modality: of sources that do not say it.
         image_size: longest side of what is stored; smaller images are not enlarged.
+        jpeg: quality, 1 to 100, of images stored as jpg; 0 stores png, which is larger and loses nothing. Masks are
+            always png.
         interval: of the labelled slices of a volume, every how many-th is taken (class-prompt paper, section 3.2: 5).
         fractions: random part of the images (of volumes: after the interval) that is taken; all, class-prompt,
             rep-medsam, a number for every modality, or a list such as CT=0.02,MR=0.1, where modalities not named are
@@ -87,6 +90,7 @@ class PrepareConfig:
     output: Path
     modality: str | None = None
     image_size: int = 256
+    jpeg: int = 0
     interval: int = 5
     fractions: str | Mapping[str, float] = "all"
     minimum_pixels: int = 10
@@ -107,6 +111,8 @@ class PrepareConfig:
         for name in ("minimum_pixels", "minimum_voxels", "seed"):
             if getattr(self, name) < 0:
                 raise InputError(f"{name}: expected 0 or more, got {getattr(self, name)}")
+        if not 0 <= self.jpeg <= 100:
+            raise InputError(f"jpeg: expected a quality of 1 to 100, or 0 for png, got {self.jpeg}")
         if not 0 <= self.validation < 1:
             raise InputError(f"validation: expected 0 or more and less than 1, got {self.validation}")
         if len(self.window) != 2 or not (np.isfinite(self.window).all() and self.window[1] > 0):
@@ -288,7 +294,7 @@ def _is_sampled(pair: Pair, z: int, config: PrepareConfig) -> bool:
 def _pack(
     pair: Pair, config: PrepareConfig, counts: Prepared, slices: Iterable[tuple[tuple[str, ...], Pixels, Labels]]
 ) -> Prepared:
-    """Network size, png, and what is known about the image; images without an object are left out."""
+    """Network size, png or jpg, and what is known about the image; images without an object are left out."""
     samples: list[tuple[str, Mapping[str, bytes]]] = []
     objects, histogram = 0, np.zeros(LEVELS, dtype=np.int64)
     for position, image, labels in slices:
@@ -299,7 +305,9 @@ def _pack(
             continue
         about = {"modality": pair.modality.value, "dataset": pair.dataset, "patient": patient_of(pair, config)}
         members = {
-            "image.png": encode(image),
+            "image.jpg" if config.jpeg else "image.png": encode_jpeg(image, config.jpeg)
+            if config.jpeg
+            else encode(image),
             "mask.png": encode(labels if values[-1] > 255 else labels.astype(np.uint8)),
             "json": json.dumps(about).encode(),
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
@@ -111,7 +112,16 @@ def shrink(image: Pixels, labels: Labels, longest: int) -> tuple[Pixels, Labels]
 
 def encode(image: npt.NDArray[Any]) -> bytes:
     """(H, W) uint8 or uint16, or (H, W, 3) RGB uint8 → png."""
-    done, png = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image)
+    return _encode(image, ".png", ())
+
+
+def encode_jpeg(image: Pixels, quality: int) -> bytes:
+    """(H, W) or (H, W, 3) RGB uint8 → jpg of a quality from 1 to 100."""
+    return _encode(image, ".jpg", (cv2.IMWRITE_JPEG_QUALITY, quality))
+
+
+def _encode(image: npt.NDArray[Any], suffix: str, settings: Sequence[int]) -> bytes:
+    done, data = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image, settings)
     if not done:
         raise ImageError(f"image: OpenCV cannot encode {image.dtype} of shape {image.shape}")
-    return png.tobytes()
+    return data.tobytes()
