@@ -110,13 +110,7 @@ def load(path: Path, architecture: str | None = None) -> tuple[MedSAM, str]:
     checkpoint = read(path)
     name = architecture or checkpoint.architecture or nearest_architecture(checkpoint.state)
     network = _like(name, checkpoint.state)
-    try:
-        load_state(network, checkpoint.state, name)
-    except CheckpointError as error:
-        nearest = nearest_architecture(checkpoint.state)
-        if nearest == name:
-            raise
-        raise CheckpointError(f"{error}; its tensors are nearest to {nearest}") from error
+    load_state(network, checkpoint.state, name)
     return network.eval(), name
 
 
@@ -136,7 +130,9 @@ def load_state(network: nn.Module, state: Mapping[str, Tensor], name: str, parti
     problems = _differences(expected, state)
     fitting = {key: value for key, value in state.items() if key in expected and expected[key].shape == value.shape}
     if problems and not (partial and fitting):
-        raise CheckpointError(f"checkpoint: does not match {name}: " + "; ".join(problems))
+        nearest = nearest_architecture(state)
+        hint = f"; its tensors are nearest to {nearest}" if nearest != name else ""
+        raise CheckpointError(f"checkpoint: does not match {name}: " + "; ".join(problems) + hint)
     network.load_state_dict(fitting, strict=False)
     return problems
 
