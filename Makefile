@@ -28,7 +28,7 @@ bench: $(DEV)/.done  ## encoder of rep_medsam: PyTorch, fused, OpenVINO f32 and 
 # every stage of training, conversion and segmentation on a little data (none given: synthetic images)
 chain: $(DEV)/.done
 	$(DEV)/bin/medsam-edge bench chain $(if $(DATA),--data $(DATA)) --fraction $(or $(FRACTION),1) \
-		--teacher train/checkpoints/rep_medsam_s.safetensors -o $(or $(OUT),chain)
+		--teacher train/checkpoints/efficient_medsam.safetensors -o $(or $(OUT),chain)
 
 # the packaged model, trained anew from DATA (train/ and val/); with MINUTES a call ends then, and the next goes on from there
 default-model: OUT := $(or $(OUT),runs/default)

@@ -209,7 +209,7 @@ def test_a_run_starts_from_a_checkpoint(config: FitConfig, tmp_path: Path) -> No
     module = PipelineModule(replace(config, init=config.output / "best.safetensors"))
     for key, value in module.network.state_dict().items():
         assert torch.equal(value, state[key]), key
-    with pytest.raises(CheckpointError, match="does not match rep_medsam_s: .*; its tensors are nearest to tiny$"):
+    with pytest.raises(CheckpointError, match=r"does not match rep_medsam_s: .*; its tensors are nearest to tiny$"):
         PipelineModule(replace(config, architecture="rep_medsam_s", init=config.output / "best.safetensors"))
     with pytest.raises(FileMissingError):
         PipelineModule(replace(config, init=tmp_path / "no.pth"))

@@ -74,7 +74,7 @@ class RunConfig:
 
     data: Path
     output: Path
-    architecture: str = "rep_medsam_s"
+    architecture: str = "efficient_medsam"
     init: Path | None = None
     partial_init: bool = False
     freeze: tuple[str, ...] = ()
