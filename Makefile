@@ -34,7 +34,7 @@ chain: $(DEV)/.done
 default-model: OUT := $(or $(OUT),runs/default)
 default-model: $(DEV)/.default-model
 	$(if $(DATA),,$(error DATA: expected a folder with train/ and val/, got none))
-	best=$$($(DEV)/bin/medsam-edge train recipe train/recipes/default.yaml --data $(DATA) -o $(OUT) \
+	best=$$($(DEV)/bin/medsam-edge train recipe train/recipes/$(or $(RECIPE),default).yaml --data $(DATA) -o $(OUT) \
 		$(if $(MINUTES),--minutes $(MINUTES))) && if [ -n "$$best" ]; then $(DEV)/bin/medsam-edge convert "$$best" \
 		-o $(OUT)/bundle --overwrite --calibration $(DATA)/train --validation $(DATA)/val --validation-images 1000 \
 		--report $(OUT)/report.html; fi

@@ -227,8 +227,9 @@ def test_one_process_and_a_time_that_is_a_number(data: Path, tmp_path: Path, mon
         run_recipe(read(tmp_path, COARSE), data, tmp_path / "out")
 
 
-def test_the_default_recipe_is_one(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    default = read_recipe(ROOT / "train/recipes/default.yaml")
+@pytest.mark.parametrize("name", ["default", "long"])
+def test_the_packaged_recipes(name: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    default = read_recipe(ROOT / f"train/recipes/{name}.yaml")
     assert default.weights is not None
     assert f'"{default.weights.package}"' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     assert re.fullmatch("[0-9a-f]{64}", default.weights.sha256)
