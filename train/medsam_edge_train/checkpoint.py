@@ -131,7 +131,7 @@ def load_state(network: nn.Module, state: Mapping[str, Tensor], name: str, parti
     fitting = {key: value for key, value in state.items() if key in expected and expected[key].shape == value.shape}
     if problems and not (partial and fitting):
         nearest = nearest_architecture(state)
-        hint = f"; its tensors are nearest to {nearest}" if nearest != name else ""
+        hint = f"; its tensors are nearest to {nearest}" if nearest != name and _shared(nearest, state) else ""
         raise CheckpointError(f"checkpoint: does not match {name}: " + "; ".join(problems) + hint)
     network.load_state_dict(fitting, strict=False)
     return problems
@@ -139,14 +139,15 @@ def load_state(network: nn.Module, state: Mapping[str, Tensor], name: str, parti
 
 def nearest_architecture(state: Mapping[str, Tensor]) -> str:
     """The network of the zoo that shares the most (key, shape) pairs with a state dict."""
+    return max(sorted(ZOO), key=lambda name: _shared(name, state))
 
-    def shared(name: str) -> float:
-        with torch.device("meta"):  # shapes only
-            expected = _like(name, state).state_dict()
-        same = [key for key, value in expected.items() if key in state and state[key].shape == value.shape]
-        return len(same) / max(len(expected), len(state))
 
-    return max(sorted(ZOO), key=shared)
+def _shared(name: str, state: Mapping[str, Tensor]) -> float:
+    """The share of (key, shape) pairs that the named network has in common with a state dict."""
+    with torch.device("meta"):  # shapes only
+        expected = _like(name, state).state_dict()
+    same = [key for key, value in expected.items() if key in state and state[key].shape == value.shape]
+    return len(same) / max(len(expected), len(state))
 
 
 def _like(name: str, state: Mapping[str, Tensor]) -> MedSAM:
