@@ -154,7 +154,7 @@ class StageModule(pl.LightningModule):
         super().__init__()
         self.config = config
         self.network = self.build_network()
-        # a third faster on a CPU; torch's types do not know that a module takes the argument alone
+        # faster on a CPU; torch's types do not know that a module takes the argument alone
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         for part in config.freeze:
             self.network.get_submodule(part).requires_grad_(False)
