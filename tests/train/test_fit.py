@@ -14,9 +14,9 @@ from torch import nn
 from medsam_edge.errors import CheckpointError, FileMissingError, InputError
 from medsam_edge.modality import Modality
 from medsam_edge_train import checkpoint
+from medsam_edge_train.config import choose_precision
 from medsam_edge_train.curves import read_curves
 from medsam_edge_train.data import Sample, TrainingData, ValidationData, find_cases
-from medsam_edge_train.engine import choose_precision
 from medsam_edge_train.fit import FitConfig, PipelineModule, finetune, fit, training_cases
 from medsam_edge_train.losses import batch_dice
 from medsam_edge_train.models import ZOO, MedSAM

@@ -75,7 +75,7 @@ def test_many_short_calls_make_what_one_long_call_makes(
     whole: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = itertools.count()  # a second each time it is read, which is about once a step
-    for module in ("engine", "recipe"):
+    for module in ("callbacks", "recipe"):
         monkeypatch.setattr(f"medsam_edge_train.{module}.time", SimpleNamespace(monotonic=lambda: next(clock)))
     lasts: list[str] = []
     made = None

@@ -15,19 +15,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from medsam_edge.errors import InputError
+from medsam_edge_train.config import RunConfig
 from medsam_edge_train.data import Case, Draw, find_cases, thin
 from medsam_edge_train.embed import EmbeddingStore, copy_decoder, embedding_key, image_tensor
-from medsam_edge_train.engine import (
-    ResumableLoader,
-    RunConfig,
-    StageModule,
-    check_output,
-    merge,
-    rank,
-    run,
-    step_loader,
-    world_size,
-)
+from medsam_edge_train.loader import ResumableLoader, step_loader
+from medsam_edge_train.loop import check_output, run
+from medsam_edge_train.module import StageModule
+from medsam_edge_train.processes import merge, rank, world_size
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ from medsam_edge.errors import CheckpointError, FileMissingError, InputError
 from medsam_edge.geometry import Geometry
 from medsam_edge.io import replacing
 from medsam_edge_train import checkpoint
+from medsam_edge_train.config import choose_precision
 from medsam_edge_train.data import Case, find_cases, read_case
-from medsam_edge_train.engine import choose_precision
 from medsam_edge_train.models import MedSAM
 from medsam_edge_train.models.vit import ViT
 

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 from medsam_edge.errors import InputError
 from medsam_edge.modality import Modality
 from medsam_edge_train.augment import AUGMENTATIONS
+from medsam_edge_train.config import RunConfig
 from medsam_edge_train.data import (
     Batch,
     Case,
@@ -29,22 +30,15 @@ from medsam_edge_train.data import (
     find_cases,
     thin,
 )
-from medsam_edge_train.engine import (
-    ResumableLoader,
-    RunConfig,
-    StageModule,
-    check_output,
-    merge,
-    rank,
-    run,
-    step_loader,
-    world_size,
-)
+from medsam_edge_train.loader import ResumableLoader, step_loader
+from medsam_edge_train.loop import check_output, run
 from medsam_edge_train.losses import batch_dice, bce_loss, dice_loss, focal_loss, iou_loss
 from medsam_edge_train.metrics import nsd
 from medsam_edge_train.models.class_prompt import ClassPromptMedSAM, one_hot
 from medsam_edge_train.models.medsam import MedSAM, Prediction
 from medsam_edge_train.models.quantize import calibrate
+from medsam_edge_train.module import StageModule
+from medsam_edge_train.processes import merge, rank, world_size
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,12 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
+from medsam_edge_train.config import RunConfig, choose_precision
 from medsam_edge_train.data import find_cases
 from medsam_edge_train.distill import DistillConfig
-from medsam_edge_train.engine import RunConfig, choose_precision, world_size
 from medsam_edge_train.fit import FitConfig, training_cases
 from medsam_edge_train.models import build, fuse
+from medsam_edge_train.processes import world_size
 
 
 def plan(config: RunConfig) -> str:

@@ -20,8 +20,9 @@ from typing import Any
 
 from medsam_edge.errors import InputError
 from medsam_edge.io import replacing
-from medsam_edge_train.engine import RunConfig, world_size
+from medsam_edge_train.config import RunConfig
 from medsam_edge_train.options import make_config, read_yaml, typed_settings
+from medsam_edge_train.processes import world_size
 from medsam_edge_train.shards import KEY
 from medsam_edge_train.stages import STAGES, Stage
 from medsam_edge_train.weights import Weights, find_weights

@@ -1,0 +1,124 @@
+"""The settings that every training stage has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from medsam_edge.errors import InputError
+from medsam_edge_train.models import TEACHER
+from medsam_edge_train.processes import world_size
+
+PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
+Schedule = Literal["cosine", "constant", "plateau"]
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Settings of every training stage.
+
+    Attributes:
+        data: folder with train/ and val/, each image/mask folders or shards of `train prepare`.
+        output: folder for logs, curves.png, last.ckpt (to resume) and best.safetensors (to go on with).
+        architecture: network, a name of the zoo.
+        init: checkpoint to start from; none for random weights.
+        partial_init: take from init what fits and report the rest, instead of refusing a mismatch.
+        freeze: parts that are not trained: image_encoder, prompt_encoder, mask_decoder.
+        image_size: side of the training square, a multiple of 64; the network is used at 256.
+        start_size: side of the square in the first epochs, for speed; 0 for image_size throughout.
+        start_share: share of the epochs at start_size.
+        epochs: number of epochs.
+        images_per_epoch: draws per epoch, over all processes; 0 for every image once.
+        balance: exponent of the modalities' shares: 0 draws modalities equally often, 1 images equally often.
+        batch_size: images per step, over all processes.
+        learning_rate: AdamW's, after the warm-up.
+        weight_decay: AdamW's, on matrices only.
+        warmup_steps: steps of linear warm-up (not with plateau).
+        schedule: of the rate: cosine to zero, constant, or plateau (lowered when the training loss stops falling).
+        plateau_factor: what plateau multiplies the rate by.
+        plateau_patience: epochs without a lower loss that plateau waits for.
+        gradient_clip: largest norm of the gradient; 0 for none.
+        ema: decay of the averaged weights that are validated and saved; 0 for none.
+        early_stop: epochs without a better validation score after which the run ends; 0 for never.
+        val_per_modality: validation images per modality after each epoch.
+        checkpoint_steps: steps between two writings of last.ckpt inside an epoch; 0 for epoch ends only.
+        minutes: wall time after which the run ends, at a step, so that it can be resumed; 0 for none.
+        workers: processes that prepare images.
+        precision: auto takes bf16 where the CPU or GPU computes in it, else f32.
+        seed: of weights, draws and augmentation.
+    """
+
+    data: Path
+    output: Path
+    architecture: str = "efficient_medsam"
+    init: Path | None = None
+    partial_init: bool = False
+    freeze: tuple[str, ...] = ()
+    image_size: int = 256
+    start_size: int = 0
+    start_share: float = 0.8
+    epochs: int = 40
+    images_per_epoch: int = 2000
+    balance: float = 0.5
+    batch_size: int = 16
+    learning_rate: float = 5e-4
+    weight_decay: float = 0.01
+    warmup_steps: int = 200
+    schedule: Schedule = "cosine"
+    plateau_factor: float = 0.5
+    plateau_patience: int = 1
+    gradient_clip: float = 1.0
+    ema: float = 0.998
+    early_stop: int = 0
+    val_per_modality: int = 20
+    checkpoint_steps: int = 0
+    minutes: float = 0.0
+    workers: int = 1
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.architecture == TEACHER:
+            raise InputError(f"architecture: {TEACHER} is a teacher and cannot be trained here")
+        if self.image_size < 64 or self.image_size % 64:
+            raise InputError(f"image_size: expected a positive multiple of 64, got {self.image_size}")
+        if self.start_size < 0 or self.start_size % 64:
+            raise InputError(f"start_size: expected 0 or a multiple of 64, got {self.start_size}")
+        if self.schedule not in ("cosine", "constant", "plateau"):
+            raise InputError(f"schedule: expected 'cosine', 'constant' or 'plateau', got {self.schedule!r}")
+        if self.schedule == "plateau" and self.warmup_steps:
+            raise InputError(f"warmup_steps: the plateau schedule has none, expected 0, got {self.warmup_steps}")
+        for name in ("epochs", "batch_size", "val_per_modality"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        if 0 != self.images_per_epoch < self.batch_size:
+            raise InputError(f"images_per_epoch: expected 0 or at least batch_size, got {self.images_per_epoch}")
+        if not 0 <= self.minutes < float("inf"):
+            raise InputError(f"minutes: expected 0 or more, got {self.minutes}")
+        if self.batch_size % world_size():
+            raise InputError(f"batch_size: expected a multiple of the {world_size()} processes, got {self.batch_size}")
+        parts = ("image_encoder", "prompt_encoder", "mask_decoder")
+        if unknown := set(self.freeze) - set(parts):
+            raise InputError(f"freeze: expected some of {', '.join(parts)}, got {', '.join(sorted(unknown))}")
+        if self.precision not in PRECISIONS:
+            raise InputError(f"precision: expected one of {', '.join(PRECISIONS)}, got {self.precision!r}")
+
+    @property
+    def sizes(self) -> list[int]:
+        """Side of the training square in each epoch."""
+        small = round(self.epochs * self.start_share) if self.start_size else 0
+        return [self.start_size] * small + [self.image_size] * (self.epochs - small)
+
+
+def choose_precision(wanted: str) -> str:
+    """Lightning's name of the precision: `auto` is bf16 on hardware that multiplies in it."""
+    if wanted != "auto":
+        return wanted
+    if torch.cuda.is_available():
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        fast = torch.cpu._is_avx512_bf16_supported()
+    return "bf16-mixed" if fast else "32-true"

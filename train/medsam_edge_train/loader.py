@@ -1,0 +1,47 @@
+"""Batches of training data, from any step of an epoch on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
+
+import torch
+from torch.utils.data import DataLoader
+
+from medsam_edge.errors import InputError
+from medsam_edge_train.config import RunConfig
+from medsam_edge_train.data import BalancedSampler, Case, Steps
+from medsam_edge_train.processes import rank, world_size
+
+
+class ResumableLoader(DataLoader[Any]):
+    """A loader that can begin an epoch at any step; its batches come from `Steps`.
+
+    Attributes:
+        position: step of the epoch that comes next; set it before the first batch is asked for.
+    """
+
+    position = 0
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        # nothing happens before the first batch is asked for: Lightning makes iterators before it sets the epoch
+        start = self.position % len(self)
+        cast(Steps, self.batch_sampler).start = start
+        for self.position, batch in enumerate(super().__iter__(), start + 1):
+            yield batch
+
+
+def step_loader(config: RunConfig, dataset: Any, cases: Sequence[Case], collate_samples: Any) -> ResumableLoader:
+    """The batches of this process."""
+    draws = BalancedSampler(cases, config.images_per_epoch, config.balance, config.seed)
+    steps = Steps(draws, config.batch_size, rank(), world_size())
+    if not len(steps):
+        raise InputError(f"batch_size: expected at most the {len(draws)} images of an epoch, got {config.batch_size}")
+    return ResumableLoader(
+        dataset,
+        batch_sampler=steps,
+        collate_fn=collate_samples,
+        num_workers=config.workers,
+        persistent_workers=config.workers > 0,
+        generator=torch.Generator(),  # its own: making an iterator must not move the global one
+    )
