@@ -108,6 +108,52 @@ def test_label_values_above_fifteen_bits_survive() -> None:
     assert set(np.unique(warped)) == {60_000}
 
 
+def square(left: int, top: int, side: int) -> npt.NDArray[np.int32]:
+    labels = np.zeros((200, 400), dtype=np.int32)
+    labels[top : top + side, left : left + side] = 7
+    return labels
+
+
+def test_a_plain_crop_shows_an_object_whole_at_the_scale_of_the_frame() -> None:
+    labels = square(340, 20, 40)  # 20 pixels where 400 become 200
+    corners = []
+    for rng in generators(60):
+        image, warped = STILL.crop(labels.astype(np.uint8) * 30, labels, 96, 200, rng)
+        assert image.shape == warped.shape == (96, 96)
+        bright = image > 105
+        assert (bright & (warped == 7)).sum() > 0.9 * (bright | (warped == 7)).sum()
+        x0, y0, x1, y1 = boxes_from_masks(warped)[0]
+        assert (x1 - x0, y1 - y0) == pytest.approx((20, 20), abs=1)
+        assert (warped == 7).sum() == pytest.approx(20**2, rel=0.1)
+        corners.append((x0, y0))
+    assert np.min(corners, axis=0) == pytest.approx([0, 0], abs=6)
+    assert np.max(corners, axis=0) == pytest.approx([76, 76], abs=6)
+
+
+def test_a_crop_shrinks_an_object_that_would_not_fit() -> None:
+    labels = square(100, 10, 180)
+    for rng in generators(10):
+        _, warped = STILL.crop(labels.astype(np.uint8), labels, 96, 400, rng)
+        x0, y0, x1, y1 = boxes_from_masks(warped)[0]
+        assert (x1 - x0, y1 - y0) == pytest.approx((0.85 * 96, 0.85 * 96), abs=1)
+
+
+def test_a_crop_is_zoomed_as_a_whole_image_is() -> None:
+    labels, zoomed = square(100, 80, 40), only(zoom=(1.5, 1.5))
+    for rng in generators(5):
+        _, warped = zoomed.crop(labels.astype(np.uint8), labels, 96, 200, rng)
+        assert (warped > 0).sum() == pytest.approx((1.5 * 20) ** 2, rel=0.08)
+
+
+def test_crops_take_each_object_in_turn() -> None:
+    labels = square(20, 20, 30)
+    labels[100:160, 300:360] = 9
+    seen = [
+        np.unique(STILL.crop(labels.astype(np.uint8), labels, 64, 400, rng)[1])[1:].tolist() for rng in generators(30)
+    ]
+    assert [7] in seen and [9] in seen
+
+
 def box_after(augmentation: Augmentation, rng: np.random.Generator) -> tuple[float, float, float, float, int]:
     """A centred 100-pixel square on 200: its width, height and centre after the warp, and its area."""
     labels = np.zeros((200, 200), dtype=np.int32)
@@ -217,7 +263,7 @@ def test_jitter_stays_within_its_reach() -> None:
     rng = np.random.default_rng(0)
     corners = rng.uniform(0, 150, (3000, 2))
     boxes = np.concatenate([corners, corners + rng.uniform(1, 100, (3000, 2))], axis=1).clip(0, 256).astype(np.float32)
-    jittered = Augmentation(jitter_px=5.0).jitter(boxes, 256, rng)
+    jittered = Augmentation(jitter_px=5.0).jitter(boxes, 256, 256, rng)
     assert jittered.dtype == np.float32
     moves = np.abs(jittered - boxes)
     sides = np.tile(boxes[:, 2:] - boxes[:, :2], 2)
@@ -231,24 +277,49 @@ def test_jitter_stays_within_its_reach() -> None:
 
 def test_jitter_scales_with_the_square_and_stays_in_it() -> None:
     boxes = np.tile(np.array([[0, 0, 128, 128]], dtype=np.float32), (500, 1))
-    jittered = Augmentation(jitter_px=8.0).jitter(boxes, 128, np.random.default_rng(0))
+    jittered = Augmentation(jitter_px=8.0).jitter(boxes, 128, 128, np.random.default_rng(0))
     assert 3.5 < np.abs(jittered - boxes).max() <= 4.0
     assert jittered.min() == 0 and jittered.max() == 128
 
 
 def test_loose_boxes_hold_the_object_and_are_up_to_twice_as_large() -> None:
     boxes = np.tile(np.array([[100, 120, 140, 180]], dtype=np.float32), (400, 1))
-    loose = Augmentation(loose=1.0).jitter(boxes, 256, np.random.default_rng(0))
+    loose = Augmentation(loose=1.0).jitter(boxes, 256, 256, np.random.default_rng(0))
     assert (loose[:, :2] <= boxes[:, :2]).all() and (loose[:, 2:] >= boxes[:, 2:]).all()
     assert np.abs(loose - boxes).max(axis=0) == pytest.approx([20, 30, 20, 30], rel=0.02)
-    some = Augmentation(loose=0.25, jitter_px=0.0).jitter(boxes, 256, np.random.default_rng(0))
+    some = Augmentation(loose=0.25, jitter_px=0.0).jitter(boxes, 256, 256, np.random.default_rng(0))
     assert 0.2 < (some != boxes).any(axis=1).mean() < 0.3
+
+
+def test_careless_boxes_are_off_by_pixels_of_the_frame_however_small() -> None:
+    boxes = np.tile(np.array([[60, 40, 72, 52]], dtype=np.float32), (2000, 1))
+    careless = Augmentation(careless=1.0).jitter(boxes, 128, 256, np.random.default_rng(0))
+    moves = careless - boxes
+    assert np.abs(moves).max(axis=0) == pytest.approx([5, 5, 5, 5], rel=0.02)
+    assert np.abs(moves.mean(axis=0)).max() < 0.3
+    assert (careless[:, 2:] - careless[:, :2]).min() == pytest.approx(2, abs=0.3)
+
+
+def test_a_careless_box_never_closes() -> None:
+    boxes = np.tile(np.array([[60, 40, 63, 100]], dtype=np.float32), (2000, 1))
+    careless = Augmentation(careless=1.0).jitter(boxes, 256, 256, np.random.default_rng(0))
+    width = careless[:, 2] - careless[:, 0]
+    assert 2 <= width.min() < 3
+    # what would have closed has the little jitter of other boxes: a tenth of the side
+    assert (np.abs(careless - boxes)[:, 0] <= 0.3 + 1e-4).mean() > 0.3
+
+
+def test_some_boxes_are_careless() -> None:
+    boxes = np.tile(np.array([[100, 120, 140, 180]], dtype=np.float32), (400, 1))
+    some = Augmentation(careless=0.25, jitter_px=5.0, loose=0.0).jitter(boxes, 256, 256, np.random.default_rng(0))
+    beyond = (np.abs(some - boxes)[:, 0] > 4.0 + 1e-4).mean()  # a tenth of the side is 4
+    assert beyond == pytest.approx(0.25 / 5, abs=0.03)
 
 
 def test_no_jitter() -> None:
     boxes = np.array([[3, 4, 50, 60]], dtype=np.float32)
     for rng in generators(5):
-        assert np.array_equal(Augmentation(jitter_px=0.0).jitter(boxes, 64, rng), boxes)
+        assert np.array_equal(Augmentation(jitter_px=0.0).jitter(boxes, 64, 64, rng), boxes)
 
 
 def test_settings_are_frozen() -> None:

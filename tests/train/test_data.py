@@ -171,7 +171,7 @@ def cases(tmp_path: Path) -> list[Case]:
 
 
 def training(cases: Sequence[Case], augmentation: Augmentation | None = None, boxes: int = 3) -> TrainingData:
-    return TrainingData(cases, [64], boxes, 0, augmentation or Augmentation())
+    return TrainingData(cases, 64, boxes, 0, augmentation or Augmentation())
 
 
 def equal(first: Sample, second: Sample) -> bool:
@@ -200,7 +200,7 @@ def test_draws_repeat_and_differ(cases: list[Case]) -> None:
     assert equal(sample, training(cases)[0, 0, 0])
     assert not equal(sample, training(cases)[1, 0, 0])  # another epoch
     assert not equal(sample, training(cases)[0, 1, 0])  # another position
-    other_seed = TrainingData(cases, [64], 3, 1, Augmentation())
+    other_seed = TrainingData(cases, 64, 3, 1, Augmentation())
     assert not equal(sample, other_seed[0, 0, 0])
 
 
@@ -226,6 +226,18 @@ def test_no_more_boxes_than_asked_for(cases: list[Case]) -> None:
 def test_plain_samples_have_tight_boxes(cases: list[Case]) -> None:
     _, boxes, masks, *_ = training(cases, STILL)[0, 0, 1]
     assert np.array_equal(boxes.numpy(), boxes_from_masks(masks[0].numpy().astype(np.int32)))
+
+
+def test_crops_show_an_object_larger_than_the_whole_image_does(tmp_path: Path) -> None:
+    case = write(tmp_path, "CT/a/x.png", *discs(400, 300, (7,)))
+    crops = TrainingData([case], 128, 3, 0, STILL, crop_size=64)
+    shrunk = TrainingData([case], 64, 3, 0, STILL)[0, 0, 0]
+    assert [crops[epoch, 0, 0].image.shape[-1] for epoch in range(8)] == [64, 64, 64, 128] * 2
+    areas = [int(sample.masks.sum()) for sample in (shrunk, crops[0, 0, 0], crops[3, 0, 0])]
+    radius = 100 * 64 / 400
+    assert areas[0] == pytest.approx(np.pi * radius**2, rel=0.05)
+    assert areas[1] == pytest.approx(np.pi * (0.85 * 32) ** 2, rel=0.05)  # at 128 it would not fit
+    assert areas[2] == pytest.approx(np.pi * (2 * radius) ** 2, rel=0.05)
 
 
 def test_large_images_are_kept_smaller(tmp_path: Path) -> None:
@@ -367,8 +379,7 @@ def test_steps_split_each_batch_among_the_processes() -> None:
 
 
 def test_the_square_of_each_epoch_and_withheld_modalities(cases: list[Case]) -> None:
-    data = TrainingData(cases, [64, 128], 1, 0, Augmentation(), withhold=0.5)
-    assert [data[epoch, 0, 0].image.shape[-1] for epoch in (0, 1, 7)] == [64, 128, 128]
+    data = TrainingData(cases, 64, 1, 0, Augmentation(), withhold=0.5)
     told = [data[0, position, 0].told for position in range(40)]
     assert told == [data[0, position, 0].told for position in range(40)]
     assert 8 < sum(told) < 32

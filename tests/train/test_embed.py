@@ -211,8 +211,6 @@ def test_what_does_not_fit_the_store_is_refused(config: EmbedConfig, tmp_path: P
     run = distill_config(config, tmp_path / "run")
     with pytest.raises(InputError, match="image_size: the embeddings are of 64, got 128"):
         distill(replace(run, image_size=128))
-    with pytest.raises(InputError, match="start_size: the embeddings have one size"):
-        replace(run, start_size=64)
     with pytest.raises(FileMissingError, match="embeddings: expected a folder"):
         distill(replace(run, embeddings=tmp_path / "nothing"))
     assert not run.output.exists()

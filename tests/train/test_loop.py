@@ -153,9 +153,8 @@ def test_two_processes_train_as_one_does(data: Path, tmp_path: Path) -> None:
         assert two_curves[name] == pytest.approx(one_curves[name], abs=2e-3), name
 
 
-def test_the_square_grows(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = tiny_config(data, tmp_path / "run", image_size=128, start_size=64, start_share=0.5, epochs=4)
-    assert config.sizes == [64, 64, 128, 128]
+def test_whole_images_follow_three_epochs_of_crops(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tiny_config(data, tmp_path / "run", image_size=128, crop_size=64, epochs=5)
     sides: list[int] = []
     from medsam_edge_train.fit import PipelineModule
 
@@ -167,7 +166,7 @@ def test_the_square_grows(data: Path, tmp_path: Path, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(PipelineModule, "training_step", spy)
     fit(config)
-    assert sides == [64] * 8 + [128] * 8
+    assert sides == [64] * 12 + [128] * 4 + [64] * 4
 
 
 def test_early_stop(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

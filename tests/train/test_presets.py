@@ -33,7 +33,7 @@ def test_rep_medsam_tables_2_to_4(stage: str, epochs: int, rate: float) -> None:
     assert config.architecture == "rep_medsam"  # 10.57M parameters
     assert config.batch_size == 16
     assert config.image_size == 256  # patch size 3 × 256 × 256
-    assert config.sizes == [256] * epochs
+    assert config.epochs == epochs
     assert config.learning_rate == rate
     assert config.schedule == "plateau"  # ReduceLROnPlateau
     assert config.images_per_epoch == 0  # an epoch is a pass

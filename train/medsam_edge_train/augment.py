@@ -8,11 +8,16 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from medsam_edge.geometry import boxes_from_masks
 from medsam_edge.modality import Modality
 
 Pixels = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int32]
 FloatArray = npt.NDArray[np.float32]
+Matrix = npt.NDArray[np.float64]
+
+CROP_FILL = 0.85  # most of a crop's side that an object takes
+MINIMUM_BOX_PX = 2.0  # shorter side of a careless box
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,7 @@ class Augmentation:
         jitter_px: largest move of a box edge either way, in pixels of a 256 frame (and a tenth of the box's side).
         loose: share of the boxes that are too large instead: each edge out by up to half the box's side. So are boxes
             drawn in a hurry, and those of a volume on all slices but its middle.
+        careless: share of the boxes whose edges are off by up to `jitter_px`, however small the box.
         color_p: probability of each change of color: gamma, brightness and contrast, the balance of the channels.
         noise_p: probability of noise, and half of it that of blur.
     """
@@ -39,6 +45,7 @@ class Augmentation:
     shift: float = 0.12
     jitter_px: float = 5.0
     loose: float = 0.0
+    careless: float = 0.0
     color_p: float = 0.4
     noise_p: float = 0.4
 
@@ -49,23 +56,39 @@ class Augmentation:
         """
         height, width = labels.shape
         scale = size / max(height, width)
-        flip_x, flip_y = rng.random(2) < 0.5
-        matrix = np.diag([scale, scale, 1.0])
-        matrix = _about(-1.0 if flip_x else 1.0, -1.0 if flip_y else 1.0, 0.0, width * scale, height * scale) @ matrix
-        if rng.random() >= self.plain:
-            zoom = np.exp(rng.uniform(*np.log(self.zoom)))
-            aspect = np.exp(rng.uniform(-self.stretch, self.stretch) / 2)
-            angle = np.deg2rad(rng.uniform(-self.rotation_degrees, self.rotation_degrees))
-            moved = _about(zoom * aspect, zoom / aspect, angle, width * scale, height * scale)
-            moved[:2, 2] += rng.uniform(-self.shift, self.shift, 2) * size
-            matrix = moved @ matrix
-        # cv2 maps pixel centres; ours is a map of pixel edges: shift by half a pixel on either side
-        matrix = _shift(-0.5) @ matrix @ _shift(0.5)
-        # the outside is the image's darkest value, so that the min-max after it is that of the image alone
-        darkest = (float(image.min()),) * 3
-        warped = cv2.warpAffine(image, matrix[:2], (size, size), flags=cv2.INTER_LINEAR, borderValue=darkest)
-        moved_labels = cv2.warpAffine(labels.astype(np.uint16), matrix[:2], (size, size), flags=cv2.INTER_NEAREST)
-        return warped.astype(np.uint8, copy=False), moved_labels.astype(np.int32)
+        plain = rng.random() < self.plain
+        linear = scale * self._pose(plain, rng)
+        centre = np.array([width, height]) / 2
+        shift = 0.0 if plain else rng.uniform(-self.shift, self.shift, 2) * size
+        return _resample(image, labels, linear, centre, scale * centre + shift, size)
+
+    def crop(
+        self, image: Pixels, labels: Labels, size: int, frame: int, rng: np.random.Generator
+    ) -> tuple[Pixels, Labels]:
+        """A square with one of the objects wholly in it, posed as `warp` would in a larger square of side `frame`.
+
+        An object that would fill more than `CROP_FILL` of the crop is shown smaller. There must be an object.
+        """
+        x0, y0, x1, y1 = rng.choice(boxes_from_masks(labels)).astype(np.float64)
+        side = max(x1 - x0, y1 - y0)
+        linear = frame / max(labels.shape) * self._pose(rng.random() < self.plain, rng)
+        scale = np.sqrt(abs(np.linalg.det(linear)))
+        fitted = min(scale, CROP_FILL * size / side)
+        room = (size - side * fitted) / 2
+        target = size / 2 + rng.uniform(-room, room, 2)
+        return _resample(image, labels, linear * fitted / scale, np.array([x0 + x1, y0 + y1]) / 2, target, size)
+
+    def _pose(self, plain: bool, rng: np.random.Generator) -> Matrix:
+        """Flips, and unless plain a zoom, a stretch and a rotation: (2, 2), of x and y."""
+        flips = np.diag(np.where(rng.random(2) < 0.5, -1.0, 1.0))
+        if plain:
+            return flips
+        zoom = np.exp(rng.uniform(*np.log(self.zoom)))
+        aspect = np.exp(rng.uniform(-self.stretch, self.stretch) / 2)
+        angle = np.deg2rad(rng.uniform(-self.rotation_degrees, self.rotation_degrees))
+        cos, sin = np.cos(angle), np.sin(angle)
+        rotation: Matrix = np.array([[cos, -sin], [sin, cos]])
+        return rotation @ np.diag([zoom * aspect, zoom / aspect]) @ flips
 
     def intensity(self, image: Pixels, modality: Modality, rng: np.random.Generator) -> FloatArray:
         """(S, S) or (S, S, 3) uint8 → (3, S, S) float32 in [0, 1], min-max as inference does, after random changes."""
@@ -87,37 +110,45 @@ class Augmentation:
         x = x.clip(0, 1).astype(np.float32)
         return np.ascontiguousarray(np.broadcast_to(x, (*x.shape[:2], 3)).transpose(2, 0, 1))
 
-    def jitter(self, boxes: FloatArray, size: int, rng: np.random.Generator) -> FloatArray:
-        """Move each edge of each (N, 4) box a little; a third of the boxes stay tight, and some become loose."""
+    def jitter(self, boxes: FloatArray, size: int, frame: int, rng: np.random.Generator) -> FloatArray:
+        """Each edge of each (N, 4) box moved, inside a square of `size` pixels at the scale of a `frame`.
+
+        A third of the boxes stay tight, the others are off a little; of all of them some become loose, some careless.
+        """
         sides = np.tile(boxes[:, 2:] - boxes[:, :2], 2)
-        reach = np.minimum(self.jitter_px * size / 256, 0.1 * sides)
-        reach = reach * (rng.random((len(boxes), 1)) >= 1 / 3)
-        moves = reach * rng.uniform(-1, 1, boxes.shape)
+        far = self.jitter_px * frame / 256
+        little = np.minimum(far, 0.1 * sides) * (rng.random((len(boxes), 1)) >= 1 / 3)
+        moves = little * rng.uniform(-1, 1, boxes.shape)
         if self.loose:
             outward = 0.5 * sides * rng.random(boxes.shape) * (-1, -1, 1, 1)
             moves = np.where(rng.random((len(boxes), 1)) < self.loose, outward, moves)
+        if self.careless:
+            off = far * rng.uniform(-1, 1, boxes.shape)
+            left = (sides[:, :2] + off[:, 2:] - off[:, :2]).min(axis=1, keepdims=True)  # shorter side of the box
+            chosen = (rng.random((len(boxes), 1)) < self.careless) & (left >= MINIMUM_BOX_PX)
+            moves = np.where(chosen, off, moves)
         return (boxes + moves).clip(0, size).astype(np.float32)
 
 
 AUGMENTATIONS = {
     "full": Augmentation(),
     "full+loose": Augmentation(loose=0.3),
+    "full+careless": Augmentation(careless=0.35),
     "flips": Augmentation(plain=1.0, color_p=0.0, noise_p=0.0),
     "flips+color": Augmentation(plain=1.0, color_p=0.5, noise_p=0.0),
 }
-"""`flips` and `flips+color` are the papers'; boxes are jittered in all, and some of them loose in `full+loose`."""
+"""`flips` and `flips+color` are the papers'; boxes are jittered in all."""
 
 
-def _shift(offset: float) -> npt.NDArray[np.float64]:
-    return np.array([[1, 0, offset], [0, 1, offset], [0, 0, 1]], dtype=np.float64)
-
-
-def _about(scale_x: float, scale_y: float, angle: float, width: float, height: float) -> npt.NDArray[np.float64]:
-    """Scale, then rotate, about the centre of a width × height rectangle."""
-    cos, sin = np.cos(angle), np.sin(angle)
-    linear = np.array([[cos, -sin], [sin, cos]]) @ np.diag([scale_x, scale_y])
-    centre = np.array([width / 2, height / 2])
-    matrix = np.eye(3)
-    matrix[:2, :2] = linear
-    matrix[:2, 2] = centre - linear @ centre
-    return matrix
+def _resample(
+    image: Pixels, labels: Labels, linear: Matrix, source: Matrix, target: Matrix, size: int
+) -> tuple[Pixels, Labels]:
+    """Both mapped by `linear` (2, 2), the point `source` to `target`; x y, pixel edges at whole numbers."""
+    # cv2 counts from pixel centres
+    offset = target - 0.5 - linear @ (source - 0.5)
+    matrix = np.column_stack([linear, offset])
+    # the outside is the image's darkest value, so that the min-max after it is that of the image alone
+    darkest = (float(image.min()),) * 3
+    warped = cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderValue=darkest)
+    moved_labels = cv2.warpAffine(labels.astype(np.uint16), matrix, (size, size), flags=cv2.INTER_NEAREST)
+    return warped.astype(np.uint8, copy=False), moved_labels.astype(np.int32)

@@ -28,8 +28,6 @@ class RunConfig:
         partial_init: take from init what fits and report the rest, instead of refusing a mismatch.
         freeze: parts that are not trained: image_encoder, prompt_encoder, mask_decoder.
         image_size: side of the training square, a multiple of 64; the network is used at 256.
-        start_size: side of the square in the first epochs, for speed; 0 for image_size throughout.
-        start_share: share of the epochs at start_size.
         epochs: number of epochs.
         images_per_epoch: draws per epoch, over all processes; 0 for every image once.
         balance: exponent of the modalities' shares: 0 draws modalities equally often, 1 images equally often.
@@ -58,8 +56,6 @@ class RunConfig:
     partial_init: bool = False
     freeze: tuple[str, ...] = ()
     image_size: int = 256
-    start_size: int = 0
-    start_share: float = 0.8
     epochs: int = 40
     images_per_epoch: int = 2000
     balance: float = 0.5
@@ -85,8 +81,6 @@ class RunConfig:
             raise InputError(f"architecture: {TEACHER} is a teacher and cannot be trained here")
         if self.image_size < 64 or self.image_size % 64:
             raise InputError(f"image_size: expected a positive multiple of 64, got {self.image_size}")
-        if self.start_size < 0 or self.start_size % 64:
-            raise InputError(f"start_size: expected 0 or a multiple of 64, got {self.start_size}")
         if self.schedule not in ("cosine", "constant", "plateau"):
             raise InputError(f"schedule: expected 'cosine', 'constant' or 'plateau', got {self.schedule!r}")
         if self.schedule == "plateau" and self.warmup_steps:
@@ -105,12 +99,6 @@ class RunConfig:
             raise InputError(f"freeze: expected some of {', '.join(parts)}, got {', '.join(sorted(unknown))}")
         if self.precision not in PRECISIONS:
             raise InputError(f"precision: expected one of {', '.join(PRECISIONS)}, got {self.precision!r}")
-
-    @property
-    def sizes(self) -> list[int]:
-        """Side of the training square in each epoch."""
-        small = round(self.epochs * self.start_share) if self.start_size else 0
-        return [self.start_size] * small + [self.image_size] * (self.epochs - small)
 
 
 def choose_precision(wanted: str) -> str:

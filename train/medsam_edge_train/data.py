@@ -147,21 +147,28 @@ def collate(samples: Sequence[Sample]) -> Batch:
     )
 
 
+def is_of_crops(epoch: int) -> bool:
+    """Three epochs of crops, then one of whole images, which keeps the network used to them."""
+    return epoch % 4 != 3
+
+
 @dataclass
 class TrainingData(Dataset[Sample]):
     """Augmented samples. An index is (epoch, position, case), so that every draw can be repeated exactly.
 
     Args:
-        sizes: side of the square in each epoch; the last one holds from then on.
+        size: side of the square that a whole image fills.
         withhold: share of images whose modality is not told.
+        crop_size: side of the crops that `is_of_crops` epochs show at the same scale; 0 for whole images throughout.
     """
 
     cases: Sequence[Case]
-    sizes: Sequence[int]
+    size: int
     boxes_per_image: int
     seed: int
     augmentation: Augmentation
     withhold: float = 0.0
+    crop_size: int = 0
     _cache: dict[int, tuple[Pixels, Labels]] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -169,11 +176,15 @@ class TrainingData(Dataset[Sample]):
 
     def __getitem__(self, draw: tuple[int, int, int]) -> Sample:
         epoch, position, index = draw
-        size = self.sizes[min(epoch, len(self.sizes) - 1)]
+        crop = self.crop_size > 0 and is_of_crops(epoch)
+        side = self.crop_size if crop else self.size
         rng = np.random.default_rng((self.seed, epoch, position))
         image, labels = self._load(index)
         for _ in range(POSES):
-            warped, warped_labels = self.augmentation.warp(image, labels, size, rng)
+            if crop and labels.any():
+                warped, warped_labels = self.augmentation.crop(image, labels, side, self.size, rng)
+            else:
+                warped, warped_labels = self.augmentation.warp(image, labels, side, rng)
             values, counts = np.unique(warped_labels[warped_labels > 0], return_counts=True)
             values = values[counts >= MINIMUM_OBJECT_PIXELS]
             if len(values):
@@ -188,7 +199,7 @@ class TrainingData(Dataset[Sample]):
         boxes = np.concatenate([boxes_from_masks(mask.astype(np.int32)) for mask in masks])
         return Sample(
             torch.from_numpy(self.augmentation.intensity(warped, self.cases[index].modality, rng)),
-            torch.from_numpy(self.augmentation.jitter(boxes, size, rng)),
+            torch.from_numpy(self.augmentation.jitter(boxes, side, self.size, rng)),
             torch.from_numpy(masks),
             self.cases[index].modality,
             bool(rng.random() >= self.withhold),
@@ -197,7 +208,7 @@ class TrainingData(Dataset[Sample]):
     def _load(self, index: int) -> tuple[Pixels, Labels]:
         if index not in self._cache:
             image, labels = read_case(self.cases[index])
-            shrink = max(self.sizes) * CACHE_ZOOM / max(labels.shape)
+            shrink = self.size * CACHE_ZOOM / max(labels.shape)
             if shrink < 1:
                 side = (max(1, round(labels.shape[1] * shrink)), max(1, round(labels.shape[0] * shrink)))
                 image = cv2.resize(image, side, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)

@@ -36,11 +36,6 @@ class DistillConfig(RunConfig):
     embeddings: Path = field(kw_only=True)
     teacher: Path | None = None
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.start_size:
-            raise InputError("start_size: the embeddings have one size, expected 0")
-
 
 class Pair(NamedTuple):
     """Images with their teacher's embeddings."""

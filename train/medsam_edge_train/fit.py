@@ -48,9 +48,12 @@ class FitConfig(RunConfig):
     Attributes:
         extra_data: further folders like data, whose train/ is added.
         leave_out: modalities of data that are not trained on; extra_data may bring its own.
+        crop_size: side of squares around one object that three of four epochs show instead of whole images, at the same
+            scale for less arithmetic; a multiple of 64, 0 for whole images throughout.
         boxes_per_image: most objects per image.
         val_boxes: most objects per validation image.
-        augmentation: full, with loose boxes too (full+loose), or the papers' flips or flips+color.
+        augmentation: full, with loose or careless boxes too (full+loose, full+careless), or the papers' flips or
+            flips+color.
         pixel_loss: bce (Rep-MedSAM) or focal (class-prompt Tiny-ViT), added to the Dice loss.
         iou_weight: of the predicted IoU's loss; 0 leaves the scores untrained.
         class_weight: of the modality head's cross-entropy, where the network has one.
@@ -61,9 +64,10 @@ class FitConfig(RunConfig):
 
     extra_data: tuple[Path, ...] = ()
     leave_out: tuple[str, ...] = ()
+    crop_size: int = 0
     boxes_per_image: int = 3
     val_boxes: int = 6
-    augmentation: Literal["full", "full+loose", "flips", "flips+color"] = "full"
+    augmentation: Literal["full", "full+loose", "full+careless", "flips", "flips+color"] = "full"
     pixel_loss: Literal["bce", "focal"] = "bce"
     iou_weight: float = 1.0
     class_weight: float = 1.0
@@ -73,6 +77,9 @@ class FitConfig(RunConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.crop_size % 64 or not 0 <= self.crop_size < self.image_size:
+            wanted = f"0 or a multiple of 64 below image_size, {self.image_size}"
+            raise InputError(f"crop_size: expected {wanted}, got {self.crop_size}")
         for name in ("boxes_per_image", "val_boxes"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name}: expected at least 1, got {getattr(self, name)}")
@@ -219,11 +226,12 @@ def training_loader(config: FitConfig) -> ResumableLoader:
     cases = training_cases(config)
     dataset = TrainingData(
         cases,
-        config.sizes,
+        config.image_size,
         config.boxes_per_image,
         config.seed,
         AUGMENTATIONS[config.augmentation],
         config.withhold_modality,
+        config.crop_size,
     )
     return step_loader(config, dataset, cases, collate)
 

@@ -11,7 +11,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from medsam_edge_train.config import RunConfig, choose_precision
-from medsam_edge_train.data import find_cases
+from medsam_edge_train.data import find_cases, is_of_crops
 from medsam_edge_train.distill import DistillConfig
 from medsam_edge_train.fit import FitConfig, training_cases
 from medsam_edge_train.models import build, fuse
@@ -44,7 +44,9 @@ def plan(config: RunConfig) -> str:
     boxes = config.boxes_per_image if isinstance(config, FitConfig) else 0
     macs, activations = _cost(network, config.image_size, own, boxes)
     copies = everything * (2 if config.ema else 1) + 3 * trained  # weights, average, gradient, AdamW's two moments
-    sizes = " then ".join(f"{config.sizes.count(size)} at {size}" for size in dict.fromkeys(config.sizes))
+    crop_size = config.crop_size if isinstance(config, FitConfig) else 0
+    crops = sum(map(is_of_crops, range(config.epochs))) if crop_size else 0
+    sizes = f"{config.epochs - crops} at {config.image_size}" + (f", {crops} of crops at {crop_size}" if crops else "")
     return "\n".join(
         [
             f"data        {len(cases)} training images: " + ", ".join(f"{k} {v}" for k, v in sorted(counts.items())),

@@ -606,7 +606,7 @@ def test_prepared_images_train(mixed: Path, tmp_path: Path) -> None:
     sample = ValidationData(cases, 64, 3)[0]
     assert sample.image.shape == (3, 64, 64)
     assert len(sample.boxes) >= 1
-    drawn = TrainingData(cases, (64,), 3, 0, Augmentation())[0, 0, len(cases) - 1]
+    drawn = TrainingData(cases, 64, 3, 0, Augmentation())[0, 0, len(cases) - 1]
     assert drawn.modality is cases[-1].modality
 
 
