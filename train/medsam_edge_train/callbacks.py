@@ -67,12 +67,13 @@ class KeepLast(pl.callbacks.Checkpoint):
         self.end = time.monotonic() + 60 * minutes if minutes else None
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        # after an epoch's last step validation is still to come: that run ends with its epoch
-        ends = self._time_is_up(trainer) and not trainer.is_last_batch
-        if ends or (self.steps and trainer.global_step % self.steps == 0):
+        ends = self._time_is_up(trainer)
+        due = self.steps and trainer.global_step % self.steps == 0
+        # an epoch's last step is saved after its validation, which Lightning leaves out of a run resumed before it
+        if (ends or due) and not trainer.is_last_batch:
             self._save(trainer)
-        if ends:
-            raise TimeIsUp
+            if ends:
+                raise TimeIsUp
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._save(trainer)
