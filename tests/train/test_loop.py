@@ -122,16 +122,12 @@ def test_a_run_that_ends_as_its_time_is_up_is_finished_and_stays_so(
     assert torch.load(config.output / "last.ckpt", weights_only=True)["global_step"] == 4
 
 
-def test_two_processes_train_as_one_does(data: Path, tmp_path: Path) -> None:
-    torch.set_num_threads(1)
-    settings = {"architecture": "tiny_no_norm", "batch_size": 4, "images_per_epoch": 12}
-    one = tiny_config(data, tmp_path / "one", **settings)
-    fit(one)
+def train_in_two_processes(words: list[str]) -> list[int]:
+    """Their exit codes; the environment is what torchrun sets."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    words = [str(data), str(tmp_path / "two"), "0", *(f"{name}={value!r}" for name, value in settings.items())]
-    both = [  # what torchrun sets
+    both = [
         in_a_process(
             words,
             WORLD_SIZE="2",
@@ -145,7 +141,17 @@ def test_two_processes_train_as_one_does(data: Path, tmp_path: Path) -> None:
         )
         for rank in range(2)
     ]
-    assert [process.wait(timeout=300) for process in both] == [0, 0]
+    return [process.wait(timeout=300) for process in both]
+
+
+def test_two_processes_killed_and_resumed_train_as_one_does(data: Path, tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    settings = {"architecture": "tiny_no_norm", "batch_size": 4, "images_per_epoch": 12, "checkpoint_steps": 1}
+    one = tiny_config(data, tmp_path / "one", **settings)
+    fit(one)
+    words = [f"{name}={value!r}" for name, value in settings.items()]
+    assert 0 not in train_in_two_processes([str(data), str(tmp_path / "two"), "2", *words])
+    assert train_in_two_processes([str(data), str(tmp_path / "two"), "0", *words]) == [0, 0]
     # softmax ignores what a key's bias adds: its gradient is rounding noise, which Adam makes as large as any other
     close = {"rtol": 1e-3, "atol": 1e-5, "but": "k_proj.bias"}
     same_weights(one.output / "last.ckpt", tmp_path / "two" / "last.ckpt", **close)

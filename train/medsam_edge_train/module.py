@@ -133,14 +133,14 @@ class StageModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["running"] = self._running
+        checkpoint["running"] = merge(self._running)  # the file is one for all processes
         checkpoint["position"] = cast(ResumableLoader, self.trainer.train_dataloader).position
         checkpoint["rng"] = torch.get_rng_state()
         if self._plateau is not None:
             checkpoint["plateau"] = self._plateau.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self._running = checkpoint["running"]
+        self._running = checkpoint["running"] if rank() == 0 else {}
         self._plateau_state = checkpoint.get("plateau")
         self._resumed = checkpoint
 
