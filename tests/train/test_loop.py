@@ -177,8 +177,8 @@ def test_the_square_grows(data: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     assert sides == [64] * 8 + [128] * 8
 
 
-def test_early_stop(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_stopped_early_stays_so(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("medsam_edge_train.fit.batch_dice", lambda logits, truth: torch.full((len(logits),), 0.5))
     config = tiny_config(data, tmp_path / "run", epochs=9, early_stop=2)
-    fit(config)
+    assert fit(config) == fit(config, resume=True) == config.output / "best.safetensors"
     assert sorted(read_curves(config.output)["val_dsc"]) == [0, 1, 2, 3]  # before, the best, and two no better

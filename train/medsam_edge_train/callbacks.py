@@ -60,11 +60,21 @@ class TimeIsUp(Exception):  # noqa: N818
 
 class KeepLast(pl.callbacks.Checkpoint):
     """Writes `last.ckpt` at each epoch's end, every `steps` steps, and after `minutes`, when it ends the run; the file
-    is replaced whole or not at all."""
+    is replaced whole or not at all. It also says whether the run had stopped early, which Lightning forgets."""
 
     def __init__(self, folder: Path, steps: int, minutes: float) -> None:
         self.folder, self.steps = folder, steps
         self.end = time.monotonic() + 60 * minutes if minutes else None
+        self.stopped = False
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"stopped": self.stopped}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.stopped = state_dict["stopped"]
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        trainer.should_stop = self.stopped
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         ends = self._time_is_up(trainer)
@@ -76,6 +86,7 @@ class KeepLast(pl.callbacks.Checkpoint):
                 raise TimeIsUp
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.stopped = trainer.should_stop
         self._save(trainer)
         if trainer.is_global_zero:
             for logger in trainer.loggers:
