@@ -53,6 +53,11 @@ def keys(config: EmbedConfig) -> list[str]:
     return [embedding_key(split, case) for split in ("train", "val") for case in find_cases(config.data / split)]
 
 
+def test_an_unknown_precision_is_refused(config: EmbedConfig) -> None:
+    with pytest.raises(InputError, match=r"precision: expected one of auto, .*, got 'bf16'"):
+        replace(config, precision="bf16")
+
+
 def test_the_store_holds_the_teachers_embeddings(config: EmbedConfig) -> None:
     store = EmbeddingStore(config.output)
     store.check(keys(config))

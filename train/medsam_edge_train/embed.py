@@ -22,7 +22,7 @@ from medsam_edge.errors import CheckpointError, FileMissingError, InputError
 from medsam_edge.geometry import Geometry
 from medsam_edge.io import replacing
 from medsam_edge_train import checkpoint
-from medsam_edge_train.config import choose_precision
+from medsam_edge_train.config import check_precision, choose_precision
 from medsam_edge_train.data import Case, find_cases, read_case
 from medsam_edge_train.models import MedSAM
 from medsam_edge_train.models.vit import ViT
@@ -65,6 +65,7 @@ class EmbedConfig:
         for name in ("batch_size", "shard_images"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        check_precision(self.precision)
 
 
 def image_tensor(case: Case, size: int) -> Tensor:
