@@ -17,6 +17,7 @@ import torch
 from medsam_edge_train import checkpoint
 from medsam_edge_train.curves import read_curves
 from medsam_edge_train.fit import fit
+from medsam_edge_train.loop import make_trainer
 from tests.train.tiny import tiny_config, tiny_rep
 
 ROOT = Path(__file__).parents[2]
@@ -120,6 +121,18 @@ def test_a_run_that_ends_as_its_time_is_up_is_finished_and_stays_so(
     assert fit(config, resume=True) == best
     assert best.read_bytes() == before
     assert torch.load(config.output / "last.ckpt", weights_only=True)["global_step"] == 4
+
+
+@pytest.mark.parametrize(("world", "local", "devices", "nodes"), [(None, None, 1, None), ("8", "4", 4, 2)])
+def test_only_torchrun_starts_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, world: str | None, local: str | None, devices: int, nodes: int
+) -> None:
+    settings: dict[str, Any] = {}
+    monkeypatch.setattr("pytorch_lightning.Trainer", lambda **given: settings.update(given))
+    for name, value in (("WORLD_SIZE", world), ("LOCAL_WORLD_SIZE", local)):
+        monkeypatch.setenv(name, value) if value else monkeypatch.delenv(name, raising=False)
+    make_trainer(tiny_config(tmp_path, tmp_path / "run", batch_size=8), resume=False)
+    assert (settings["devices"], settings.get("num_nodes")) == (devices, nodes)
 
 
 def train_in_two_processes(words: list[str]) -> list[int]:
