@@ -90,10 +90,9 @@ def _pack(
         if len(values) == 0:
             continue
         about = {"modality": pair.modality.value, "dataset": pair.dataset, "patient": patient_of(pair, config)}
+        picture = {"image.jpg": encode_jpeg(image, config.jpeg)} if config.jpeg else {"image.png": encode(image)}
         members = {
-            "image.jpg" if config.jpeg else "image.png": encode_jpeg(image, config.jpeg)
-            if config.jpeg
-            else encode(image),
+            **picture,
             "mask.png": encode(labels if values[-1] > 255 else labels.astype(np.uint8)),
             "json": json.dumps(about).encode(),
         }
