@@ -106,6 +106,28 @@ def test_a_lost_or_damaged_shard_is_noticed_and_made_again(config: EmbedConfig, 
     EmbeddingStore(broken.output).check(keys(config))
 
 
+def test_a_damaged_shard_of_images_that_are_gone_is_forgotten(config: EmbedConfig, tmp_path: Path) -> None:
+    fewer = replace(copy_of(config, tmp_path / "store"), data=tmp_path)
+    (tmp_path / "val").symlink_to(config.data / "val")
+    (fewer.output / "000000.safetensors").unlink()  # images of train/
+    embed(fewer)
+    EmbeddingStore(fewer.output).check([key for key in keys(config) if key.startswith("val/")])
+
+
+def test_a_damaged_index_is_refused(config: EmbedConfig, tmp_path: Path) -> None:
+    broken = copy_of(config, tmp_path / "store")
+    (broken.output / "index.json").write_text("{")
+    for read in (lambda: embed(broken), lambda: EmbeddingStore(broken.output)):
+        with pytest.raises(CheckpointError, match=r"embeddings: .*index.json is damaged"):
+            read()
+
+
+def test_data_without_images_are_refused(config: EmbedConfig, tmp_path: Path) -> None:
+    with pytest.raises(FileMissingError, match="data: expected a folder with train or val"):
+        embed(replace(config, data=tmp_path, output=tmp_path / "store"))
+    assert not (tmp_path / "store").exists()
+
+
 def test_another_teacher_or_size_is_refused(config: EmbedConfig, tmp_path: Path) -> None:
     other = tmp_path / "other.safetensors"
     checkpoint.write(other, tiny(), "tiny")
