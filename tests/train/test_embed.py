@@ -53,6 +53,11 @@ def keys(config: EmbedConfig) -> list[str]:
     return [embedding_key(split, case) for split in ("train", "val") for case in find_cases(config.data / split)]
 
 
+def test_an_unknown_precision_is_refused(config: EmbedConfig) -> None:
+    with pytest.raises(InputError, match=r"precision: expected one of auto, .*, got 'bf16'"):
+        replace(config, precision="bf16")
+
+
 def test_the_store_holds_the_teachers_embeddings(config: EmbedConfig) -> None:
     store = EmbeddingStore(config.output)
     store.check(keys(config))
@@ -99,6 +104,28 @@ def test_a_lost_or_damaged_shard_is_noticed_and_made_again(config: EmbedConfig, 
     embed(broken, lines.append)
     assert lines[0] == "embed: 8 images, 3 to do, teacher tiny"
     EmbeddingStore(broken.output).check(keys(config))
+
+
+def test_a_damaged_shard_of_images_that_are_gone_is_forgotten(config: EmbedConfig, tmp_path: Path) -> None:
+    fewer = replace(copy_of(config, tmp_path / "store"), data=tmp_path)
+    (tmp_path / "val").symlink_to(config.data / "val")
+    (fewer.output / "000000.safetensors").unlink()  # images of train/
+    embed(fewer)
+    EmbeddingStore(fewer.output).check([key for key in keys(config) if key.startswith("val/")])
+
+
+def test_a_damaged_index_is_refused(config: EmbedConfig, tmp_path: Path) -> None:
+    broken = copy_of(config, tmp_path / "store")
+    (broken.output / "index.json").write_text("{")
+    for read in (lambda: embed(broken), lambda: EmbeddingStore(broken.output)):
+        with pytest.raises(CheckpointError, match=r"embeddings: .*index.json is damaged"):
+            read()
+
+
+def test_data_without_images_are_refused(config: EmbedConfig, tmp_path: Path) -> None:
+    with pytest.raises(FileMissingError, match="data: expected a folder with train or val"):
+        embed(replace(config, data=tmp_path, output=tmp_path / "store"))
+    assert not (tmp_path / "store").exists()
 
 
 def test_another_teacher_or_size_is_refused(config: EmbedConfig, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import torch
 from medsam_edge_train import checkpoint
 from medsam_edge_train.curves import read_curves
 from medsam_edge_train.fit import fit
+from medsam_edge_train.loop import make_trainer
 from tests.train.tiny import tiny_config, tiny_rep
 
 ROOT = Path(__file__).parents[2]
@@ -39,12 +40,13 @@ def same_weights(first: Path, second: Path, but: str = "nothing", **tolerance: A
         torch.testing.assert_close(got[key], value, msg=lambda text, key=key: f"{key}: {text}", **tolerance)
 
 
-# 8 steps in 2 epochs: killed before the first epoch's last step, and in the second; last.ckpt is up to a step old
+# 8 steps in 2 epochs: killed before the first epoch's last step, before its validation, and in the second; last.ckpt is
+# up to two steps old
 @pytest.mark.parametrize(
     ("kill_at", "settings"),
     [
         (3, {"checkpoint_steps": 2}),
-        (7, {"checkpoint_steps": 2, "schedule": "plateau", "warmup_steps": 0, "plateau_patience": 0}),
+        (4, {"checkpoint_steps": 2, "schedule": "plateau", "warmup_steps": 0, "plateau_patience": 0}),
         (7, {"checkpoint_steps": 2, "qat": True, "architecture": "tiny_rep", "init": Path("tiny_rep.safetensors")}),
         (7, {"checkpoint_steps": 3, "ema": 0.0, "images_per_epoch": 0, "batch_size": 1, "epochs": 3, "workers": 1}),
     ],
@@ -121,16 +123,24 @@ def test_a_run_that_ends_as_its_time_is_up_is_finished_and_stays_so(
     assert torch.load(config.output / "last.ckpt", weights_only=True)["global_step"] == 4
 
 
-def test_two_processes_train_as_one_does(data: Path, tmp_path: Path) -> None:
-    torch.set_num_threads(1)
-    settings = {"architecture": "tiny_no_norm", "batch_size": 4, "images_per_epoch": 12}
-    one = tiny_config(data, tmp_path / "one", **settings)
-    fit(one)
+@pytest.mark.parametrize(("world", "local", "devices", "nodes"), [(None, None, 1, None), ("8", "4", 4, 2)])
+def test_only_torchrun_starts_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, world: str | None, local: str | None, devices: int, nodes: int
+) -> None:
+    settings: dict[str, Any] = {}
+    monkeypatch.setattr("pytorch_lightning.Trainer", lambda **given: settings.update(given))
+    for name, value in (("WORLD_SIZE", world), ("LOCAL_WORLD_SIZE", local)):
+        monkeypatch.setenv(name, value) if value else monkeypatch.delenv(name, raising=False)
+    make_trainer(tiny_config(tmp_path, tmp_path / "run", batch_size=8), resume=False)
+    assert (settings["devices"], settings.get("num_nodes")) == (devices, nodes)
+
+
+def train_in_two_processes(words: list[str]) -> list[int]:
+    """Their exit codes; the environment is what torchrun sets."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    words = [str(data), str(tmp_path / "two"), "0", *(f"{name}={value!r}" for name, value in settings.items())]
-    both = [  # what torchrun sets
+    both = [
         in_a_process(
             words,
             WORLD_SIZE="2",
@@ -144,7 +154,17 @@ def test_two_processes_train_as_one_does(data: Path, tmp_path: Path) -> None:
         )
         for rank in range(2)
     ]
-    assert [process.wait(timeout=300) for process in both] == [0, 0]
+    return [process.wait(timeout=300) for process in both]
+
+
+def test_two_processes_killed_and_resumed_train_as_one_does(data: Path, tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    settings = {"architecture": "tiny_no_norm", "batch_size": 4, "images_per_epoch": 12, "checkpoint_steps": 1}
+    one = tiny_config(data, tmp_path / "one", **settings)
+    fit(one)
+    words = [f"{name}={value!r}" for name, value in settings.items()]
+    assert 0 not in train_in_two_processes([str(data), str(tmp_path / "two"), "2", *words])
+    assert train_in_two_processes([str(data), str(tmp_path / "two"), "0", *words]) == [0, 0]
     # softmax ignores what a key's bias adds: its gradient is rounding noise, which Adam makes as large as any other
     close = {"rtol": 1e-3, "atol": 1e-5, "but": "k_proj.bias"}
     same_weights(one.output / "last.ckpt", tmp_path / "two" / "last.ckpt", **close)
@@ -169,8 +189,8 @@ def test_whole_images_follow_three_epochs_of_crops(data: Path, tmp_path: Path, m
     assert sides == [64] * 12 + [128] * 4 + [64] * 4
 
 
-def test_early_stop(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_stopped_early_stays_so(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("medsam_edge_train.fit.batch_dice", lambda logits, truth: torch.full((len(logits),), 0.5))
     config = tiny_config(data, tmp_path / "run", epochs=9, early_stop=2)
-    fit(config)
+    assert fit(config) == fit(config, resume=True) == config.output / "best.safetensors"
     assert sorted(read_curves(config.output)["val_dsc"]) == [0, 1, 2, 3]  # before, the best, and two no better

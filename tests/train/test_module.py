@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from medsam_edge.errors import InputError
 from medsam_edge_train import checkpoint
 from medsam_edge_train.curves import read_curves
 from medsam_edge_train.fit import fit
@@ -22,6 +23,12 @@ def test_frozen_parts_keep_weights_and_statistics(data: Path, tmp_path: Path) ->
     after = checkpoint.read(config.output / "last.ckpt").state
     changed = {key.split(".")[0] for key, value in before.items() if not torch.equal(value, after[key])}
     assert changed == {"mask_decoder", "prompt_encoder"}
+
+
+def test_something_must_be_left_to_train(data: Path, tmp_path: Path) -> None:
+    everything = ("image_encoder", "prompt_encoder", "mask_decoder")
+    with pytest.raises(InputError, match="freeze: expected to leave a part to train, got image_encoder, prompt"):
+        fit(tiny_config(data, tmp_path / "run", freeze=everything))
 
 
 def test_plateau_lowers_the_rate(data: Path, tmp_path: Path) -> None:

@@ -83,19 +83,20 @@ def tiny_config(data: Path, output: Path, **settings: Any) -> FitConfig:
 
 
 def main(data: str, output: str, kill_at: str, *settings: str) -> None:
-    """Train in a process of its own, and die without warning after so many steps (0: never)."""
+    """Train in a process of its own, resuming what is there, and die without warning after so many steps (0: never),
+    before what is next: a step, or the validation."""
     import torch
 
     torch.set_num_threads(1)
     ZOO.update(tiny=tiny, tiny_no_norm=tiny_no_norm, tiny_rep=tiny_rep)
 
-    def on_train_batch_start(self: StageModule, batch: Any, index: int) -> None:
+    def die(self: StageModule, *_: Any) -> None:
         if self.global_step == int(kill_at) > 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    StageModule.on_train_batch_start = on_train_batch_start  # type: ignore[method-assign]
+    StageModule.on_train_batch_start = StageModule.on_validation_start = die  # type: ignore[assignment]
     values = {name: eval(value) for name, value in (setting.split("=") for setting in settings)}  # noqa: S307
-    fit(tiny_config(Path(data), Path(output), **values))
+    fit(tiny_config(Path(data), Path(output), **values), resume=Path(output, "last.ckpt").exists())
 
 
 if __name__ == "__main__":

@@ -60,21 +60,33 @@ class TimeIsUp(Exception):  # noqa: N818
 
 class KeepLast(pl.callbacks.Checkpoint):
     """Writes `last.ckpt` at each epoch's end, every `steps` steps, and after `minutes`, when it ends the run; the file
-    is replaced whole or not at all."""
+    is replaced whole or not at all. It also says whether the run had stopped early, which Lightning forgets."""
 
     def __init__(self, folder: Path, steps: int, minutes: float) -> None:
         self.folder, self.steps = folder, steps
         self.end = time.monotonic() + 60 * minutes if minutes else None
+        self.stopped = False
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"stopped": self.stopped}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.stopped = state_dict["stopped"]
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        trainer.should_stop = self.stopped
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        # after an epoch's last step validation is still to come: that run ends with its epoch
-        ends = self._time_is_up(trainer) and not trainer.is_last_batch
-        if ends or (self.steps and trainer.global_step % self.steps == 0):
+        ends = self._time_is_up(trainer)
+        due = self.steps and trainer.global_step % self.steps == 0
+        # an epoch's last step is saved after its validation, which Lightning leaves out of a run resumed before it
+        if (ends or due) and not trainer.is_last_batch:
             self._save(trainer)
-        if ends:
-            raise TimeIsUp
+            if ends:
+                raise TimeIsUp
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.stopped = trainer.should_stop
         self._save(trainer)
         if trainer.is_global_zero:
             for logger in trainer.loggers:

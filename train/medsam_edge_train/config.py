@@ -13,6 +13,18 @@ from medsam_edge_train.models import TEACHER
 from medsam_edge_train.processes import world_size
 
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
+NOT_NEGATIVE = (
+    "learning_rate",
+    "weight_decay",
+    "warmup_steps",
+    "plateau_patience",
+    "gradient_clip",
+    "early_stop",
+    "checkpoint_steps",
+    "minutes",
+    "workers",
+    "seed",
+)
 Schedule = Literal["cosine", "constant", "plateau"]
 
 
@@ -88,17 +100,29 @@ class RunConfig:
         for name in ("epochs", "batch_size", "val_per_modality"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        for name in NOT_NEGATIVE:
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise InputError(f"{name}: expected 0 or more, got {getattr(self, name)}")
+        if not 0 <= self.ema < 1:
+            raise InputError(f"ema: expected 0 or more and less than 1, got {self.ema}")
+        if not 0 <= self.start_share <= 1:
+            raise InputError(f"start_share: expected 0 to 1, got {self.start_share}")
+        if not 0 < self.plateau_factor < 1:
+            raise InputError(f"plateau_factor: expected above 0 and less than 1, got {self.plateau_factor}")
         if 0 != self.images_per_epoch < self.batch_size:
             raise InputError(f"images_per_epoch: expected 0 or at least batch_size, got {self.images_per_epoch}")
-        if not 0 <= self.minutes < float("inf"):
-            raise InputError(f"minutes: expected 0 or more, got {self.minutes}")
         if self.batch_size % world_size():
             raise InputError(f"batch_size: expected a multiple of the {world_size()} processes, got {self.batch_size}")
         parts = ("image_encoder", "prompt_encoder", "mask_decoder")
         if unknown := set(self.freeze) - set(parts):
             raise InputError(f"freeze: expected some of {', '.join(parts)}, got {', '.join(sorted(unknown))}")
-        if self.precision not in PRECISIONS:
-            raise InputError(f"precision: expected one of {', '.join(PRECISIONS)}, got {self.precision!r}")
+        check_precision(self.precision)
+
+
+def check_precision(wanted: str) -> None:
+    """Raise InputError unless it is one of `PRECISIONS`."""
+    if wanted not in PRECISIONS:
+        raise InputError(f"precision: expected one of {', '.join(PRECISIONS)}, got {wanted!r}")
 
 
 def choose_precision(wanted: str) -> str:

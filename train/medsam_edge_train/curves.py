@@ -11,7 +11,11 @@ from medsam_edge.io import replacing
 BEFORE = "before.json"
 """The validation scores before the first step."""
 
-PANELS = (("loss", ("train_loss", "val_mse")), ("score", ("train_dsc", "val_dsc", "val_nsd", "val_class_accuracy")))
+PANELS = (
+    ("loss", ("train_loss", "val_mse"), "upper right"),
+    ("score", ("train_dsc", "val_dsc", "val_nsd", "val_class_accuracy"), "lower right"),
+)
+"""Title, metrics, and where the legend is: matplotlib's search for the best place warns when the machine is busy."""
 
 
 def read_curves(folder: Path) -> dict[str, dict[int, float]]:
@@ -34,16 +38,16 @@ def draw_curves(folder: Path) -> Path:
     from matplotlib.figure import Figure
 
     curves = read_curves(folder)
-    shown = {title: [name for name in names if name in curves] for title, names in PANELS}
-    shown = {title: names for title, names in shown.items() if names}
+    panels = [(title, [name for name in names if name in curves], place) for title, names, place in PANELS]
+    shown = [panel for panel in panels if panel[1]]
     figure = Figure(figsize=(5 * max(1, len(shown)), 4), layout="constrained")
-    for column, (title, names) in enumerate(shown.items(), 1):
+    for column, (title, names, place) in enumerate(shown, 1):
         axes = figure.add_subplot(1, len(shown), column)
         for name in names:
             axes.plot(*zip(*sorted(curves[name].items()), strict=True), "o-", label=name)
         axes.set(title=title, xlabel="epoch")
         axes.grid(alpha=0.3)
-        axes.legend()
+        axes.legend(loc=place)
     picture = folder / "curves.png"
     with replacing(picture) as partial:
         figure.savefig(partial)

@@ -22,7 +22,7 @@ from medsam_edge.errors import CheckpointError, FileMissingError, InputError
 from medsam_edge.geometry import Geometry
 from medsam_edge.io import replacing
 from medsam_edge_train import checkpoint
-from medsam_edge_train.config import choose_precision
+from medsam_edge_train.config import check_precision, choose_precision
 from medsam_edge_train.data import Case, find_cases, read_case
 from medsam_edge_train.models import MedSAM
 from medsam_edge_train.models.vit import ViT
@@ -65,6 +65,7 @@ class EmbedConfig:
         for name in ("batch_size", "shard_images"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        check_precision(self.precision)
 
 
 def image_tensor(case: Case, size: int) -> Tensor:
@@ -85,29 +86,26 @@ def embed(config: EmbedConfig, report: Report = lambda line: None) -> Path:
         The store's folder.
 
     Raises:
+        FileMissingError: the data have neither train/ nor val/.
         InputError: the folder holds a store of another teacher or size.
-        CheckpointError: the teacher cannot be read.
+        CheckpointError: the teacher or the store's index cannot be read.
     """
+    cases = _find_all(config.data)
     teacher, name = checkpoint.load(config.teacher, config.teacher_architecture)
     made_by = {"teacher": name, "teacher_sha256": sha256(config.teacher.read_bytes()), "image_size": config.image_size}
     config.output.mkdir(parents=True, exist_ok=True)
     shards: dict[str, Any] = {}
     if (config.output / INDEX).is_file():
-        index = json.loads((config.output / INDEX).read_text(encoding="utf-8"))
+        index = _read_index(config.output)
         if made_by != {key: index.get(key) for key in made_by}:
             raise InputError(f"output: {config.output} holds embeddings of another teacher or image size")
         shards = {name: entry for name, entry in index["shards"].items() if _is_whole(config.output / name, entry)}
     done = {key for entry in shards.values() for key in entry["keys"]}
-    cases = [
-        (embedding_key(split, case), case)
-        for split in SPLITS
-        if (config.data / split).is_dir()
-        for case in find_cases(config.data / split)
-    ]
     missing = [pair for pair in cases if pair[0] not in done]
     report(f"embed: {len(cases)} images, {len(missing)} to do, teacher {name}")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     encoder = teacher.image_encoder.to(device)
+    _write_index(config.output, made_by, shards)  # now, lest it names damaged shards of which nothing is missing
     for start in range(0, len(missing), config.shard_images):
         part = missing[start : start + config.shard_images]
         tensors: dict[str, Tensor] = {}
@@ -123,10 +121,17 @@ def embed(config: EmbedConfig, report: Report = lambda line: None) -> Path:
         with replacing(config.output / file) as partial:
             save_file(tensors, partial)
             shards[file] = {"sha256": sha256(partial.read_bytes()), "keys": list(tensors)}
-        with replacing(config.output / INDEX) as partial:
-            partial.write_text(json.dumps({**made_by, "shards": shards}, indent=1), encoding="utf-8")
+        _write_index(config.output, made_by, shards)
         report(f"embed: {start + len(part)}/{len(missing)}")
     return config.output
+
+
+def _find_all(data: Path) -> list[tuple[str, Case]]:
+    """Every image of both splits, or of the one there is, with its name in the store."""
+    splits = [split for split in SPLITS if (data / split).is_dir()]
+    if not splits:
+        raise FileMissingError(f"data: expected a folder with {' or '.join(SPLITS)}, got {data}")
+    return [(embedding_key(split, case), case) for split in splits for case in find_cases(data / split)]
 
 
 @torch.inference_mode()
@@ -138,6 +143,18 @@ def run_teacher(encoder: nn.Module, images: Tensor, precision: str = "32-true") 
     with torch.autocast(images.device.type, dtype=half, enabled=half is not None):
         result: Tensor = encoder(images)
     return result.float()
+
+
+def _write_index(folder: Path, made_by: dict[str, Any], shards: dict[str, Any]) -> None:
+    with replacing(folder / INDEX) as partial:
+        partial.write_text(json.dumps({**made_by, "shards": shards}, indent=1), encoding="utf-8")
+
+
+def _read_index(folder: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads((folder / INDEX).read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(f"embeddings: {folder / INDEX} is damaged; choose another folder") from error
 
 
 def _is_whole(path: Path, entry: dict[str, Any]) -> bool:
@@ -157,7 +174,7 @@ class EmbeddingStore:
 
     Raises:
         FileMissingError: no store there, or a shard is gone.
-        CheckpointError: a shard is damaged.
+        CheckpointError: a shard or the index is damaged.
     """
 
     folder: Path
@@ -168,7 +185,7 @@ class EmbeddingStore:
     def __post_init__(self) -> None:
         if not (self.folder / INDEX).is_file():
             raise FileMissingError(f"embeddings: expected a folder made by `train embed`, got {self.folder}")
-        index = json.loads((self.folder / INDEX).read_text(encoding="utf-8"))
+        index = _read_index(self.folder)
         self.image_size = index["image_size"]
         for name, entry in index["shards"].items():
             if not _is_whole(self.folder / name, entry):

@@ -63,10 +63,10 @@ def make_trainer(config: RunConfig, resume: bool) -> pl.Trainer:
     callbacks.append(KeepLast(config.output, config.checkpoint_steps, config.minutes))
     if sys.stderr.isatty():
         callbacks.append(RichProgressBar())
-    several: dict[str, Any] = {}
+    processes: dict[str, Any] = {"devices": 1}  # by itself, Lightning would start a process for each GPU
     if world_size() > 1:  # unused: SAM's decoder has heads that a box prompt never reaches
         local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        several = {
+        processes = {
             "strategy": "ddp_find_unused_parameters_true",
             "devices": local,
             "num_nodes": world_size() // local,
@@ -84,7 +84,7 @@ def make_trainer(config: RunConfig, resume: bool) -> pl.Trainer:
         num_sanity_val_steps=0 if resume else -1,  # the scores before training
         use_distributed_sampler=False,
         log_every_n_steps=10,
-        **several,
+        **processes,
     )
 
 

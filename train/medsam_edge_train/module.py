@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, distributed
 
 from medsam_edge.errors import InputError
+from medsam_edge.io import replacing
 from medsam_edge_train import checkpoint
 from medsam_edge_train.config import RunConfig
 from medsam_edge_train.curves import BEFORE
@@ -103,10 +104,13 @@ class StageModule(pl.LightningModule):
         scores = self.scores()
         if rank() == 0:
             print(f"before training: {self.headline} {scores[self.headline]:.4f}", file=sys.stderr, flush=True)
-            (self.config.output / BEFORE).write_text(json.dumps(scores, indent=1), encoding="utf-8")
+            with replacing(self.config.output / BEFORE) as partial:
+                partial.write_text(json.dumps(scores, indent=1), encoding="utf-8")
 
     def configure_optimizers(self) -> Any:
         parameters = [p for p in self.network.parameters() if p.requires_grad]
+        if not parameters:
+            raise InputError(f"freeze: expected to leave a part to train, got {', '.join(self.config.freeze)}")
         decayed = [p for p in parameters if p.ndim > 1]
         plain = [p for p in parameters if p.ndim <= 1]
         groups = [{"params": decayed, "weight_decay": self.config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
@@ -133,14 +137,14 @@ class StageModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["running"] = self._running
+        checkpoint["running"] = merge(self._running)  # the file is one for all processes
         checkpoint["position"] = cast(ResumableLoader, self.trainer.train_dataloader).position
         checkpoint["rng"] = torch.get_rng_state()
         if self._plateau is not None:
             checkpoint["plateau"] = self._plateau.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self._running = checkpoint["running"]
+        self._running = checkpoint["running"] if rank() == 0 else {}
         self._plateau_state = checkpoint.get("plateau")
         self._resumed = checkpoint
 

@@ -9,27 +9,13 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 from medsam_edge.io import replacing
-from medsam_edge.modality import Modality
 from medsam_edge_train.prepare.report import LEVELS
+from medsam_edge_train.prepare.samples import Prepared
 from medsam_edge_train.prepare.sources import Pair, Skipped
+from medsam_edge_train.prepare.split import Stream
 from medsam_edge_train.shards import write_shard
-
-Stream = tuple[str, Modality]
-"""Split and modality: what a row of shards holds."""
-
-
-class Prepared(NamedTuple):
-    """What became of one pair."""
-
-    found: int = 0
-    samples: Sequence[tuple[str, Mapping[str, bytes]]] = ()  # as `write_shard` wants them
-    sampled: int = 0
-    objects: int = 0
-    histogram: Sequence[int] = (0,) * LEVELS
-    reason: str = ""  # why it was skipped
 
 
 @dataclass

@@ -1,0 +1,125 @@
+"""The settings of `prepare`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from medsam_edge.errors import InputError
+from medsam_edge.intensity import SOFT_TISSUE, Window
+from medsam_edge.modality import Modality
+
+PROTOCOLS: Mapping[str, Mapping[Modality, float]] = {
+    "all": {},
+    "class-prompt": {modality: 1 / 50 if modality is Modality.CT else 1 / 10 for modality in Modality},
+    "rep-medsam": {Modality.CT: 0.2},
+}
+"""Fractions of published trainings (class-prompt paper, section 2.1; Rep-MedSAM, section 2.3); 1 for others."""
+
+SLICE_SUFFIX = r"^(.+?)(?:[-_](?:z|slice[-_]?)\d+)?$"
+
+
+@dataclass(frozen=True)
+class PrepareConfig:
+    """Settings of `prepare`.
+
+    Attributes:
+        sources: folders that hold, at any depth, images/ with masks/, imagesTr/ with labelsTr/, X_image.nii.gz with
+            X_label.nii.gz (nrrd, mha), challenge npz, or DICOM series with a label file; the rules are in `sources.py`.
+        output: folder of the shards: train/*.tar, val/*.tar and a report; a killed run in it is completed.
+        modality: of sources that do not say it.
+        image_size: longest side of what is stored; smaller images are not enlarged.
+        jpeg: quality, 1 to 100, of images stored as jpg; 0 stores png, which is larger and loses nothing. Masks are
+            always png.
+        interval: of the labelled slices of a volume, every how many-th is taken (class-prompt paper, section 3.2: 5).
+        fractions: random part of the images (of volumes: after the interval) that is taken; all, class-prompt,
+            rep-medsam, a number for every modality, or a list such as CT=0.02,MR=0.1, where modalities not named are
+            taken whole.
+        minimum_pixels: connected parts of an object with fewer pixels of the stored image are removed.
+        minimum_voxels: the same in a volume, before it is cut into slices.
+        validation: part of each data set's patients that goes to val/ where the source has no split of its own
+            (class-prompt paper, section 3.2: 7:3).
+        patient_pattern: regular expression whose first group, searched in a file's name without suffix, is the patient;
+            the default takes the whole name but for a slice number (_z12, _slice-3).
+        window: level and width in HU of CT that is not 8 bits yet.
+        workers: processes that read and prepare files.
+        shard_images: images of a shard, or somewhat more, for a volume's slices stay together.
+        seed: of fractions and split.
+    """
+
+    sources: tuple[Path, ...]
+    output: Path
+    modality: str | None = None
+    image_size: int = 256
+    jpeg: int = 0
+    interval: int = 5
+    fractions: str | Mapping[str, float] = "all"
+    minimum_pixels: int = 10
+    minimum_voxels: int = 100
+    validation: float = 0.3
+    patient_pattern: str = SLICE_SUFFIX
+    window: tuple[float, ...] = SOFT_TISSUE
+    workers: int = 1
+    shard_images: int = 500
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.sources, (str, Path)) or not self.sources:
+            raise InputError(f"sources: expected folders, got {self.sources!r}")
+        for name in ("image_size", "interval", "workers", "shard_images"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        for name in ("minimum_pixels", "minimum_voxels", "seed"):
+            if getattr(self, name) < 0:
+                raise InputError(f"{name}: expected 0 or more, got {getattr(self, name)}")
+        if not 0 <= self.jpeg <= 100:
+            raise InputError(f"jpeg: expected a quality of 1 to 100, or 0 for png, got {self.jpeg}")
+        if not 0 <= self.validation < 1:
+            raise InputError(f"validation: expected 0 or more and less than 1, got {self.validation}")
+        if len(self.window) != 2 or not (np.isfinite(self.window).all() and self.window[1] > 0):
+            raise InputError(f"window: expected level and a positive width in HU, got {self.window}")
+        try:
+            groups = re.compile(self.patient_pattern).groups
+        except re.error as error:
+            raise InputError(f"patient_pattern: {error} in {self.patient_pattern!r}") from error
+        if groups < 1:
+            raise InputError(f"patient_pattern: expected a group (…), got {self.patient_pattern!r}")
+        Modality.parse(self.modality)
+        fractions_of(self.fractions)
+
+    @property
+    def level_width(self) -> Window:
+        """The window as a pair."""
+        level, width = self.window
+        return level, width
+
+
+def fractions_of(fractions: str | Mapping[str, float]) -> Mapping[Modality, float]:
+    """The part of each modality's images that is taken, 1 for those not named.
+
+    Args:
+        fractions: a name of `PROTOCOLS`, {modality name: fraction}, or text such as "CT=0.02,MR=0.1" or "0.1".
+
+    Raises:
+        InputError: none of these, or a fraction not above 0 and up to 1.
+        ModalityError: an unknown modality.
+    """
+    if isinstance(fractions, str):
+        if fractions in PROTOCOLS:
+            return PROTOCOLS[fractions]
+        everything = ",".join(f"{modality.value}={fractions}" for modality in Modality)
+        entries = [entry.partition("=") for entry in (fractions if "=" in fractions else everything).split(",")]
+        try:
+            fractions = {name: float(value) for name, _, value in entries}
+        except ValueError as error:
+            names = ", ".join(PROTOCOLS)
+            message = f"fractions: expected {names}, a number or a list such as CT=0.02, got {fractions!r}"
+            raise InputError(message) from error
+    wrong = {name: value for name, value in fractions.items() if not 0 < value <= 1}
+    if wrong:
+        raise InputError(f"fractions: expected above 0 and up to 1, got {wrong}")
+    return {Modality(Modality.parse(name)): value for name, value in fractions.items()}
