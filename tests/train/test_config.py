@@ -33,7 +33,6 @@ def test_the_batch_must_divide_among_the_processes(data: Path, monkeypatch: pyte
         ({"workers": -1}, "workers: expected 0 or more, got -1"),
         ({"learning_rate": float("nan")}, "learning_rate: expected 0 or more, got nan"),
         ({"ema": 1.0}, "ema: expected 0 or more and less than 1, got 1.0"),
-        ({"start_share": 1.5}, "start_share: expected 0 to 1, got 1.5"),
         ({"plateau_factor": 1.0}, "plateau_factor: expected above 0 and less than 1, got 1.0"),
     ],
 )

@@ -105,8 +105,6 @@ class RunConfig:
                 raise InputError(f"{name}: expected 0 or more, got {getattr(self, name)}")
         if not 0 <= self.ema < 1:
             raise InputError(f"ema: expected 0 or more and less than 1, got {self.ema}")
-        if not 0 <= self.start_share <= 1:
-            raise InputError(f"start_share: expected 0 to 1, got {self.start_share}")
         if not 0 < self.plateau_factor < 1:
             raise InputError(f"plateau_factor: expected above 0 and less than 1, got {self.plateau_factor}")
         if 0 != self.images_per_epoch < self.batch_size:
