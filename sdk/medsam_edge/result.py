@@ -220,7 +220,7 @@ def _draw(
     boxes: Iterable[tuple[int, npt.NDArray[np.float32]]],
 ) -> npt.NDArray[np.uint8]:
     """The image with the masks and boxes of objects, each in the colour of its number."""
-    picture = np.array(display if display.ndim == 3 else cv2.cvtColor(display, cv2.COLOR_GRAY2RGB), dtype=np.uint8)
+    picture = np.array(display if display.ndim == 3 else cv2.cvtColor(display, cv2.COLOR_GRAY2RGB), np.uint8, order="C")
     thickness = max(1, round(max(picture.shape) / 600))
     for index, mask in masks:
         _draw_mask(picture, mask, color(index), thickness)

@@ -10,6 +10,8 @@ import SimpleITK as sitk
 from medsam_edge.errors import ImageError, InputError
 from medsam_edge.image import Frame
 from medsam_edge.result import CroppedMask, Segmentation, VolumeSegmentation, color
+from medsam_edge.segmenter import Segmenter
+from tests.sdk.fake import fake_model
 
 
 def result(frame: Frame | None = None, count: int = 2) -> Segmentation:
@@ -89,6 +91,13 @@ def test_overlay_tints_the_mask_and_leaves_the_rest() -> None:
     assert picture[0, 0].tolist() == [100, 100, 100]
     assert picture[1, 2].tolist() == list(color(0))  # on the outline and on the box
     assert (one.display == 100).all()
+
+
+def test_overlay_of_a_picture_whose_channels_lie_first_in_memory() -> None:
+    image = np.random.default_rng(0).random((3, 64, 64), np.float32)
+    views = (image.transpose(1, 2, 0), np.ascontiguousarray(image.transpose(1, 2, 0)))
+    first, second = (Segmenter(fake_model()).segment(view, [[10, 10, 40, 40]]).overlay() for view in views)
+    assert (first == second).all()
 
 
 def test_colors_differ() -> None:
