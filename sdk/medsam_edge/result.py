@@ -96,8 +96,8 @@ class _Objects(ABC):
         return labels
 
     def save(self, path: str | Path) -> Path:
-        """Write the label map: npz (`segs`), or nii, nii.gz, nrrd, mha with the image's geometry; png, tif, bmp for
-        all but volumes; dcm, a DICOM SEG, of images from DICOM (`medsam_edge.dicom_seg` says which).
+        """Write the label map: npz (`segs`), or nii, nii.gz, nrrd, mha with the image's geometry; png, tif, bmp (to
+        255 objects) for all but volumes; dcm, a DICOM SEG, of images from DICOM (`medsam_edge.dicom_seg` says which).
 
         The file appears whole or not at all. Returns its path.
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -172,6 +173,19 @@ def test_missing_files_and_folders(tmp_path: Path) -> None:
         read_image(tmp_path / "none.png")
     with pytest.raises(ImageError, match="folder"):
         read_image(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((2, 70000, 3), np.uint8), r"no \.jpg of shape \(2, 70000, 3\)"),
+        (np.full((4, 5), 300, np.uint16), "expected png or tif for 16 bits"),
+    ],
+)
+def test_what_no_jpg_holds(tmp_path: Path, image: npt.NDArray[Any], message: str) -> None:
+    with pytest.raises(ImageError, match=f"^output: .*{message}"):
+        write_picture(tmp_path / "x.jpg", image)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_failed_write_keeps_the_old_file(tmp_path: Path) -> None:

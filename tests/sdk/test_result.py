@@ -82,6 +82,9 @@ def test_more_than_255_labels_are_written_in_16_bits(tmp_path: Path) -> None:
     read = cv2.imread(str(many.save(tmp_path / "many.png")), cv2.IMREAD_UNCHANGED)
     assert read.dtype == np.uint16
     assert read.max() == 300
+    with pytest.raises(ImageError, match=r"output: expected png or tif for 16 bits, .* got many\.bmp"):
+        many.save(tmp_path / "many.bmp")
+    assert [file.name for file in tmp_path.iterdir()] == ["many.png"]
 
 
 def test_overlay_tints_the_mask_and_leaves_the_rest() -> None:
