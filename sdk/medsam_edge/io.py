@@ -62,13 +62,14 @@ def _read(file: Path) -> LoadedImage:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` (same suffixes) that takes its place when the block ends well, and goes if not.
+    """A temporary path beside `path` (same suffixes, in lower case, for not all writers know others) that takes its
+    place when the block ends well, and goes if not.
 
     A process that is killed leaves `.PID.partial.NAME` behind. Nothing reads it and it can be deleted, but not by us:
     in a shared folder PID may be alive on another machine.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{os.getpid()}.partial.{path.name}")
+    partial = path.with_name(f".{os.getpid()}.partial.{path.name.lower()}")
     try:
         yield partial
         partial.replace(path)

@@ -9,6 +9,7 @@ import SimpleITK as sitk
 
 from medsam_edge.errors import ImageError, InputError
 from medsam_edge.image import Frame
+from medsam_edge.io import read_image
 from medsam_edge.result import CroppedMask, Segmentation, VolumeSegmentation, color
 from medsam_edge.segmenter import Segmenter
 from tests.sdk.fake import fake_model
@@ -65,6 +66,14 @@ def test_save_medical_keeps_the_frame(tmp_path: Path, suffix: str) -> None:
     assert image.GetOrigin() == pytest.approx(frame.origin_mm)
     assert image.GetDirection() == pytest.approx(frame.direction)
     assert (sitk.GetArrayFromImage(image)[0] == result().label_map).all()
+
+
+@pytest.mark.parametrize("name", ["A.PNG", "A.NPZ", "A.NII.GZ", "A.NRRD", "A.MHA"])
+def test_save_with_a_suffix_in_capitals(tmp_path: Path, name: str) -> None:
+    path = result().save(tmp_path / name)
+    assert [file.name for file in tmp_path.iterdir()] == [name]
+    values = np.load(path)["segs"] if name == "A.NPZ" else read_image(path).pixels
+    assert (values == result().label_map).all()
 
 
 @pytest.mark.parametrize("name", ["labels.jpg", "labels", "labels.txt"])
