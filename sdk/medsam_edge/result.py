@@ -87,7 +87,13 @@ class _Objects(ABC):
 
     @cached_property
     def label_map(self) -> npt.NDArray[np.uint16]:
-        """(H, W), or (D, H, W) of a volume; uint16: 0 background, 1..N the boxes in their order; read-only."""
+        """(H, W), or (D, H, W) of a volume; uint16: 0 background, 1..N the boxes in their order; read-only.
+
+        Raises:
+            InputError: more boxes than 16 bits count.
+        """
+        if len(self) > 65535:
+            raise InputError(f"boxes: expected at most 65535 in a label map, got {len(self)}")
         labels = np.zeros(self._shape, dtype=np.uint16)
         order = np.argsort(self.scores, kind="stable") if self.overlap == "score" else np.arange(len(self))
         for index in order.tolist():

@@ -96,6 +96,13 @@ def test_more_than_255_labels_are_written_in_16_bits(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["many.png"]
 
 
+def test_more_boxes_than_a_label_map_counts() -> None:
+    scores, pixel = np.zeros(2**16, np.float32), CroppedMask(0, 0, np.ones((1, 1), bool))
+    boxes, display = np.zeros((2**16, 4), np.float32), np.zeros((1, 1), np.uint8)
+    with pytest.raises(InputError, match="at most 65535 in a label map, got 65536"):
+        Segmentation(boxes, scores, (pixel,) * 2**16, display, None, {}).label_map.max()
+
+
 def test_overlay_tints_the_mask_and_leaves_the_rest() -> None:
     one = result(count=1)
     picture = one.overlay()
