@@ -32,6 +32,15 @@ def test_sixteen_bits_and_alpha(tmp_path: Path) -> None:
     assert (read_image(tmp_path / "alpha.png").pixels == RGB).all()
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16, np.float32, np.float64])
+def test_colour_tif_of_any_type(tmp_path: Path, dtype: npt.DTypeLike) -> None:
+    image = RGB.astype(dtype)
+    cv2.imwrite(str(tmp_path / "x.tif"), np.ascontiguousarray(image[:, :, ::-1]))
+    read = read_image(tmp_path / "x.tif").pixels
+    assert read.dtype == dtype
+    assert (read == image).all()
+
+
 def test_jpg_and_a_name_in_another_script(tmp_path: Path) -> None:
     path = tmp_path / "снимок.jpg"
     path.write_bytes(cv2.imencode(".jpg", np.full((5, 7), 90, np.uint8))[1].tobytes())
