@@ -215,7 +215,7 @@ def test_slices_along_another_axis_are_those_of_the_transposed_volume(axis: Any,
     columns = [2 - order[2], 2 - order[1], 2 - order[0]]  # where the new x, y, z stand among the old ones
     moved_box = box[:, [*columns, *(3 + column for column in columns)]]
     expected = run(Segmenter(fake_model()), volume.transpose(order), moved_box)
-    for said in (axis, name):
+    for said in (axis, name, float(axis)):
         result = run(Segmenter(fake_model()), volume, box, axis=said)
         assert result.mask(0).any()
         assert (result.label_map.transpose(order) == expected.label_map).all()
