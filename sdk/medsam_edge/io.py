@@ -83,7 +83,7 @@ def _writing(path: Path) -> Iterator[Path]:
     try:
         with replacing(path) as partial:
             yield partial
-    except (OSError, RuntimeError, ImageError, cv2.error) as error:
+    except (OSError, RuntimeError, ValueError, cv2.error) as error:  # a path with a null character is a ValueError
         reason = getattr(error, "strerror", None) or str(unreadable(path, error)).partition(": ")[2]
         raise ImageError(f"output: cannot write {path}: {reason}") from error
 
