@@ -101,6 +101,7 @@ def test_challenge_npz_brings_its_own_boxes(tmp_path: Path, capsys: pytest.Captu
         (["segment", "IMAGE", "--box", "1,2,3,4", "-o", "OUT.gif"], 2, "output"),
         (["segment", "IMAGE", "--box", "1,2,3,4", "-o", "OUT", "--overlay", "x.gif"], 2, "output"),
         (["segment", "IMAGE", "--box", "1,2,3,4", "--bundle", "nowhere", "-o", "OUT"], 1, "bundle"),
+        (["segment", "IMAGE", "--box", "1,2,3,4", "--bundle", "nowhere", "-o", "x.dcm"], 2, "image read from DICOM"),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_clear_line_and_leaves_nothing(
