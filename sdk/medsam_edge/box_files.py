@@ -41,13 +41,13 @@ def read_boxes(path: Path) -> list[list[float]]:
         BoxError: unreadable, or other rows.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # some programs begin with a mark of byte order
     except (OSError, UnicodeDecodeError) as error:
         raise BoxError(f"--boxes: cannot read {path}: {error}") from error
     try:
         rows = json.loads(text) if path.suffix.lower() == ".json" else _csv_rows(text)
         values = [[float(value) for value in row] for row in rows]
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise BoxError(f"--boxes: expected rows of four or six numbers in {path}: {error}") from error
     for number, row in enumerate(values):
         if len(row) not in (4, 6):

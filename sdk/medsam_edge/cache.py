@@ -39,11 +39,6 @@ class EmbeddingCache:
             while self.used_bytes > self.budget_bytes:
                 self._drop(next(iter(self._items)))
 
-    def clear(self) -> None:
-        with self._lock:
-            self._items.clear()
-            self.used_bytes = 0
-
     def __len__(self) -> int:
         return len(self._items)
 

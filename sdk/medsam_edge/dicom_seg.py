@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import warnings
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,7 @@ def dicom_seg(labels: npt.NDArray[np.uint16], frame: Frame | None) -> Any:
         ImageError: the image came from no DICOM file, there is no object with pixels (a SEG without segments is not
             valid), or the files lack what a SEG refers to.
     """
-    if frame is None or not frame.dicom_files:
-        raise ImageError("output: .dcm would be a DICOM SEG, which needs an image read from DICOM; try .nii.gz")
+    frame = check_source(frame)
     objects = np.unique(labels[labels > 0])
     if not len(objects):
         raise ImageError("output: no object has pixels, and a DICOM SEG (.dcm) cannot be empty; try .nii.gz")
@@ -40,12 +40,26 @@ def dicom_seg(labels: npt.NDArray[np.uint16], frame: Frame | None) -> Any:
         return _segmentation(labels if labels.ndim == 3 else labels[None], objects.tolist(), frame)
 
 
-def _segmentation(labels: npt.NDArray[np.uint16], objects: list[int], frame: Frame) -> Any:
+def check_source(frame: Frame | None) -> Frame:
+    """The frame, if a DICOM SEG can be written on it, as far as one knows before there are labels.
+
+    Raises:
+        ImageError: the image came from no DICOM file.
+        InputError: highdicom is not installed.
+    """
+    if frame is None or not frame.dicom_files:
+        raise ImageError("output: .dcm would be a DICOM SEG, which needs an image read from DICOM; try .nii.gz")
     try:
-        import highdicom
-        import pydicom
+        importlib.import_module("highdicom")
     except ImportError as error:
         raise InputError(f"output: DICOM SEG needs {error.name}: pip install 'medsam-edge[dicom]'") from error
+    return frame
+
+
+def _segmentation(labels: npt.NDArray[np.uint16], objects: list[int], frame: Frame) -> Any:
+    import highdicom
+    import pydicom
+
     first = frame.dicom_files[0]
     try:
         sources = [_source(file, frame) for file in frame.dicom_files]

@@ -180,5 +180,5 @@ def _percentiles(planes: npt.NDArray[np.generic]) -> tuple[float, float]:
 
 
 def _stretch(values: npt.NDArray[np.float32], low: float, high: float) -> npt.NDArray[np.uint8]:
-    scaled = (values.clip(low, high) - low) / max(high - low, 1e-8) * 255.0
+    scaled = (values.clip(low, high) - low) / max(high - low, float(np.finfo(np.float32).tiny)) * 255.0
     return np.rint(scaled).astype(np.uint8)

@@ -62,13 +62,14 @@ def _read(file: Path) -> LoadedImage:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` (same suffixes) that takes its place when the block ends well, and goes if not.
+    """A temporary path beside `path` (same suffixes, in lower case, for not all writers know others) that takes its
+    place when the block ends well, and goes if not.
 
     A process that is killed leaves `.PID.partial.NAME` behind. Nothing reads it and it can be deleted, but not by us:
     in a shared folder PID may be alive on another machine.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{os.getpid()}.partial.{path.name}")
+    partial = path.with_name(f".{os.getpid()}.partial.{path.name.lower()}")
     try:
         yield partial
         partial.replace(path)
@@ -82,7 +83,7 @@ def _writing(path: Path) -> Iterator[Path]:
     try:
         with replacing(path) as partial:
             yield partial
-    except (OSError, RuntimeError, ImageError, cv2.error) as error:
+    except (OSError, RuntimeError, ValueError, cv2.error) as error:  # a path with a null character is a ValueError
         reason = getattr(error, "strerror", None) or str(unreadable(path, error)).partition(": ")[2]
         raise ImageError(f"output: cannot write {path}: {reason}") from error
 
@@ -91,12 +92,18 @@ def write_picture(path: Path, image: npt.NDArray[Any]) -> None:
     """(H, W) uint8 or uint16, or (H, W, 3) RGB uint8 → png, tif, bmp or jpg by suffix.
 
     Raises:
-        ImageError: a suffix that OpenCV cannot write, or the folder takes no file.
+        ImageError: a suffix that OpenCV cannot write, or that holds no 16 bits or no picture of this size; or the
+            folder takes no file.
     """
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
     check_picture_suffix(path)
+    if image.dtype != np.uint8 and not path.name.lower().endswith((".png", ".tif", ".tiff")):  # OpenCV would cut to 8
+        raise ImageError(f"output: expected png or tif for 16 bits, as of labels above 255, got {path.name}")
     with _writing(path) as partial:
-        partial.write_bytes(cv2.imencode(path.suffix, bgr)[1].tobytes())  # imwrite does not say why it could not
+        done, encoded = cv2.imencode(path.suffix, bgr)  # imwrite does not say why it could not
+        if not done:
+            raise ImageError(f"output: no {path.suffix} of shape {image.shape}")
+        partial.write_bytes(encoded.tobytes())
 
 
 def check_picture_suffix(path: Path) -> None:

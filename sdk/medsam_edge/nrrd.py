@@ -82,9 +82,7 @@ def _frame(fields: dict[str, str], domain: list[int], file: Path) -> Frame:
     count = len(domain)
     if "spacedirections" not in fields:
         spacings = [float(value) for value in fields.get("spacings", "").split()]
-        spacing = [1.0 if math.isnan(spacings[axis]) else spacings[axis] for axis in domain if spacings] or [
-            1.0
-        ] * count
+        spacing = [spacings[axis] if spacings and not math.isnan(spacings[axis]) else 1.0 for axis in domain]
         return frame_of(spacing, [0.0] * count, np.eye(count), file)
     vectors = [_numbers(found[1] or "") for found in re.finditer(r"none|\(([^()]*)\)", fields["spacedirections"])]
     flips = np.array([*_TO_LPS.get(fields.get("space", "").lower(), ()), *[1] * count][:count])

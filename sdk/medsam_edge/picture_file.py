@@ -47,7 +47,10 @@ def read_picture(file: Path) -> LoadedImage:
         raise ImageError(f"image: cannot read {file}: {error.err}") from error
     if image is None:
         raise ImageError(f"image: cannot read {file}: damaged, or a variant that OpenCV does not know")
-    return LoadedImage(cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image) if image.ndim == 3 else image)
+    if image.ndim == 2:
+        return LoadedImage(image)
+    in_place = image.dtype in (np.uint8, np.uint16, np.float32)  # of the others cvtColor knows none
+    return LoadedImage(cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image) if in_place else image[:, :, ::-1])
 
 
 def _claims(raw: bytes, file: Path) -> list[Claim]:

@@ -87,7 +87,13 @@ class _Objects(ABC):
 
     @cached_property
     def label_map(self) -> npt.NDArray[np.uint16]:
-        """(H, W), or (D, H, W) of a volume; uint16: 0 background, 1..N the boxes in their order; read-only."""
+        """(H, W), or (D, H, W) of a volume; uint16: 0 background, 1..N the boxes in their order; read-only.
+
+        Raises:
+            InputError: more boxes than 16 bits count.
+        """
+        if len(self) > 65535:
+            raise InputError(f"boxes: expected at most 65535 in a label map, got {len(self)}")
         labels = np.zeros(self._shape, dtype=np.uint16)
         order = np.argsort(self.scores, kind="stable") if self.overlap == "score" else np.arange(len(self))
         for index in order.tolist():
@@ -96,8 +102,8 @@ class _Objects(ABC):
         return labels
 
     def save(self, path: str | Path) -> Path:
-        """Write the label map: npz (`segs`), or nii, nii.gz, nrrd, mha with the image's geometry; png, tif, bmp for
-        all but volumes; dcm, a DICOM SEG, of images from DICOM (`medsam_edge.dicom_seg` says which).
+        """Write the label map: npz (`segs`), or nii, nii.gz, nrrd, mha with the image's geometry; png, tif, bmp (to
+        255 objects) for all but volumes; dcm, a DICOM SEG, of images from DICOM (`medsam_edge.dicom_seg` says which).
 
         The file appears whole or not at all. Returns its path.
 
@@ -220,7 +226,7 @@ def _draw(
     boxes: Iterable[tuple[int, npt.NDArray[np.float32]]],
 ) -> npt.NDArray[np.uint8]:
     """The image with the masks and boxes of objects, each in the colour of its number."""
-    picture = np.array(display if display.ndim == 3 else cv2.cvtColor(display, cv2.COLOR_GRAY2RGB), dtype=np.uint8)
+    picture = np.array(display if display.ndim == 3 else cv2.cvtColor(display, cv2.COLOR_GRAY2RGB), np.uint8, order="C")
     thickness = max(1, round(max(picture.shape) / 600))
     for index, mask in masks:
         _draw_mask(picture, mask, color(index), thickness)

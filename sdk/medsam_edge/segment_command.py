@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from medsam_edge.box_files import boxes_of, numbers
 from medsam_edge.detail import Detail
+from medsam_edge.dicom_seg import check_source
 from medsam_edge.errors import BoxError, InputError, ModalityError
 from medsam_edge.geometry import are_volume_boxes, box_array
 from medsam_edge.image import LoadedImage
@@ -192,6 +193,7 @@ def prepare(case: Case, boxes: npt.NDArray[np.float64] | None, compat: Compat | 
     Raises:
         BoxError: it carries none.
         ImageError: it cannot be read, or its label map not be written with this suffix.
+        InputError: the suffix is dcm, and highdicom is not installed.
     """
     started = time.perf_counter()
     loaded = read_image(case.image)
@@ -200,6 +202,8 @@ def prepare(case: Case, boxes: npt.NDArray[np.float64] | None, compat: Compat | 
     if boxes is None:
         boxes = _carried_boxes(case.image, loaded, compat)
     label_writer(case.output, 3 if are_volume_boxes(boxes) else 2)
+    if case.output.suffix.lower() == ".dcm":
+        check_source(loaded.frame)
     return Prompted(loaded, boxes, carried, read_ms)
 
 

@@ -44,4 +44,4 @@ class Settings:
 
     @property
     def array_axis(self) -> int:
-        return AXES.index(self.axis) if isinstance(self.axis, str) else self.axis
+        return AXES.index(self.axis) if isinstance(self.axis, str) else int(self.axis)

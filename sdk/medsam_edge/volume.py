@@ -52,7 +52,7 @@ def segment_volume(
     depth, height, width = voxels.shape
     checked = check_boxes(boxes, height, width, depth)
     display = volume_to_display(voxels, modality, window)
-    if display is loaded.pixels:
+    if display is voxels:
         display = display.copy()  # the caller may change theirs
     display.setflags(write=False)
     warn_of_values(voxels, modality)

@@ -60,12 +60,14 @@ def test_segment_writes_mask_overlay_and_json(image: Path, tmp_path: Path, capsy
         ("boxes.json", "[[10, 20, 60, 80], [100, 100, 150.5, 140]]"),
         ("boxes.csv", "10,20,60,80\n100,100,150.5,140\n"),
         ("head.csv", "x0,y0,x1,y1\n10,20,60,80\n100,100,150.5,140\n"),
+        ("mark.csv", "\ufeff10,20,60,80\n100,100,150.5,140\n"),
+        ("mark.json", "\ufeff[[10, 20, 60, 80], [100, 100, 150.5, 140]]"),
     ],
 )
 def test_boxes_from_a_file(
     image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, text: str
 ) -> None:
-    (tmp_path / name).write_text(text)
+    (tmp_path / name).write_text(text, encoding="utf-8")
     assert main(["segment", str(image), "--boxes", str(tmp_path / name), "-o", str(tmp_path / "o.npz"), "--json"]) == 0
     boxes = [item["box"] for item in json.loads(capsys.readouterr().out)["objects"]]
     assert boxes == [[10, 20, 60, 80], [100, 100, 150.5, 140]]
@@ -99,6 +101,7 @@ def test_challenge_npz_brings_its_own_boxes(tmp_path: Path, capsys: pytest.Captu
         (["segment", "IMAGE", "--box", "1,2,3,4", "-o", "OUT.gif"], 2, "output"),
         (["segment", "IMAGE", "--box", "1,2,3,4", "-o", "OUT", "--overlay", "x.gif"], 2, "output"),
         (["segment", "IMAGE", "--box", "1,2,3,4", "--bundle", "nowhere", "-o", "OUT"], 1, "bundle"),
+        (["segment", "IMAGE", "--box", "1,2,3,4", "--bundle", "nowhere", "-o", "x.dcm"], 2, "image read from DICOM"),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_clear_line_and_leaves_nothing(
@@ -199,7 +202,9 @@ def test_progress_is_one_line_that_is_wiped(
     assert capsys.readouterr().err == f"1 of 2 slices\r2 of 2 slices\r{' ' * 13}\r"
 
 
-@pytest.mark.parametrize("text", ["{}", "[[1,2,3]]", "[1,2,3,4]", "x", '[["a",1,2,3]]'])
+@pytest.mark.parametrize(
+    "text", ["{}", "[[1,2,3]]", "[1,2,3,4]", "x", '[["a",1,2,3]]', "[" * 10**5, f"[[{10**400}, 1, 2, 3]]"]
+)
 def test_bad_box_files(image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str) -> None:
     file = tmp_path / "boxes.json"
     file.write_text(text)

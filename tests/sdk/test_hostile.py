@@ -442,4 +442,6 @@ def test_a_folder_that_takes_no_file(tmp_path: Path) -> None:
     (tmp_path / "x.png").mkdir()
     with pytest.raises(ImageError, match=r"output: cannot write .*Is a directory"):
         write_picture(tmp_path / "x.png", RGB)
+    with pytest.raises(ImageError, match=r"output: cannot write .*null"):
+        write_picture(tmp_path / "\0.png", RGB)
     assert {file.name for file in tmp_path.iterdir()} == {"file", "x.png"}

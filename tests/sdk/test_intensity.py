@@ -166,6 +166,11 @@ def test_an_image_of_two_values_keeps_both(dtype: npt.DTypeLike) -> None:
     assert shown[1] == shown[2] == 255
 
 
+def test_tiny_values_keep_their_greys() -> None:
+    image = np.arange(100, dtype=np.float32)[None]  # as of a diffusion map in m²/s
+    assert (to_display(image * np.float32(2**-40), Modality.MR) == to_display(image, Modality.MR)).all()
+
+
 @pytest.mark.parametrize(
     ("image", "expected"),
     [

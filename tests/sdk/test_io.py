@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -29,6 +30,15 @@ def test_sixteen_bits_and_alpha(tmp_path: Path) -> None:
     assert (read_image(tmp_path / "deep.png").pixels == GREY.astype(np.uint16) * 1000).all()
     cv2.imwrite(str(tmp_path / "alpha.png"), np.dstack([RGB[..., ::-1], GREY]))
     assert (read_image(tmp_path / "alpha.png").pixels == RGB).all()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16, np.float32, np.float64])
+def test_colour_tif_of_any_type(tmp_path: Path, dtype: npt.DTypeLike) -> None:
+    image = RGB.astype(dtype)
+    cv2.imwrite(str(tmp_path / "x.tif"), np.ascontiguousarray(image[:, :, ::-1]))
+    read = read_image(tmp_path / "x.tif").pixels
+    assert read.dtype == dtype
+    assert (read == image).all()
 
 
 def test_jpg_and_a_name_in_another_script(tmp_path: Path) -> None:
@@ -172,6 +182,19 @@ def test_missing_files_and_folders(tmp_path: Path) -> None:
         read_image(tmp_path / "none.png")
     with pytest.raises(ImageError, match="folder"):
         read_image(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((2, 70000, 3), np.uint8), r"no \.jpg of shape \(2, 70000, 3\)"),
+        (np.full((4, 5), 300, np.uint16), "expected png or tif for 16 bits"),
+    ],
+)
+def test_what_no_jpg_holds(tmp_path: Path, image: npt.NDArray[Any], message: str) -> None:
+    with pytest.raises(ImageError, match=f"^output: .*{message}"):
+        write_picture(tmp_path / "x.jpg", image)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_failed_write_keeps_the_old_file(tmp_path: Path) -> None:

@@ -9,7 +9,10 @@ import SimpleITK as sitk
 
 from medsam_edge.errors import ImageError, InputError
 from medsam_edge.image import Frame
+from medsam_edge.io import read_image
 from medsam_edge.result import CroppedMask, Segmentation, VolumeSegmentation, color
+from medsam_edge.segmenter import Segmenter
+from tests.sdk.fake import fake_model
 
 
 def result(frame: Frame | None = None, count: int = 2) -> Segmentation:
@@ -65,6 +68,14 @@ def test_save_medical_keeps_the_frame(tmp_path: Path, suffix: str) -> None:
     assert (sitk.GetArrayFromImage(image)[0] == result().label_map).all()
 
 
+@pytest.mark.parametrize("name", ["A.PNG", "A.NPZ", "A.NII.GZ", "A.NRRD", "A.MHA"])
+def test_save_with_a_suffix_in_capitals(tmp_path: Path, name: str) -> None:
+    path = result().save(tmp_path / name)
+    assert [file.name for file in tmp_path.iterdir()] == [name]
+    values = np.load(path)["segs"] if name == "A.NPZ" else read_image(path).pixels
+    assert (values == result().label_map).all()
+
+
 @pytest.mark.parametrize("name", ["labels.jpg", "labels", "labels.txt"])
 def test_save_refuses_other_suffixes_and_leaves_nothing(tmp_path: Path, name: str) -> None:
     with pytest.raises(ImageError, match="expected one of"):
@@ -80,6 +91,16 @@ def test_more_than_255_labels_are_written_in_16_bits(tmp_path: Path) -> None:
     read = cv2.imread(str(many.save(tmp_path / "many.png")), cv2.IMREAD_UNCHANGED)
     assert read.dtype == np.uint16
     assert read.max() == 300
+    with pytest.raises(ImageError, match=r"output: expected png or tif for 16 bits, .* got many\.bmp"):
+        many.save(tmp_path / "many.bmp")
+    assert [file.name for file in tmp_path.iterdir()] == ["many.png"]
+
+
+def test_more_boxes_than_a_label_map_counts() -> None:
+    scores, pixel = np.zeros(2**16, np.float32), CroppedMask(0, 0, np.ones((1, 1), bool))
+    boxes, display = np.zeros((2**16, 4), np.float32), np.zeros((1, 1), np.uint8)
+    with pytest.raises(InputError, match="at most 65535 in a label map, got 65536"):
+        Segmentation(boxes, scores, (pixel,) * 2**16, display, None, {}).label_map.max()
 
 
 def test_overlay_tints_the_mask_and_leaves_the_rest() -> None:
@@ -89,6 +110,13 @@ def test_overlay_tints_the_mask_and_leaves_the_rest() -> None:
     assert picture[0, 0].tolist() == [100, 100, 100]
     assert picture[1, 2].tolist() == list(color(0))  # on the outline and on the box
     assert (one.display == 100).all()
+
+
+def test_overlay_of_a_picture_whose_channels_lie_first_in_memory() -> None:
+    image = np.random.default_rng(0).random((3, 64, 64), np.float32)
+    views = (image.transpose(1, 2, 0), np.ascontiguousarray(image.transpose(1, 2, 0)))
+    first, second = (Segmenter(fake_model()).segment(view, [[10, 10, 40, 40]]).overlay() for view in views)
+    assert (first == second).all()
 
 
 def test_colors_differ() -> None:

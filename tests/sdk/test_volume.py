@@ -12,6 +12,7 @@ import SimpleITK as sitk
 import medsam_edge
 from medsam_edge import BoxError, CancelledError, ImageError, InputError, Modality, Segmentation, Segmenter
 from medsam_edge.io import read_image
+from medsam_edge.medical import from_simpleitk
 from medsam_edge.model import Arrays, Model
 from medsam_edge.result import VolumeSegmentation
 from medsam_edge.volume import encoded_ahead
@@ -215,7 +216,7 @@ def test_slices_along_another_axis_are_those_of_the_transposed_volume(axis: Any,
     columns = [2 - order[2], 2 - order[1], 2 - order[0]]  # where the new x, y, z stand among the old ones
     moved_box = box[:, [*columns, *(3 + column for column in columns)]]
     expected = run(Segmenter(fake_model()), volume.transpose(order), moved_box)
-    for said in (axis, name):
+    for said in (axis, name, float(axis)):
         result = run(Segmenter(fake_model()), volume, box, axis=said)
         assert result.mask(0).any()
         assert (result.label_map.transpose(order) == expected.label_map).all()
@@ -413,8 +414,11 @@ def test_challenge_boxes_reach_their_last_slice_once(tmp_path: Path) -> None:
 
 
 def test_a_single_medical_slice_is_a_volume_of_one_where_boxes_say_so() -> None:
-    result = run(Segmenter(fake_model()), medical(noise(1, 20, 24)), [[2, 3, 0, 12, 13, 1]])
+    slice_ = from_simpleitk(medical(noise(1, 20, 24)))
+    result = run(Segmenter(fake_model()), slice_, [[2, 3, 0, 12, 13, 1]])
     assert result.label_map.shape == (1, 20, 24)
+    slice_.pixels[:] = 0  # the caller's to change, also where it needs no preparation
+    assert (result.display == noise(1, 20, 24)).all()
 
 
 def test_boxes_say_whether_a_last_axis_of_three_is_colour() -> None:
