@@ -10,6 +10,7 @@ import numpy as np
 from medsam_edge.geometry import BoolArray
 from medsam_edge.metrics import dice
 from medsam_edge.modality import Modality
+from medsam_edge_benchmarks.accuracy.challenge import challenge_nsd
 from medsam_edge_benchmarks.accuracy.items import Item, Loaded
 from medsam_edge_benchmarks.accuracy.methods import Found, Method
 from medsam_edge_benchmarks.accuracy.prompts import Prompts
@@ -30,7 +31,8 @@ class Row:
         side: of the object's box in network pixels, see `Prompts.sides`.
         pixels: of the object, or voxels.
         jitter: of the box, in network pixels.
-        dsc, nsd, iou: 0..1; NaN where both masks are empty. NSD with a tolerance of 2: pixels, or mm in a volume.
+        dsc, nsd, challenge_nsd, iou: 0..1; NaN where both masks are empty. NSD with a tolerance of 2: pixels, or mm in
+            a volume; see `challenge_nsd` for the challenge's.
         predicted_iou: as the method estimates it; None where it does not.
         recognized: the modality that the method took the image for; None where it was told.
         seconds: the object's share of its image's `Found.seconds`, which is divided evenly; None but at the first
@@ -48,6 +50,7 @@ class Row:
     jitter: float
     dsc: float
     nsd: float
+    challenge_nsd: float
     iou: float
     predicted_iou: float | None
     recognized: str | None
@@ -99,8 +102,8 @@ def _score_objects(
             yield Row(*about, name, prompts.jitter, *values, predicted, recognized, seconds)
 
 
-def scores(mask: BoolArray, truth: BoolArray, spacing: Sequence[float]) -> tuple[float, float, float]:
-    """DSC, NSD and IoU of two masks, each 0..1 or NaN where both are empty.
+def scores(mask: BoolArray, truth: BoolArray, spacing: Sequence[float]) -> tuple[float, float, float, float]:
+    """DSC, NSD, the challenge's NSD and IoU of two masks, each 0..1 or NaN where both are empty.
 
     They are computed where either mask is: what lies around is background in both and changes none of them, and most of
     an image does.
@@ -108,7 +111,7 @@ def scores(mask: BoolArray, truth: BoolArray, spacing: Sequence[float]) -> tuple
     where = bounds(mask, truth)
     mask, truth = mask[where], truth[where]
     dsc = dice(mask, truth)
-    return dsc, nsd(mask, truth, spacing), dsc / (2 - dsc)
+    return dsc, nsd(mask, truth, spacing), challenge_nsd(mask, truth, spacing), dsc / (2 - dsc)
 
 
 def bounds(*masks: BoolArray) -> tuple[slice, ...]:

@@ -1,7 +1,8 @@
 """From rows to figures with intervals: by modality, dataset, object size and jitter, under two rules.
 
 plain       a modality's figure is the mean over its objects
-challenge   the mean over its images of the mean over each image's objects; NSD is 0 where DSC is not above 0.2
+challenge   the mean over its images of the mean over each image's objects, with the challenge's NSD, which is 0 for an
+            image whose mean DSC is not above 0.2
 
 Under both, `mean` is the mean over modalities, as in the papers' tables, so that three hundred nuclei do not outvote
 one polyp. Intervals are 95 % by bootstrap over images and not over objects, because the objects of one image are alike.
@@ -24,7 +25,7 @@ RULES = ("plain", "challenge")
 MEAN = "mean"
 DRAWS = 1000
 COUNTED = 0.2
-"""DSC above which the challenge computes NSD."""
+"""Mean DSC of an image above which the challenge computes its NSD."""
 SIZES = ((0.0, 8.0), (8.0, 16.0), (16.0, 32.0), (32.0, 64.0), (64.0, np.inf))
 """Network pixels."""
 
@@ -143,14 +144,14 @@ def per_image(rows: Sequence[Row], methods: Sequence[str], metric: str, rule: st
     column = {method: index for index, method in enumerate(methods)}
     sums, counts = np.zeros((2, len(images), len(methods)))
     for row in rows:
-        value = row.dsc if metric == "dsc" else row.nsd
-        if rule == "challenge" and metric == "nsd" and row.dsc <= COUNTED:
-            value = 0.0
+        value = row.dsc if metric == "dsc" else row.nsd if rule == "plain" else row.challenge_nsd
         if np.isfinite(value):
             sums[images[row.key], column[row.method]] += value
             counts[images[row.key], column[row.method]] += 1
     if rule == "challenge":
         sums, counts = sums / np.maximum(counts, 1), (counts > 0).astype(float)
+        if metric == "nsd":
+            sums[per_image(rows, methods, "dsc", rule)[0] <= COUNTED] = 0.0
     return sums, counts
 
 

@@ -14,6 +14,7 @@ from medsam_edge.geometry import FloatArray
 from medsam_edge.metrics import dice
 from medsam_edge.modality import Modality
 from medsam_edge_benchmarks.accuracy import methods
+from medsam_edge_benchmarks.accuracy.challenge import challenge_nsd
 from medsam_edge_benchmarks.accuracy.items import Item, Loaded
 from medsam_edge_benchmarks.accuracy.measure import TELLING, Row, bounds, measure, scores, tell
 from medsam_edge_benchmarks.accuracy.methods import Ellipse, Found, GrabCut, Network, PerSlice, grabcut
@@ -49,9 +50,10 @@ def test_scores_of_crops_are_scores_of_the_whole() -> None:
                 own[tuple(slice(a, a + n) for a, n in zip(low, rng.integers(1, 16, len(shape)), strict=True))] = True
             mask &= rng.random(shape) < 0.9
             spacing = tuple(rng.uniform(0.5, 3, len(shape)).tolist())
-            dsc, surface, iou = scores(mask, truth, spacing)
+            dsc, surface, challenge, iou = scores(mask, truth, spacing)
             assert dsc == dice(mask, truth)
             assert surface == nsd(mask, truth, spacing)
+            assert challenge == pytest.approx(challenge_nsd(mask, truth, spacing))
             union = (mask | truth).sum()
             assert iou == pytest.approx((mask & truth).sum() / union)
 
@@ -59,7 +61,7 @@ def test_scores_of_crops_are_scores_of_the_whole() -> None:
 def test_scores_of_nothing() -> None:
     empty, full = np.zeros((4, 5), bool), np.ones((4, 5), bool)
     assert np.isnan(scores(empty, empty, (1, 1))).all()
-    assert scores(empty, full, (1, 1)) == scores(full, empty, (1, 1)) == (0.0, 0.0, 0.0)
+    assert scores(empty, full, (1, 1)) == scores(full, empty, (1, 1)) == (0.0, 0.0, 0.0, 0.0)
     assert bounds(empty, empty) == (slice(0, 0), slice(0, 0))
     full[0] = False
     assert bounds(empty, full) == (slice(1, 4), slice(0, 5))

@@ -17,11 +17,12 @@ from medsam_edge_benchmarks.accuracy.summary import (
     recognized,
 )
 
-ROW = Row("a", "CT", "set", 1, 2, 20.0, 100, "net", 0.0, 0.5, 0.5, 0.5, None, None, None)
+ROW = Row("a", "CT", "set", 1, 2, 20.0, 100, "net", 0.0, 0.5, 0.5, 0.5, 0.5, None, None, None)
 
 
 def row(key: str, dsc: float, nsd: float, label: int = 1, modality: str = "CT", method: str = "net") -> Row:
-    return replace(ROW, key=key, dsc=dsc, nsd=nsd, label=label, modality=modality, method=method)
+    about = {"key": key, "label": label, "modality": modality, "method": method}
+    return replace(ROW, **about, dsc=dsc, nsd=nsd, challenge_nsd=nsd / 2)
 
 
 TWO_IMAGES = [row("a", 1.0, 1.0), row("a", 0.1, 0.5, label=2), row("b", 0.6, 0.8)]
@@ -33,7 +34,15 @@ def test_both_rules_by_hand() -> None:
     assert plain.dsc["net"].mean == pytest.approx(100 * (1 + 0.1 + 0.6) / 3)
     assert plain.nsd["net"].mean == pytest.approx(100 * (1 + 0.5 + 0.8) / 3)
     assert challenge.dsc["net"].mean == pytest.approx(100 * (0.55 + 0.6) / 2)
-    assert challenge.nsd["net"].mean == pytest.approx(100 * ((1 + 0) / 2 + 0.8) / 2)  # 0 where DSC is 0.1
+    assert challenge.nsd["net"].mean == pytest.approx(100 * ((0.5 + 0.25) / 2 + 0.4) / 2)
+
+
+def test_the_challenge_counts_no_nsd_of_images_of_low_dsc() -> None:
+    """Of images and not of objects: one of 0.1 beside one of 1.0 counts, two of 0.2 on average do not."""
+    low = [row("c", 0.1, 0.5), row("c", 0.3, 0.5, label=2)]
+    challenge = by_modality([*TWO_IMAGES, *low], "challenge")["CT"]
+    assert challenge.nsd["net"].mean == pytest.approx(100 * ((0.5 + 0.25) / 2 + 0.4 + 0) / 3)
+    assert challenge.dsc["net"].mean == pytest.approx(100 * (0.55 + 0.6 + 0.2) / 3)
 
 
 def test_what_is_empty_on_both_sides_is_left_out() -> None:
