@@ -129,7 +129,7 @@ def _convert(config: ConvertConfig, report: Report) -> Manifest:
     difference = check_fusion(exact, fused, probes)
     report.add("fuse", "max difference of the embedding, of its largest value", difference, ALGEBRA_LIMIT)
     difference = check_decoder(fused, probes)
-    report.add("decoder", "re-parameterized; max difference of the largest logit", difference, ALGEBRA_LIMIT)
+    report.add("decoder", "re-parameterized; max difference of logits or scores", difference, ALGEBRA_LIMIT)
     fused = fused.float().reparameterize()
 
     encoder, decoder = export_encoder(fused, IMAGE_SIZE), export_decoder(fused, IMAGE_SIZE)

@@ -1,19 +1,22 @@
 from __future__ import annotations
 
+import copy
 import json
 import sys
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import openvino as ov
 import pytest
 import torch
+from torch import nn
 
 from medsam_edge import CheckpointError, ConversionError, FileMissingError, InputError, Modality, Segmenter
 from medsam_edge.bundle import load_bundle
 from medsam_edge.cli import main
 from medsam_edge_convert import convert as module
-from medsam_edge_convert.checks import check_fusion, check_parity, make_probe
+from medsam_edge_convert.checks import check_decoder, check_fusion, check_parity, make_probe
 from medsam_edge_convert.convert import ConvertConfig, convert
 from medsam_edge_convert.export import export_decoder, export_encoder, halve_embedding
 from medsam_edge_convert.quantize import calibration_set
@@ -150,6 +153,21 @@ def test_wrong_export_is_noticed() -> None:
     network, other = _fused(tiny().eval()), _fused(tiny().eval())
     with pytest.raises(ConversionError, match="differs from PyTorch"):
         check_parity(network, export_encoder(other, 256), export_decoder(network, 256), [make_probe(Modality.CT)])
+
+
+def test_wrong_scores_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Masks that are the same to the pixel do not show them."""
+    network = _fused(tiny().eval())
+    other = copy.deepcopy(network)
+    with torch.no_grad():
+        cast(nn.Linear, other.mask_decoder.iou_prediction_head.layers[-1]).bias.add_(0.01)
+    encoder, probes = export_encoder(network, 256), [make_probe(Modality.CT)]
+    assert check_parity(network, encoder, export_decoder(network, 256), probes).difference < 1e-4
+    with pytest.raises(ConversionError, match="differs from PyTorch"):
+        check_parity(network, encoder, export_decoder(other, 256), probes)
+    monkeypatch.setattr(MedSAM, "reparameterize", lambda _: copy.deepcopy(other).double())
+    with pytest.raises(ConversionError, match="decoder: expected a difference of at most"):
+        check_decoder(network.double(), probes)
 
 
 @pytest.mark.parametrize("count", [1, 2, 7])
