@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from medsam_edge import CheckpointError, ConversionError, FileMissingError, InputError, Modality, Segmenter
-from medsam_edge.bundle import load_bundle
+from medsam_edge.bundle import MANIFEST_FILE, load_bundle
 from medsam_edge.cli import main
 from medsam_edge_convert import convert as module
 from medsam_edge_convert.checks import check_decoder, check_fusion, check_parity, make_probe
@@ -113,6 +113,20 @@ def test_bad_settings_are_refused(tmp_path: Path) -> None:
         ConvertConfig(tmp_path / "a", tmp_path / "b", "int4")
     with pytest.raises(InputError, match="exists"):
         ConvertConfig(tmp_path / "a", tmp_path, "f32")
+
+
+def test_a_bundle_is_replaced_and_nothing_else(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    output, precious = tmp_path / "output", tmp_path / "output" / "precious.txt"
+    output.mkdir()
+    precious.touch()
+    for file in (output, precious):
+        with pytest.raises(InputError, match="is no bundle and is not replaced"):
+            ConvertConfig(tiny_checkpoint, file, "f32", overwrite=True)
+    (output / MANIFEST_FILE).touch()  # a bundle, if one that is broken
+    manifest = convert(ConvertConfig(tiny_checkpoint, output, "f32", overwrite=True))
+    assert load_bundle(output).manifest == manifest
+    assert not precious.exists()
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["output", "tiny.safetensors"]
 
 
 def test_a_checkpoint_that_does_not_match_leaves_nothing(
