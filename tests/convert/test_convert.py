@@ -94,11 +94,12 @@ def _operations(xml: Path) -> list[ov.Node]:
 def test_calibration_reads_pictures_and_leaves_masks_out(tmp_path: Path) -> None:
     import cv2
 
+    root = tmp_path / "masked-patients"  # which is not ours to leave out
     for folder in ("images", "masks"):
-        (tmp_path / "CT" / "set" / folder).mkdir(parents=True)
+        (root / "CT" / "set" / folder).mkdir(parents=True)
         for number in range(5):
-            cv2.imwrite(str(tmp_path / "CT" / "set" / folder / f"{number}.png"), np.full((8, 8), number, np.uint8))
-    found = calibration_set(str(tmp_path), 64, count=3)
+            cv2.imwrite(str(root / "CT" / "set" / folder / f"{number}.png"), np.full((8, 8), number, np.uint8))
+    found = calibration_set(str(root), 64, count=3)
     assert found.source == "3 of 5 images"
     assert found.images[0].shape == (3, 64, 64)
     with pytest.raises(FileMissingError, match="calibration"):
