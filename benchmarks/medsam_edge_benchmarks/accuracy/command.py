@@ -201,7 +201,7 @@ def _present(report: Report, rows: Sequence[Row], worst: Worst | None, options: 
         write_csv(options.csv, rows)
     if options.html:
         write_page(options.html, report)
-    if options.pareto:
-        write_pareto(options.pareto, report)
     if worst:
         write_picture(options.worst, worst.sheet())
+    if options.pareto:
+        write_pareto(options.pareto, rows)
