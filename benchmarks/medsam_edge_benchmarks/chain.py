@@ -8,17 +8,16 @@ the embedding's error on held-back images, training lowers the loss and raises t
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from medsam_edge.errors import InputError, MedsamEdgeError
 from medsam_edge.geometry import boxes_from_masks
-from medsam_edge.io import replacing
+from medsam_edge_benchmarks.output import write_json
 from medsam_edge_train.curves import read_curves
 from medsam_edge_train.data import find_cases, read_case
 
@@ -170,7 +169,5 @@ def chain(
         ask(f"{name} distill", folder / "distill", "train_loss", rises=False)
         ask(f"{name} fit", folder / "fit", "val_dsc", rises=True)
         ask(f"{name} fit", folder / "fit", "train_loss", rises=False)
-    with replacing(output / "chain.json") as partial:
-        text = {"seconds": result.seconds, "changes": result.changes, "wrong": result.wrong}
-        partial.write_text(json.dumps(text, indent=1), encoding="utf-8")
+    write_json(output / "chain.json", asdict(result))
     return result

@@ -24,8 +24,8 @@ from medsam_edge_train.models import MedSAM
 
 IMAGE_SIZE = 256
 ALGEBRA_LIMIT = 1e-6
-"""Largest difference that fusing may make to the embedding, and re-parameterizing to the logits, as a share of the
-largest value, in double precision: both are exact algebra, and a deep network of unusual weights can amplify the
+"""Largest difference that fusing may make to the embedding, and re-parameterizing to logits and scores, as a share of
+the largest value, in double precision: both are exact algebra, and a deep network of unusual weights can amplify the
 rounding of f32 to any size."""
 ALGEBRA_STRIDE = 4
 """They are checked on every fourth pixel of the probes; the algebra does not depend on the resolution."""
@@ -78,7 +78,7 @@ def check_fusion(network: MedSAM, fused: MedSAM, probes: list[Probe]) -> float:
 
 
 def check_decoder(network: MedSAM, probes: list[Probe]) -> float:
-    """Largest difference of the logits as published and re-parameterized, over the largest. In double precision.
+    """Largest difference of logits or scores as published and re-parameterized, over the largest. In double precision.
 
     Raises:
         ConversionError: above `ALGEBRA_LIMIT`.
@@ -88,8 +88,8 @@ def check_decoder(network: MedSAM, probes: list[Probe]) -> float:
     for probe in probes:
         with torch.inference_mode():
             rows, boxes = network.embed(_thinned(probe)), torch.from_numpy(probe.prompts).double()
-            expected, got = (part.decode(rows, boxes)[0] for part in (network, cheap))
-        differences.append(relative_difference(expected.numpy(), got.numpy()))
+            pairs = zip(network.decode(rows, boxes), cheap.decode(rows, boxes), strict=True)
+            differences += [relative_difference(expected.numpy(), got.numpy()) for expected, got in pairs]
     return _within("decoder", differences)
 
 
@@ -98,7 +98,7 @@ class Parity:
     """Of PyTorch and OpenVINO in f32.
 
     Attributes:
-        difference: the largest of the encoder's outputs, of their largest value.
+        difference: the largest of any output of encoder or decoder, as a share of that output's largest value.
         agreement: the smallest share of mask pixels that are the same.
         reach: how far beyond their boxes masks lie, see `reach_of`.
     """
@@ -112,8 +112,7 @@ def check_parity(network: MedSAM, encoder: ov.Model, decoder: ov.Model, probes: 
     """Compare PyTorch with the exported f32 model on whole images; class prompts with the class told and the likeliest.
 
     Raises:
-        ConversionError: an output of the encoder differs by more than `PARITY_LIMIT`, or masks agree on less than
-            `AGREEMENT_LIMIT`.
+        ConversionError: an output differs by more than `PARITY_LIMIT`, or masks agree on less than `AGREEMENT_LIMIT`.
     """
     config = {"INFERENCE_PRECISION_HINT": "f32"}
     run_encoder = ov.compile_model(encoder, "CPU", config)
@@ -129,10 +128,11 @@ def check_parity(network: MedSAM, encoder: ov.Model, decoder: ov.Model, probes: 
             prompts = [{"classes": reference.one_hot(modality)} for modality in (probe.phantom.modality, likeliest)]
         for prompt in prompts:
             inputs: dict[str, npt.NDArray[Any]] = {"boxes": probe.prompts, "cells": probe.cells, **prompt}
-            logits = reference.decoder.infer({"embedding": expected["embedding"], **inputs})["logits"]
-            masks = run_decoder({"embedding": got["embedding"], **inputs})["logits"] > 0
-            agreements.append(float((masks == (logits > 0)).mean()))
-            reaches.append(reach_of(probe, logits))
+            decoded = reference.decoder.infer({"embedding": expected["embedding"], **inputs})
+            again = run_decoder({"embedding": got["embedding"], **inputs})
+            differences += [relative_difference(value, again[name]) for name, value in decoded.items()]
+            agreements.append(float(((again["logits"] > 0) == (decoded["logits"] > 0)).mean()))
+            reaches.append(reach_of(probe, decoded["logits"]))
     parity = Parity(float(np.max(differences)), min(agreements), max(reaches))
     if not (parity.difference <= PARITY_LIMIT and parity.agreement >= AGREEMENT_LIMIT):
         raise ConversionError(f"export: OpenVINO differs from PyTorch: {parity}")

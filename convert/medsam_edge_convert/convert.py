@@ -6,7 +6,6 @@ Each step yields a number; one that is out of bounds stops the conversion, and n
 from __future__ import annotations
 
 import copy
-import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -51,7 +50,7 @@ class ConvertConfig:
 
     Attributes:
         checkpoint: safetensors or any published layout.
-        output: folder of the bundle; must not exist yet unless `overwrite`.
+        output: folder of the bundle; must not exist yet, or be a bundle and `overwrite` set.
         precision: `f32`; `f16`: weights and embedding in half precision, computed as the machine prefers; `int8`: that,
             and an int8 encoder; `mixed`: int8 but for the layers that cost the most accuracy, until the gate holds.
             Trained quantizers are used by int8 and left out by the others.
@@ -78,6 +77,8 @@ class ConvertConfig:
             raise InputError("validation: mixed needs a folder of images with masks, to find what int8 costs")
         if self.output.exists() and not self.overwrite:
             raise InputError(f"output: {self.output} exists already")
+        if self.output.exists() and not (self.output / MANIFEST_FILE).is_file():
+            raise InputError(f"output: {self.output} is no bundle and is not replaced by one")
         if self.report and self.report.suffix not in (".html", ".json"):
             raise InputError(f"report: expected a file .html or .json, got {self.report}")
 
@@ -129,7 +130,7 @@ def _convert(config: ConvertConfig, report: Report) -> Manifest:
     difference = check_fusion(exact, fused, probes)
     report.add("fuse", "max difference of the embedding, of its largest value", difference, ALGEBRA_LIMIT)
     difference = check_decoder(fused, probes)
-    report.add("decoder", "re-parameterized; max difference of the largest logit", difference, ALGEBRA_LIMIT)
+    report.add("decoder", "re-parameterized; max difference of logits or scores", difference, ALGEBRA_LIMIT)
     fused = fused.float().reparameterize()
 
     encoder, decoder = export_encoder(fused, IMAGE_SIZE), export_decoder(fused, IMAGE_SIZE)
@@ -189,7 +190,7 @@ def _bundle(config: ConvertConfig, folder: Path, report: Report, made: Converted
     accuracy = _gate(config.gate, report, segmenters, final) if config.gate else None
     manifest = finish_bundle(final, manifest, report, accuracy)
     if config.output.exists():
-        shutil.rmtree(config.output)
+        config.output.rename(folder / "replaced")  # which goes with its folder
     final.rename(config.output)
     report.add("done", f"{config.output}, {_megabytes(config.output):.1f} MB")
     return manifest

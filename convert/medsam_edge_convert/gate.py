@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medsam_edge import Segmenter
-from medsam_edge.errors import ConversionError, InputError
+from medsam_edge.errors import ConversionError, ImageError, InputError
 from medsam_edge_convert.accuracy import ELLIPSE, ObjectScore, Progress, by_modality, draw_case, evenly, measure
 from medsam_edge_train.data import Case, find_cases
 
@@ -75,8 +75,14 @@ class Accuracy:
 def measure_accuracy(
     segmenters: Mapping[str, Segmenter], gate: Gate, progress: Progress = lambda done, total: None
 ) -> Accuracy:
-    """DSC and NSD of each of `TORCH`, `EXACT` and `FINAL`, with the ellipse beside them."""
+    """DSC and NSD of each of `TORCH`, `EXACT` and `FINAL`, with the ellipse beside them.
+
+    Raises:
+        ImageError: no mask has an object.
+    """
     scores = measure(segmenters, gate.cases(), progress=progress, surfaces=True, objects=OBJECTS)
+    if not scores:
+        raise ImageError(f"validation: expected labelled objects in {gate.data}, found none")
     return Accuracy(by_modality(scores, "dsc"), by_modality(scores, "nsd"), scores)
 
 

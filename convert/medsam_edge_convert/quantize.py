@@ -63,7 +63,8 @@ def calibration_set(source: str, image_size: int, count: int = CALIBRATION_IMAGE
     files = [
         file
         for file in sorted(root.rglob("*"))
-        if file.suffix.lower() in PICTURE_SUFFIXES and not any(part.startswith("mask") for part in file.parts)
+        if file.suffix.lower() in PICTURE_SUFFIXES
+        and not any(part.startswith("mask") for part in file.relative_to(root).parts)
     ]
     cases = find_cases(root) if any(root.glob("*.tar")) else []
     total = len(files) + len(cases)

@@ -1,18 +1,22 @@
 from __future__ import annotations
 
+import copy
 import json
+import sys
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import openvino as ov
 import pytest
 import torch
+from torch import nn
 
 from medsam_edge import CheckpointError, ConversionError, FileMissingError, InputError, Modality, Segmenter
-from medsam_edge.bundle import load_bundle
+from medsam_edge.bundle import MANIFEST_FILE, load_bundle
 from medsam_edge.cli import main
 from medsam_edge_convert import convert as module
-from medsam_edge_convert.checks import check_fusion, check_parity, make_probe
+from medsam_edge_convert.checks import check_decoder, check_fusion, check_parity, make_probe
 from medsam_edge_convert.convert import ConvertConfig, convert
 from medsam_edge_convert.export import export_decoder, export_encoder, halve_embedding
 from medsam_edge_convert.quantize import calibration_set
@@ -90,11 +94,12 @@ def _operations(xml: Path) -> list[ov.Node]:
 def test_calibration_reads_pictures_and_leaves_masks_out(tmp_path: Path) -> None:
     import cv2
 
+    root = tmp_path / "masked-patients"  # which is not ours to leave out
     for folder in ("images", "masks"):
-        (tmp_path / "CT" / "set" / folder).mkdir(parents=True)
+        (root / "CT" / "set" / folder).mkdir(parents=True)
         for number in range(5):
-            cv2.imwrite(str(tmp_path / "CT" / "set" / folder / f"{number}.png"), np.full((8, 8), number, np.uint8))
-    found = calibration_set(str(tmp_path), 64, count=3)
+            cv2.imwrite(str(root / "CT" / "set" / folder / f"{number}.png"), np.full((8, 8), number, np.uint8))
+    found = calibration_set(str(root), 64, count=3)
     assert found.source == "3 of 5 images"
     assert found.images[0].shape == (3, 64, 64)
     with pytest.raises(FileMissingError, match="calibration"):
@@ -109,6 +114,20 @@ def test_bad_settings_are_refused(tmp_path: Path) -> None:
         ConvertConfig(tmp_path / "a", tmp_path / "b", "int4")
     with pytest.raises(InputError, match="exists"):
         ConvertConfig(tmp_path / "a", tmp_path, "f32")
+
+
+def test_a_bundle_is_replaced_and_nothing_else(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    output, precious = tmp_path / "output", tmp_path / "output" / "precious.txt"
+    output.mkdir()
+    precious.touch()
+    for file in (output, precious):
+        with pytest.raises(InputError, match="is no bundle and is not replaced"):
+            ConvertConfig(tiny_checkpoint, file, "f32", overwrite=True)
+    (output / MANIFEST_FILE).touch()  # a bundle, if one that is broken
+    manifest = convert(ConvertConfig(tiny_checkpoint, output, "f32", overwrite=True))
+    assert load_bundle(output).manifest == manifest
+    assert not precious.exists()
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["output", "tiny.safetensors"]
 
 
 def test_a_checkpoint_that_does_not_match_leaves_nothing(
@@ -151,6 +170,21 @@ def test_wrong_export_is_noticed() -> None:
         check_parity(network, export_encoder(other, 256), export_decoder(network, 256), [make_probe(Modality.CT)])
 
 
+def test_wrong_scores_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Masks that are the same to the pixel do not show them."""
+    network = _fused(tiny().eval())
+    other = copy.deepcopy(network)
+    with torch.no_grad():
+        cast(nn.Linear, other.mask_decoder.iou_prediction_head.layers[-1]).bias.add_(0.01)
+    encoder, probes = export_encoder(network, 256), [make_probe(Modality.CT)]
+    assert check_parity(network, encoder, export_decoder(network, 256), probes).difference < 1e-4
+    with pytest.raises(ConversionError, match="differs from PyTorch"):
+        check_parity(network, encoder, export_decoder(other, 256), probes)
+    monkeypatch.setattr(MedSAM, "reparameterize", lambda _: copy.deepcopy(other).double())
+    with pytest.raises(ConversionError, match="decoder: expected a difference of at most"):
+        check_decoder(network.double(), probes)
+
+
 @pytest.mark.parametrize("count", [1, 2, 7])
 def test_decoder_takes_any_number_of_boxes(count: int) -> None:
     network = tiny().eval()
@@ -180,3 +214,8 @@ def test_the_teacher_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(InputError, match="medsam_vit_b is only ever a teacher"):
         convert(ConvertConfig(tmp_path / "teacher.pth", tmp_path / "bundle", "f32"))
     assert not (tmp_path / "bundle").exists()
+
+
+def test_tests_report_to_nobody() -> None:
+    """Also where a test's file imports OpenVINO first, as this one does."""
+    assert sys.modules["openvino_telemetry"] is None

@@ -4,12 +4,13 @@ import json
 from pathlib import Path
 from typing import cast
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from medsam_edge import ConversionError, FileMissingError, InputError, Modality, Segmenter
+from medsam_edge import ConversionError, FileMissingError, ImageError, InputError, Modality, Segmenter
 from medsam_edge.bundle import load_bundle
 from medsam_edge.cli import main
 from medsam_edge_convert import convert as module
@@ -17,7 +18,7 @@ from medsam_edge_convert.accuracy import ObjectScore
 from medsam_edge_convert.checks import IMAGE_SIZE, REACH, make_probe, reach_of
 from medsam_edge_convert.convert import ConvertConfig, convert
 from medsam_edge_convert.export import export_encoder
-from medsam_edge_convert.gate import Accuracy, Gate, check_accuracy
+from medsam_edge_convert.gate import Accuracy, Gate, check_accuracy, measure_accuracy
 from medsam_edge_convert.torch_model import torch_model
 from medsam_edge_train import checkpoint
 from medsam_edge_train.data import Case
@@ -99,6 +100,14 @@ def test_a_wrong_folder_is_said_before_the_slow_steps(source: Path, tmp_path: Pa
             config = ConvertConfig(source, tmp_path / "b", "int8", str(calibration), gate=gate)
             convert(config, lambda step: steps.append(step.name))
     assert steps == []
+
+
+def test_masks_without_objects_are_no_measure(tmp_path: Path) -> None:
+    for folder in ("images", "masks"):
+        (tmp_path / "CT" / "empty" / folder).mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / "CT" / "empty" / folder / "a.png"), np.zeros((8, 8), np.uint8))
+    with pytest.raises(ImageError, match="validation: expected labelled objects in"):
+        measure_accuracy({}, Gate(tmp_path))
 
 
 def test_what_was_measured_is_in_manifest_card_and_report(source: Path, data: Path, tmp_path: Path) -> None:

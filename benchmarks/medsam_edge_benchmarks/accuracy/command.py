@@ -123,7 +123,7 @@ def _accuracy(options: argparse.Namespace) -> dict[str, Any]:
                 step(items[min(done, len(items) - 1)].key)
     finally:  # also when interrupted: what is measured is measured
         if rows:
-            report = summarize(rows, _settings(options, items, methods), done == len(items))
+            report = summarize(rows, _settings(options, items), done == len(items))
             _present(report, rows, worst, options)
     if not rows:
         raise ImageError(f"data: expected labelled objects in {options.data}, found none")
@@ -183,7 +183,7 @@ def _methods(networks: Mapping[str, Network], grabcut: bool) -> dict[str, Method
     return {**methods, ELLIPSE: Ellipse(), **({GRABCUT: GrabCut()} if grabcut else {})}
 
 
-def _settings(options: argparse.Namespace, items: Sequence[Item], methods: Mapping[str, Method]) -> dict[str, Any]:
+def _settings(options: argparse.Namespace, items: Sequence[Item]) -> dict[str, Any]:
     return {
         "data": options.data.resolve().name,
         "images": len(items),
@@ -201,7 +201,7 @@ def _present(report: Report, rows: Sequence[Row], worst: Worst | None, options: 
         write_csv(options.csv, rows)
     if options.html:
         write_page(options.html, report)
-    if options.pareto:
-        write_pareto(options.pareto, report)
     if worst:
         write_picture(options.worst, worst.sheet())
+    if options.pareto:
+        write_pareto(options.pareto, rows)

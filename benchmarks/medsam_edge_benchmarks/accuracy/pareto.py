@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from medsam_edge.errors import InputError
 from medsam_edge.io import replacing
 from medsam_edge_benchmarks.accuracy.charts import style
-from medsam_edge_benchmarks.accuracy.report import Report
-from medsam_edge_benchmarks.accuracy.seconds import KINDS
-from medsam_edge_benchmarks.accuracy.summary import MEAN, METRICS
+from medsam_edge_benchmarks.accuracy.measure import Row
+from medsam_edge_benchmarks.accuracy.seconds import KINDS, Seconds, seconds_each
+from medsam_edge_benchmarks.accuracy.summary import MEAN, METRICS, Group, by_modality
 from medsam_edge_benchmarks.plot import FAINT, WIDTH, plain
 from medsam_edge_convert.accuracy import ELLIPSE
 
@@ -24,24 +24,25 @@ def front(points: Mapping[str, tuple[float, float]]) -> list[str]:
     return chosen
 
 
-def write_pareto(path: Path, report: Report) -> None:
-    """Two plots side by side, of pictures; the file appears whole or not at all.
+def write_pareto(path: Path, rows: Sequence[Row]) -> None:
+    """Two plots side by side, of the pictures alone; the file appears whole or not at all.
+
+    Args:
+        rows: of one or more jitters, of which the first counts.
 
     Raises:
         InputError: no picture was timed.
     """
     from matplotlib.figure import Figure
 
-    timed = report.seconds.get(KINDS[2], {})
-    group = report.modalities["plain"].get(MEAN)
-    if not timed or group is None:
-        raise InputError("--pareto: expected pictures that a network was timed on, got none")
+    timed, group = _of_pictures(rows)
+    methods = list(dict.fromkeys(row.method for row in rows))
     drawing = Figure(figsize=(WIDTH, 3.6), layout="constrained")
     for metric, axes in zip(METRICS, drawing.subplots(1, 2), strict=True):
         estimates = group.metric(metric)
         points = {name: (own.mean, mean) for name, own in timed.items() if (mean := estimates[name].mean) is not None}
         for name, (seconds, mean) in points.items():
-            color, marker = style(report.methods, report.methods.index(name))
+            color, marker = style(methods, methods.index(name))
             low, high = estimates[name].low, estimates[name].high
             if low is not None and high is not None:
                 axes.plot([seconds, seconds], [low, high], color=color, alpha=0.5)
@@ -60,3 +61,12 @@ def write_pareto(path: Path, report: Report) -> None:
         plain(axes)
     with replacing(path) as partial:
         drawing.savefig(partial, format=path.suffix[1:].lower(), dpi=150)
+
+
+def _of_pictures(rows: Sequence[Row]) -> tuple[Mapping[str, Seconds], Group]:
+    """What the pictures took, and their mean: a volume's accuracy has no place over a picture's seconds."""
+    pictures = [row for row in rows if row.dimensions == 2 and row.jitter == rows[0].jitter]
+    timed = seconds_each(pictures).get(KINDS[2])
+    if not timed:
+        raise InputError("--pareto: expected pictures that a network was timed on, got none")
+    return timed, by_modality(pictures)[MEAN]

@@ -83,11 +83,11 @@ def by_size(rows: Sequence[Row]) -> Groups:
 
 
 def by_jitter(rows: Iterable[Row]) -> Groups:
-    """The `mean` over modalities by the plain rule at each jitter."""
+    """The `mean` over modalities by the plain rule at each jitter, rising."""
     each: dict[float, list[Row]] = {}
     for row in rows:
         each.setdefault(row.jitter, []).append(row)
-    return {f"{jitter:g}": by_modality(own)[MEAN] for jitter, own in each.items()}
+    return {f"{jitter:g}": by_modality(own)[MEAN] for jitter, own in sorted(each.items())}
 
 
 def recognized(rows: Iterable[Row]) -> dict[str, dict[str, float]]:

@@ -19,7 +19,7 @@ def show(report: Report, console: Console) -> None:
         console.print(_table(grid))
         console.print(grid.words, "", sep="\n", style="dim", highlight=False)
     for name, value in report.settings.items():
-        console.print(f"{name:24} {value}", highlight=False)
+        console.print(f"{name:24} {value}", markup=False, highlight=False)
     console.print(*notes(report), sep="\n", highlight=False)
 
 
@@ -33,15 +33,18 @@ def notes(report: Report) -> list[str]:
 
 
 def _table(grid: Grid) -> Table:
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(title=grid.title, title_justify="left", title_style="bold", header_style="dim")
     for number, heading in enumerate(grid.headings):
-        table.add_column(heading, justify="right" if number else "left", no_wrap=not number)
+        table.add_column(escape(heading), justify="right" if number else "left", no_wrap=not number)
     for row in grid.rows:
         table.add_row(*(_cell(cell) for cell in row), style="bold" if row[0].text == MEAN else None)
     return table
 
 
 def _cell(cell: Cell) -> str:
-    return f"{cell.text}\n[not bold dim]{cell.below}[/]" if cell.below else cell.text
+    from rich.markup import escape
+
+    return escape(cell.text) + (f"\n[not bold dim]{cell.below}[/]" if cell.below else "")

@@ -7,8 +7,7 @@ import cv2
 import pytest
 
 from medsam_edge.errors import InputError
-from medsam_edge_benchmarks.accuracy.pareto import front, write_pareto
-from medsam_edge_benchmarks.accuracy.report import summarize
+from medsam_edge_benchmarks.accuracy.pareto import _of_pictures, front, write_pareto
 from tests.benchmarks.accuracy.test_summary import ROW
 
 
@@ -27,11 +26,18 @@ def test_the_front_is_what_none_beats() -> None:
 def test_the_plot_is_written(tmp_path: Path) -> None:
     rows = [replace(ROW, key=key, method=name, seconds=1.0) for key in "ab" for name in ("net", "other")]
     rows += [replace(row, method="ellipse", seconds=None) for row in rows]
-    write_pareto(tmp_path / "pareto.png", summarize(rows, {}, complete=True))
+    write_pareto(tmp_path / "pareto.png", rows)
     assert min(cv2.imread(str(tmp_path / "pareto.png")).shape[:2]) > 300
+
+
+def test_volumes_have_no_part_in_it() -> None:
+    picture, volume = replace(ROW, seconds=1.0), replace(ROW, key="b", dimensions=3, dsc=0.1, seconds=60.0)
+    timed, group = _of_pictures([picture, volume, replace(picture, jitter=5.0, dsc=0.2, seconds=None)])
+    assert timed["net"].mean == 1.0
+    assert group.dsc["net"].mean == pytest.approx(50)
 
 
 def test_nothing_timed_nothing_written(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--pareto: expected pictures that a network was timed on"):
-        write_pareto(tmp_path / "pareto.png", summarize([ROW], {}, complete=True))
+        write_pareto(tmp_path / "pareto.png", [ROW])
     assert not list(tmp_path.iterdir())
