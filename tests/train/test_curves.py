@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
+import pytest
 
 from medsam_edge_train.curves import draw_curves, read_curves
 
@@ -29,4 +32,11 @@ def test_curves_of_a_run_in_two_parts(tmp_path: Path) -> None:
 
 def test_a_run_without_logs(tmp_path: Path) -> None:
     assert read_curves(tmp_path) == {}
+    assert draw_curves(tmp_path).is_file()
+
+
+def test_a_busy_machine_draws_without_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = itertools.count(step=60)
+    monkeypatch.setattr("matplotlib.legend.time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    write(tmp_path / "log/version_0/metrics.csv", "epoch,step,train_loss,val_dsc\n0,3,2.5,0.5\n1,7,2.0,0.6\n")
     assert draw_curves(tmp_path).is_file()

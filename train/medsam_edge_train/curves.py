@@ -43,7 +43,8 @@ def draw_curves(folder: Path) -> Path:
             axes.plot(*zip(*sorted(curves[name].items()), strict=True), "o-", label=name)
         axes.set(title=title, xlabel="epoch")
         axes.grid(alpha=0.3)
-        axes.legend()
+        # no search for the best place, of whose time matplotlib warns when the machine is busy
+        axes.legend(loc="upper right" if title == "loss" else "lower right")
     picture = folder / "curves.png"
     with replacing(picture) as partial:
         figure.savefig(partial)
