@@ -87,8 +87,8 @@ class Augmentation:
         aspect = np.exp(rng.uniform(-self.stretch, self.stretch) / 2)
         angle = np.deg2rad(rng.uniform(-self.rotation_degrees, self.rotation_degrees))
         cos, sin = np.cos(angle), np.sin(angle)
-        rotation: Matrix = np.array([[cos, -sin], [sin, cos]])
-        return rotation @ np.diag([zoom * aspect, zoom / aspect]) @ flips
+        pose: Matrix = np.array([[cos, -sin], [sin, cos]]) @ np.diag([zoom * aspect, zoom / aspect]) @ flips
+        return pose
 
     def intensity(self, image: Pixels, modality: Modality, rng: np.random.Generator) -> FloatArray:
         """(S, S) or (S, S, 3) uint8 → (3, S, S) float32 in [0, 1], min-max as inference does, after random changes."""

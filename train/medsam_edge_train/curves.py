@@ -11,11 +11,7 @@ from medsam_edge.io import replacing
 BEFORE = "before.json"
 """The validation scores before the first step."""
 
-PANELS = (
-    ("loss", ("train_loss", "val_mse"), "upper right"),
-    ("score", ("train_dsc", "val_dsc", "val_nsd", "val_class_accuracy"), "lower right"),
-)
-"""Title, metrics, and where the legend is: matplotlib's search for the best place warns when the machine is busy."""
+PANELS = (("loss", ("train_loss", "val_mse")), ("score", ("train_dsc", "val_dsc", "val_nsd", "val_class_accuracy")))
 
 
 def read_curves(folder: Path) -> dict[str, dict[int, float]]:
@@ -38,16 +34,17 @@ def draw_curves(folder: Path) -> Path:
     from matplotlib.figure import Figure
 
     curves = read_curves(folder)
-    panels = [(title, [name for name in names if name in curves], place) for title, names, place in PANELS]
-    shown = [panel for panel in panels if panel[1]]
+    shown = {title: [name for name in names if name in curves] for title, names in PANELS}
+    shown = {title: names for title, names in shown.items() if names}
     figure = Figure(figsize=(5 * max(1, len(shown)), 4), layout="constrained")
-    for column, (title, names, place) in enumerate(shown, 1):
+    for column, (title, names) in enumerate(shown.items(), 1):
         axes = figure.add_subplot(1, len(shown), column)
         for name in names:
             axes.plot(*zip(*sorted(curves[name].items()), strict=True), "o-", label=name)
         axes.set(title=title, xlabel="epoch")
         axes.grid(alpha=0.3)
-        axes.legend(loc=place)
+        # no search for the best place, of whose time matplotlib warns when the machine is busy
+        axes.legend(loc="upper right" if title == "loss" else "lower right")
     picture = folder / "curves.png"
     with replacing(picture) as partial:
         figure.savefig(partial)
