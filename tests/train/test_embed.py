@@ -248,3 +248,10 @@ def test_the_index_names_teacher_and_hashes(config: EmbedConfig) -> None:
     assert index["teacher"] == "tiny"
     assert len(index["teacher_sha256"]) == 64
     assert sorted(key for shard in index["shards"].values() for key in shard["keys"]) == sorted(keys(config))
+
+
+def test_a_distillation_that_diverges_is_no_success(config: EmbedConfig, tmp_path: Path) -> None:
+    run = replace(distill_config(config, tmp_path / "run"), learning_rate=1e30, gradient_clip=0.0, epochs=1)
+    with pytest.raises(InputError, match=r"^learning_rate: .* expected less than 1e\+30"):
+        distill(run)
+    assert not (tmp_path / "run/best.safetensors").exists()

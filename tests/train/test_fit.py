@@ -230,7 +230,10 @@ def test_data_must_exist(config: FitConfig, tmp_path: Path) -> None:
         ({"schedule": "linear"}, "schedule: expected 'cosine', 'constant' or 'plateau', got 'linear'"),
         ({"images_per_epoch": 15, "batch_size": 16}, "images_per_epoch: expected 0 or at least batch_size, got 15"),
         ({"boxes_per_image": 0}, "boxes_per_image: expected at least 1, got 0"),
-        ({"augmentation": "none"}, "augmentation: expected one of full, full.loose, full.careless, flips, flips.color, got 'none'"),
+        (
+            {"augmentation": "none"},
+            "augmentation: expected one of full, full.loose, full.careless, flips, flips.color, got 'none'",
+        ),
         ({"pixel_loss": "mse"}, "pixel_loss: expected one of bce, focal, got 'mse'"),
         ({"select": "loss"}, "select: expected one of dsc, paper, got 'loss'"),
     ],

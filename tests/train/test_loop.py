@@ -14,9 +14,11 @@ from typing import Any
 import pytest
 import torch
 
+from medsam_edge.errors import InputError
 from medsam_edge_train import checkpoint
 from medsam_edge_train.curves import read_curves
 from medsam_edge_train.fit import fit
+from medsam_edge_train.loader import validation_cases
 from medsam_edge_train.loop import make_trainer
 from tests.train.tiny import tiny_config, tiny_rep
 
@@ -194,3 +196,16 @@ def test_a_run_that_stopped_early_stays_so(data: Path, tmp_path: Path, monkeypat
     config = tiny_config(data, tmp_path / "run", epochs=9, early_stop=2)
     assert fit(config) == fit(config, resume=True) == config.output / "best.safetensors"
     assert sorted(read_curves(config.output)["val_dsc"]) == [0, 1, 2, 3]  # before, the best, and two no better
+
+
+def test_each_process_needs_a_validation_image(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "8")
+    config = tiny_config(data, tmp_path / "run", batch_size=8, images_per_epoch=8, val_per_modality=1)
+    with pytest.raises(InputError, match="data: expected a validation image for each of 8 processes, got 2"):
+        validation_cases(config)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    shares = []
+    for process in ("0", "1"):
+        monkeypatch.setenv("RANK", process)
+        shares += validation_cases(config)
+    assert len({case.key for case in shares}) == len(shares) == 2

@@ -16,12 +16,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from medsam_edge.errors import InputError
 from medsam_edge_train.config import RunConfig
-from medsam_edge_train.data import Case, Draw, find_cases, thin
+from medsam_edge_train.data import Case, Draw, find_cases
 from medsam_edge_train.embed import EmbeddingStore, copy_decoder, embedding_key, image_tensor
-from medsam_edge_train.loader import ResumableLoader, step_loader
+from medsam_edge_train.loader import ResumableLoader, step_loader, validation_cases
 from medsam_edge_train.loop import check_output, run
 from medsam_edge_train.module import StageModule
-from medsam_edge_train.processes import merge, rank, world_size
+from medsam_edge_train.processes import merge
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def _training_loader(config: DistillConfig, store: EmbeddingStore) -> ResumableL
 
 
 def _validation_loader(config: DistillConfig, store: EmbeddingStore) -> DataLoader[Pair]:
-    cases = thin(find_cases(config.data / "val"), config.val_per_modality)[rank() :: world_size()]
+    cases = validation_cases(config)
     store.check([embedding_key("val", case) for case in cases])
     dataset = DistillData(cases, "val", store, config.seed)
     return DataLoader(dataset, batch_size=8, collate_fn=stack, generator=torch.Generator())

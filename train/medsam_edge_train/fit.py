@@ -30,7 +30,7 @@ from medsam_edge_train.data import (
     find_cases,
     thin,
 )
-from medsam_edge_train.loader import ResumableLoader, step_loader
+from medsam_edge_train.loader import ResumableLoader, step_loader, validation_cases
 from medsam_edge_train.loop import check_output, run
 from medsam_edge_train.losses import batch_dice, bce_loss, dice_loss, focal_loss, iou_loss
 from medsam_edge_train.metrics import nsd
@@ -38,7 +38,7 @@ from medsam_edge_train.models.class_prompt import ClassPromptMedSAM, one_hot
 from medsam_edge_train.models.medsam import MedSAM, Prediction
 from medsam_edge_train.models.quantize import calibrate
 from medsam_edge_train.module import StageModule
-from medsam_edge_train.processes import merge, rank, world_size
+from medsam_edge_train.processes import merge
 
 
 @dataclass(frozen=True)
@@ -237,6 +237,6 @@ def training_loader(config: FitConfig) -> ResumableLoader:
 
 
 def validation_loader(config: FitConfig) -> DataLoader[Any]:
-    cases = thin(find_cases(config.data / "val"), config.val_per_modality)[rank() :: world_size()]
+    cases = validation_cases(config)
     dataset = ValidationData(cases, config.image_size, config.val_boxes)
     return DataLoader(cast(Any, dataset), batch_size=8, collate_fn=list, generator=torch.Generator())

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from medsam_edge.errors import InputError
 from medsam_edge_train.config import RunConfig
-from medsam_edge_train.data import BalancedSampler, Case, Steps
+from medsam_edge_train.data import BalancedSampler, Case, Steps, find_cases, thin
 from medsam_edge_train.processes import rank, world_size
 
 
@@ -29,6 +29,18 @@ class ResumableLoader(DataLoader[Any]):
         cast(Steps, self.batch_sampler).start = start
         for self.position, batch in enumerate(super().__iter__(), start + 1):
             yield batch
+
+
+def validation_cases(config: RunConfig) -> list[Case]:
+    """This process's share of the validation images.
+
+    Raises:
+        InputError: there are fewer images than processes; those without one would leave the others waiting.
+    """
+    cases = thin(find_cases(config.data / "val"), config.val_per_modality)
+    if len(cases) < world_size():
+        raise InputError(f"data: expected a validation image for each of {world_size()} processes, got {len(cases)}")
+    return cases[rank() :: world_size()]
 
 
 def step_loader(config: RunConfig, dataset: Any, cases: Sequence[Case], collate_samples: Any) -> ResumableLoader:

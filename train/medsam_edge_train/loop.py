@@ -27,17 +27,25 @@ from medsam_edge_train.callbacks import Averaging, BestCheckpoint, KeepLast, Tim
 from medsam_edge_train.config import RunConfig, choose_precision
 from medsam_edge_train.loader import ResumableLoader
 from medsam_edge_train.module import StageModule
-from medsam_edge_train.processes import world_size
+from medsam_edge_train.processes import rank, world_size
 
 
 def run(module: StageModule, training: ResumableLoader, validation: DataLoader[Any], resume: bool) -> Path | None:
-    """Train, and return the best checkpoint, `output/best.safetensors`; None when the time was up before the end."""
+    """Train, and return the best checkpoint, `output/best.safetensors`; None when the time was up before the end.
+
+    Raises:
+        InputError: training diverged, so that there is none.
+    """
     config = module.config
-    last = config.output / "last.ckpt"
+    last, best = config.output / "last.ckpt", config.output / "best.safetensors"
     with quiet_lightning(), suppress(TimeIsUp):
         trainer = make_trainer(config, resume)
         trainer.fit(module, training, validation, ckpt_path=last if resume else None, weights_only=True)
-        return config.output / "best.safetensors"
+        if rank() == 0 and not best.is_file():
+            raise InputError(
+                f"learning_rate: no epoch's validation score was a number, expected less than {config.learning_rate}"
+            )
+        return best
     return None
 
 
