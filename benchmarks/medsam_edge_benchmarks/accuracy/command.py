@@ -164,6 +164,8 @@ def _models(options: argparse.Namespace) -> dict[str, Model]:
     models = {}
     for path in bundles:
         name = PACKAGED if path is None else path.name if short else str(path)
+        if name in (TORCH, ELLIPSE, GRABCUT):
+            raise InputError(f"--bundle: expected another folder name than {name}, which names a method in the tables")
         models[name] = Segmenter(path).model
     if options.checkpoint:
         network, architecture = checkpoint.load(options.checkpoint)

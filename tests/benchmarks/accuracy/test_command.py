@@ -195,6 +195,7 @@ def test_the_packaged_model_is_the_default(tmp_path: Path) -> None:
         (["--detail", "auto", "auto"], "--detail"),
         (["--worst", "a.txt"], "output"),
         (["--data", "none"], "data"),
+        (["--bundle", "x/ellipse"], "--bundle: expected another folder name than ellipse"),
     ],
 )
 def test_bad_options_are_refused(
