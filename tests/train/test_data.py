@@ -312,26 +312,24 @@ def test_collate_says_which_image_an_object_is_on() -> None:
 
 
 UNEVEN = (
-    [named(Modality.CT, i) for i in range(90)] + [named(Modality.US, i) for i in range(9)] + [named(Modality.MR, 0)]
+    [named(Modality.CT, i) for i in range(90)]
+    + [named(Modality.US, i) for i in range(9)]
+    + [named(Modality.CT, 0)._replace(dataset="small")]
 )
 
 
 @pytest.mark.parametrize(
     ("exponent", "shares"),
-    [
-        (0.0, {Modality.CT: 1 / 3, Modality.US: 1 / 3, Modality.MR: 1 / 3}),
-        (1.0, {Modality.CT: 0.9, Modality.US: 0.09, Modality.MR: 0.01}),
-        (0.5, {Modality.CT: 90**0.5 / 13.4868, Modality.US: 3 / 13.4868, Modality.MR: 1 / 13.4868}),
-    ],
+    [(0.0, (1 / 3, 1 / 3, 1 / 3)), (1.0, (0.9, 0.09, 0.01)), (0.5, (90**0.5 / 13.4868, 3 / 13.4868, 1 / 13.4868))],
 )
-def test_shares_of_the_modalities(exponent: float, shares: dict[Modality, float]) -> None:
+def test_shares_of_the_data_sets(exponent: float, shares: tuple[float, ...]) -> None:
     draws = list(BalancedSampler(UNEVEN, 6000, exponent, 0))
-    counts = Counter(UNEVEN[index].modality for _, _, index in draws)
-    for modality, share in shares.items():
-        assert counts[modality] / 6000 == pytest.approx(share, abs=0.02)
-    ct = Counter(index for _, _, index in draws if index < 90)
-    assert len(ct) == 90  # within a modality, every case is drawn
-    assert max(ct.values()) < 3 * sum(ct.values()) / 90
+    counts = Counter((UNEVEN[index].modality, UNEVEN[index].dataset) for _, _, index in draws)
+    for dataset, share in zip(dict.fromkeys((case.modality, case.dataset) for case in UNEVEN), shares, strict=True):
+        assert counts[dataset] / 6000 == pytest.approx(share, abs=0.02)
+    first = Counter(index for _, _, index in draws if index < 90)
+    assert len(first) == 90  # within a data set, every case is drawn
+    assert max(first.values()) < 3 * sum(first.values()) / 90
 
 
 def test_draws_carry_epoch_and_position() -> None:
@@ -441,7 +439,7 @@ def test_thin_keeps_evenly_spaced_cases(count: int, per_modality: int, kept: lis
 
 
 def test_thin_counts_each_modality_on_its_own() -> None:
-    kept = Counter(case.modality for case in thin(UNEVEN, 5))
+    kept = Counter(case.modality for case in thin([*UNEVEN, named(Modality.MR, 0)], 5))
     assert kept == {Modality.CT: 5, Modality.US: 5, Modality.MR: 1}
 
 

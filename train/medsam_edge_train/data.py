@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import glob
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -223,9 +224,9 @@ Draw = tuple[int, int, int]
 
 @dataclass
 class BalancedSampler(Sampler[Draw]):
-    """Draws `length` cases an epoch, each modality with a probability ∝ (its number of cases) ** exponent.
+    """Draws `length` cases an epoch, each data set with a probability ∝ (its number of cases) ** exponent.
 
-    Exponent 0 shows every modality equally often, 1 every image equally often. Length 0 is a pass: every image once,
+    Exponent 0 shows every data set equally often, 1 every image equally often. Length 0 is a pass: every image once,
     in random order. The draws depend on (seed, epoch) alone.
     """
 
@@ -245,10 +246,9 @@ class BalancedSampler(Sampler[Draw]):
     def __iter__(self) -> Iterator[Draw]:
         rng = np.random.default_rng((self.seed, self.epoch))
         if self.length:
-            modalities = np.array([case.modality.value for case in self.cases])
-            _, inverse, counts = np.unique(modalities, return_inverse=True, return_counts=True)
-            shares = counts**self.exponent / (counts**self.exponent).sum()
-            weights = (shares / counts)[inverse]
+            datasets = [(case.modality, case.dataset) for case in self.cases]
+            counts = Counter(datasets)
+            weights = np.array([counts[dataset] ** (self.exponent - 1) for dataset in datasets])
             drawn = rng.choice(len(self.cases), self.length, p=weights / weights.sum())
         else:
             drawn = rng.permutation(len(self.cases))
