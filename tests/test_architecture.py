@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -36,8 +37,11 @@ RUNTIME = {"numpy", "cv2", "openvino", "SimpleITK"}
 EXTRA = {"highdicom", "pydicom"}  # of the extra `dicom`, imported by dicom_seg.py where it is used
 
 
-def imports(file: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+def imports(file: Path, for_types: bool = True) -> Iterator[str]:
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    if not for_types:
+        tree.body = [node for node in tree.body if not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node))]
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (name.name for name in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -55,6 +59,17 @@ def test_imports_go_one_way(package: str) -> None:
             if name.startswith("medsam_edge") and name.split(".")[0] != package:
                 allowed = any(name == other or name.startswith(f"{other}.") for other in MAY_IMPORT[package])
                 assert allowed, f"{file.relative_to(ROOT)} imports {name}"
+
+
+@pytest.mark.parametrize("package", ROOTS)
+def test_no_module_imports_itself_by_way_of_others(package: str) -> None:
+    """Imports inside functions count too, those for types do not."""
+    files = {
+        ".".join(file.relative_to(ROOTS[package]).with_suffix("").parts): file
+        for file in (ROOTS[package] / package).rglob("*.py")
+    }
+    graph = {name: {other for other in files if other in set(imports(file, False))} for name, file in files.items()}
+    assert list(TopologicalSorter(graph).static_order())  # raises CycleError
 
 
 def test_the_sdk_imports_only_its_runtime() -> None:

@@ -70,5 +70,6 @@ def numbers(option: str, text: str, *counts: int) -> list[float]:
 def _csv_rows(text: str) -> list[list[str]]:
     """The rows of a CSV, without a header line if there is one."""
     rows = [row for row in csv.reader(text.splitlines()) if row]
-    has_header = bool(rows) and any(cell.strip().isidentifier() and cell.strip().lower() != "nan" for cell in rows[0])
+    words = {cell.strip().lower() for cell in rows[0] if cell.strip().isidentifier()} if rows else set()
+    has_header = bool(words - {"nan", "inf", "infinity"})
     return rows[1:] if has_header else rows

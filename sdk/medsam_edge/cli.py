@@ -51,7 +51,7 @@ def guarded(command: Callable[[list[str]], int], arguments: list[str]) -> int:
     except MedsamEdgeError as error:
         show_error(error)
         return 2 if isinstance(error, (InputError, FileMissingError)) else 1
-    except OSError as error:
+    except (OSError, MemoryError) as error:
         show_error(error)
         return 1
     except KeyboardInterrupt:

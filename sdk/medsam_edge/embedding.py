@@ -44,3 +44,10 @@ class Embedding:
     def recognized(self) -> Modality | None:
         """The likeliest of `class_scores`; None without class prompts."""
         return max(self.class_scores, key=lambda modality: self.class_scores[modality], default=None)
+
+    @property
+    def class_prompt(self) -> tuple[Modality | None, float | None]:
+        """The modality as told, else as recognised; and its probability where it was recognised."""
+        if self.modality is not None or self.recognized is None:
+            return self.modality, None
+        return self.recognized, self.class_scores[self.recognized]

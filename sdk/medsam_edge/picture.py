@@ -61,8 +61,7 @@ def segment_picture(
     if modality is None and segmenter.model.classes and any(view.where != whole.where for view in looks):
         embedding = segmenter.embed_display(display)  # all tiles are of what the whole image is
         timings.update(embedding.timings_ms)
-        if modality := embedding.recognized:
-            confidence = embedding.class_scores[modality]
+        modality, confidence = embedding.class_prompt
     masks: dict[int, CroppedMask] = {}
     scores = np.zeros(len(checked), dtype=np.float32)
     for view in looks:

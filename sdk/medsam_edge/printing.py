@@ -77,7 +77,7 @@ def slices_shown() -> Iterator[Progress | None]:
 
 
 def show_error(error: object) -> None:
-    print(f"medsam-edge: error: {error}", file=sys.stderr)
+    print(f"medsam-edge: error: {str(error) or type(error).__name__}", file=sys.stderr)
 
 
 def show_warning(message: Warning | str, *_: object, **__: object) -> None:

@@ -159,9 +159,7 @@ class Segmenter:
         geometry = embedding.geometry
         checked = check_boxes(boxes, geometry.height, geometry.width)
         prompts = geometry.boxes_to_network(checked)
-        modality, confidence = embedding.modality, None
-        if modality is None and (modality := embedding.recognized):
-            confidence = embedding.class_scores[modality]
+        modality, confidence = embedding.class_prompt
         inputs = {"embedding": embedding.features}
         if modality and self.model.classes:
             inputs["classes"] = self.model.one_hot(modality)

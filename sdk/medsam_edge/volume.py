@@ -63,8 +63,7 @@ def segment_volume(
     confidence = None
     if modality is None and segmenter.model.classes and spans:
         embedding = segmenter.embed_display(slices[spans[0].middle])
-        if modality := embedding.recognized:
-            confidence = embedding.class_scores[modality]
+        modality, confidence = embedding.class_prompt
         timings.update(embedding.timings_ms)
     sweeps = []
     size = segmenter.model.image_size

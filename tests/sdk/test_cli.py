@@ -13,7 +13,7 @@ import pytest
 import SimpleITK as sitk
 
 from medsam_edge import Modality, Segmenter
-from medsam_edge.cli import main
+from medsam_edge.cli import guarded, main
 from medsam_edge.phantom import phantom, phantom_volume
 from medsam_edge.printing import slices_shown
 from tests.sdk.fake import fake_model
@@ -216,6 +216,25 @@ def test_bad_box_files(image: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
         assert code == 2
         assert "--boxes" in capsys.readouterr().err
         assert not out.exists()
+
+
+@pytest.mark.parametrize("row", ["inf,1,2,3", "1,nan,2,3", "1,2,-Infinity,3"])
+def test_a_first_row_that_is_no_box_is_no_header(
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], row: str
+) -> None:
+    (tmp_path / "boxes.csv").write_text(f"{row}\n10,20,60,80\n")
+    arguments = ["segment", str(image), "--boxes", str(tmp_path / "boxes.csv"), "-o", str(tmp_path / "out.png")]
+    assert main(arguments) == 2
+    assert "finite" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError("disk full")])
+def test_what_the_machine_lacks_is_one_line(capsys: pytest.CaptureFixture[str], error: Exception) -> None:
+    def command(_: list[str]) -> int:
+        raise error
+
+    assert guarded(command, []) == 1
+    assert capsys.readouterr().err == f"medsam-edge: error: {str(error) or 'MemoryError'}\n"
 
 
 def test_what_a_network_recognises_is_said(

@@ -258,6 +258,7 @@ def test_an_embedding_says_what_the_network_sees_whatever_is_told() -> None:
     assert told.class_scores == untold.class_scores == dict(zip(PROMPTED, (0.75, 0.125, 0.125), strict=True))
     assert (told.modality, untold.modality) == (Modality.US, None)
     assert told.recognized is untold.recognized is Modality.CT
+    assert (told.class_prompt, untold.class_prompt) == ((Modality.US, None), (Modality.CT, 0.75))
     again = segmenter.decode(replace(untold, modality=Modality.US), [[8, 16, 40, 48]])
     assert (again.mask(0) == box_at(1)).all()
     assert segmenter.decode(untold, np.zeros((0, 4))).modality is Modality.CT
@@ -287,6 +288,7 @@ def test_without_class_prompts_nothing_is_recognised() -> None:
     assert (result.modality, result.modality_confidence) == (None, None)
     assert segmenter.embed(picture()).class_scores == {}
     assert segmenter.embed(picture()).recognized is None
+    assert segmenter.embed(picture()).class_prompt == (None, None)
 
 
 def test_threads_agree_with_serial() -> None:
