@@ -103,6 +103,17 @@ def test_dicom_series(tmp_path: Path, place: str) -> None:
         assert np.array_equal(labels, ct.labels[z])
 
 
+def test_dicom_series_among_images(tmp_path: Path) -> None:
+    """A folder that has no labels is named, not passed over."""
+    ct = phantom_volume("CT", (8, 64, 64))
+    for name in ("images/p.1", "images/more", "images/.hidden"):
+        dicom_series(tmp_path / "in" / "study" / name, ct.image)
+    volume(tmp_path / "in" / "study" / "masks" / "p.1.nii.gz", ct.labels)
+    cases = run(tmp_path / "in", tmp_path / "out", validation=0)
+    assert set(cases) == {f"train/CT/study/p%2E1/z{z:04d}" for z in range(8) if ct.labels[z].any()}
+    assert reasons(tmp_path / "out") == {"study/images/more": "no labels found"}
+
+
 def test_single_dicom_files(tmp_path: Path) -> None:
     dicom_series(tmp_path / "in" / "films" / "images", np.full((1, 64, 64), 5, np.int16), "DX")
     picture(tmp_path / "in" / "films", "001", image=np.zeros((64, 64), np.uint8))

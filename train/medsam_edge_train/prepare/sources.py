@@ -7,7 +7,8 @@
 | challenge npz | arrays `imgs` and `gts` of one file |
 | a folder with one DICOM series | `FOLDER_label.nii.gz` beside it, or `label.nii.gz` in it (nrrd, mha too) |
 
-Pictures, single DICOM files and volumes (NIfTI, NRRD, MetaImage) can lie in those folders.
+Pictures, single DICOM files, volumes (NIfTI, NRRD, MetaImage) and folders with one DICOM series each can lie in those
+folders.
 
 The modality is the nearest folder name that is one (for npz first a part of the file's name, `3DBox_CT_0566`), else
 what a DICOM header says, else the caller's. What lies in or below a folder `train` or `val` keeps that split; `test` is
@@ -163,7 +164,7 @@ def _halves(here: Path, folders: list[str], files: list[str]) -> Iterator[tuple[
 def _same_stems(images: Path, labels: Path) -> Iterator[tuple[Path | None, Path | None]]:
     by_stem: dict[str, Path] = {}
     for image in sorted(images.iterdir()):
-        stem = _stem(image.name, IMAGE_SUFFIXES)
+        stem = image.name if _is_shown_folder(image) else _stem(image.name, IMAGE_SUFFIXES)
         if stem is not None:
             by_stem.setdefault(stem, image)
     for label in sorted(labels.iterdir()):
@@ -176,6 +177,10 @@ def _same_stems(images: Path, labels: Path) -> Iterator[tuple[Path | None, Path 
                 if by_stem.pop(f"{stem}_{channel:04d}", None) is None:
                     break
     yield from ((image, None) for image in by_stem.values())
+
+
+def _is_shown_folder(path: Path) -> bool:
+    return path.is_dir() and not path.name.startswith(".")
 
 
 def _label_of_series(folder: Path) -> Path | None:
