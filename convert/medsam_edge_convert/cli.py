@@ -21,23 +21,23 @@ def run(argv: list[str]) -> int:
         "--calibration", metavar="DIR", help="folder of images or shards for int8, or 'phantoms'; not after --qat"
     )
     parser.add_argument("--validation", type=Path, metavar="DIR", help="images with masks, to measure accuracy on")
-    parser.add_argument("--validation-images", type=int, default=Gate.images, help=f"default: {Gate.images}")
-    parser.add_argument(
-        "--max-drop", type=float, default=Gate.max_drop, help=f"points of mean DSC; default: {Gate.max_drop}"
-    )
-    parser.add_argument(
-        "--max-modality-drop",
-        type=float,
-        default=Gate.max_modality_drop,
-        help=f"points of any modality's DSC; default: {Gate.max_modality_drop}",
-    )
+    of_gate = [
+        parser.add_argument("--validation-images", dest="images", type=int, help=f"default: {Gate.images}"),
+        parser.add_argument("--max-drop", type=float, help=f"points of mean DSC; default: {Gate.max_drop}"),
+        parser.add_argument(
+            "--max-modality-drop",
+            type=float,
+            help=f"points of any modality's DSC; default: {Gate.max_modality_drop}",
+        ),
+    ]
     parser.add_argument("--report", type=Path, metavar="FILE", help=".html, with the worst cases, or .json")
     parser.add_argument("--architecture", choices=sorted(ZOO), help="default: recognised from the tensors")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing bundle")
     options = parser.parse_args(argv)
-    gate = None
-    if options.validation:
-        gate = Gate(options.validation, options.validation_images, options.max_drop, options.max_modality_drop)
+    given = {action.dest: value for action in of_gate if (value := getattr(options, action.dest)) is not None}
+    if given and not options.validation:
+        parser.error("--validation-images, --max-drop and --max-modality-drop need --validation")
+    gate = Gate(options.validation, **given) if options.validation else None
     config = ConvertConfig(
         checkpoint=options.checkpoint,
         output=options.output,

@@ -17,7 +17,7 @@ from torch import nn
 
 from medsam_edge import Segmenter
 from medsam_edge.bundle import CARD_FILE, MANIFEST_FILE, MODEL_FILES, Manifest, sha256
-from medsam_edge.errors import ConversionError, InputError, MedsamEdgeError
+from medsam_edge.errors import ConversionError, InputError
 from medsam_edge.modality import Modality
 from medsam_edge_convert.accuracy import Progress
 from medsam_edge_convert.checks import (
@@ -103,8 +103,8 @@ def convert(
     report = Report(config.checkpoint.name, config.precision, listen, progress, wants_pictures=pictures)
     try:
         return _convert(config, report)
-    except MedsamEdgeError as error:
-        report.failed = str(error)
+    except BaseException as error:
+        report.failed = str(error) or type(error).__name__
         raise
     finally:
         if config.report:

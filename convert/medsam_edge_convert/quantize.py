@@ -52,7 +52,7 @@ def calibration_set(source: str, image_size: int, count: int = CALIBRATION_IMAGE
 
     Raises:
         FileMissingError: the folder does not exist.
-        ImageError: it holds no picture, or one cannot be read.
+        ImageError: it holds no picture, or one cannot be read, or shards in folders below it.
     """
     if source == PHANTOMS:
         images = [_prepare(image, modality, image_size) for image, modality in _phantoms()]
@@ -67,6 +67,8 @@ def calibration_set(source: str, image_size: int, count: int = CALIBRATION_IMAGE
         and not any(part.startswith("mask") for part in file.relative_to(root).parts)
     ]
     cases = find_cases(root) if any(root.glob("*.tar")) else []
+    if not cases and (deeper := next(root.rglob("*.tar"), None)):
+        raise ImageError(f"calibration: {source} has shards in its folders only, give one of them: {deeper.parent}")
     total = len(files) + len(cases)
     if not total:
         raise ImageError(f"calibration: found no picture in {source}")

@@ -4,7 +4,7 @@ import copy
 import json
 import sys
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import openvino as ov
@@ -12,7 +12,15 @@ import pytest
 import torch
 from torch import nn
 
-from medsam_edge import CheckpointError, ConversionError, FileMissingError, InputError, Modality, Segmenter
+from medsam_edge import (
+    CheckpointError,
+    ConversionError,
+    FileMissingError,
+    ImageError,
+    InputError,
+    Modality,
+    Segmenter,
+)
 from medsam_edge.bundle import MANIFEST_FILE, load_bundle
 from medsam_edge.cli import main
 from medsam_edge_convert import convert as module
@@ -104,6 +112,11 @@ def test_calibration_reads_pictures_and_leaves_masks_out(tmp_path: Path) -> None
     assert found.images[0].shape == (3, 64, 64)
     with pytest.raises(FileMissingError, match="calibration"):
         calibration_set(str(tmp_path / "nowhere"), 64)
+    (tmp_path / "shards" / "train").mkdir(parents=True)
+    cv2.imwrite(str(tmp_path / "shards" / "report.png"), np.zeros((8, 8), np.uint8))
+    (tmp_path / "shards" / "train" / "000.tar").touch()
+    with pytest.raises(ImageError, match=r"shards has shards in its folders only, give one of them: .*shards/train"):
+        calibration_set(str(tmp_path / "shards"), 64)
     with pytest.raises(InputError, match="no picture"):
         (tmp_path / "empty").mkdir()
         calibration_set(str(tmp_path / "empty"), 64)
@@ -154,6 +167,33 @@ def test_a_failing_last_step_leaves_nothing(
     with pytest.raises(ConversionError, match="masks agree"):
         convert(ConvertConfig(tiny_checkpoint, tmp_path / "bundle", "f32"))
     assert [file.name for file in tmp_path.iterdir()] == ["tiny.safetensors"]
+
+
+@pytest.mark.parametrize("raised", [RuntimeError("out of luck"), KeyboardInterrupt()])
+@pytest.mark.parametrize("suffix", [".html", ".json"])
+def test_the_report_says_what_broke_off(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raised: BaseException, suffix: str
+) -> None:
+    def check_bundle(*_: Any) -> None:
+        raise raised
+
+    monkeypatch.setattr(module, "check_bundle", check_bundle)
+    report = tmp_path / f"report{suffix}"
+    with pytest.raises(type(raised)):
+        convert(ConvertConfig(tiny_checkpoint, tmp_path / "bundle", "f32", report=report))
+    text = report.read_text(encoding="utf-8")
+    assert (str(raised) or "KeyboardInterrupt") in text
+    assert ">converted<" not in text
+
+
+@pytest.mark.parametrize("option", ["--max-drop", "--max-modality-drop", "--validation-images"])
+def test_limits_without_images_to_measure_on_are_wrong_usage(
+    tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    words = ["convert", str(tiny_checkpoint), "-o", str(tmp_path / "bundle"), "--precision", "f32"]
+    assert main([*words, option, "1"]) == 2
+    assert "need --validation" in capsys.readouterr().err
+    assert not (tmp_path / "bundle").exists()
 
 
 def test_wrong_fusion_is_noticed() -> None:

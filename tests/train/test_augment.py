@@ -309,6 +309,12 @@ def test_a_careless_box_never_closes() -> None:
     assert (np.abs(careless - boxes)[:, 0] <= 0.3 + 1e-4).mean() > 0.3
 
 
+def test_a_careless_box_at_the_border_never_closes() -> None:
+    boxes = np.tile(np.array([[0, 100, 3, 104]], dtype=np.float32), (2000, 1))
+    careless = Augmentation(careless=1.0).jitter(boxes, 256, 256, np.random.default_rng(0))
+    assert (careless[:, 2:] - careless[:, :2]).min() >= 2
+
+
 def test_some_boxes_are_careless() -> None:
     boxes = np.tile(np.array([[100, 120, 140, 180]], dtype=np.float32), (400, 1))
     some = Augmentation(careless=0.25, jitter_px=5.0, loose=0.0).jitter(boxes, 256, 256, np.random.default_rng(0))

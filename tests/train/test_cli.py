@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import runpy
+import shutil
 import sys
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from medsam_edge.errors import InputError
+from medsam_edge.errors import FileMissingError, InputError
 from medsam_edge.modality import Modality
 from medsam_edge_train import checkpoint
 from medsam_edge_train.cli import run
@@ -51,15 +52,29 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(
 
 
 def test_qat_alone_means_its_preset(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["finetune", *FAST, "--qat", "--data", str(data), "-o", str(tmp_path / "run"), "--dry-run"]
+    words = ["finetune", *FAST, "--init", "x", "--data", str(data), "-o", str(tmp_path / "run"), "--dry-run"]
+    (tmp_path / "qat.yaml").write_text("qat: true\n")
+    assert run([*words, "--config", str(tmp_path / "qat.yaml")]) == 0
+    by_file = capsys.readouterr().out
+    words.append("--qat")
     assert run(words) == 0
     plan = capsys.readouterr().out
+    assert plan == by_file
     assert "3 (3 at 64 px)" in plan
     assert "precision   32-true; the image encoder in f32 with the rounding of int8" in plan
     assert run([*words, "--preset", "small"]) == 0
     plan = capsys.readouterr().out
     assert "4 (4 at 64 px)" in plan
     assert "rounding of int8" in plan
+
+
+def test_a_dry_run_refuses_what_the_run_would(data: Path, tmp_path: Path) -> None:
+    words = ["fit", *FAST, "--data", str(data), "-o", str(tmp_path / "run"), "--images-per-epoch", "0", "--dry-run"]
+    with pytest.raises(InputError, match="batch_size: expected at most the 5 images of an epoch, got 6"):
+        run([*words, "--batch-size", "6"])
+    shutil.copytree(data / "train", tmp_path / "half" / "train")
+    with pytest.raises(FileMissingError, match=r"data: expected a folder, got .*val"):
+        run([*words, "--data", str(tmp_path / "half")])
 
 
 def test_the_plan_counts_the_arithmetic_by_hand(data: Path, tmp_path: Path) -> None:

@@ -298,6 +298,26 @@ def test_data_without_any_object_is_refused(tmp_path: Path) -> None:
         training([case], Spy())[0, 0, 0]
 
 
+def test_images_of_sixteen_bits_are_refused(tmp_path: Path) -> None:
+    """Which the reader of pictures would cut to their upper byte."""
+    labels = np.ones((64, 64))
+    case = write(tmp_path, "XRay/a/x.png", np.full((64, 64), 4000, dtype=np.uint16), labels)
+    with pytest.raises(ImageError, match=r"data: expected 8 bits.*x\.png has uint16"):
+        read_case(case)
+
+
+def test_images_are_kept_in_memory_up_to_a_limit(cases: list[Case], monkeypatch: pytest.MonkeyPatch) -> None:
+    image, labels = read_case(cases[0])
+    unlimited = training(cases)
+    expected = [unlimited[0, 0, index] for index in (0, 1)]
+    assert sorted(unlimited._cache) == [0, 1]
+    monkeypatch.setattr("medsam_edge_train.data.CACHE_BYTES", image.nbytes + 2 * labels.size)
+    data = training(cases)
+    for index in (0, 1, 0, 1):
+        assert equal(data[0, 0, index], expected[index])
+    assert list(data._cache) == [0]
+
+
 def test_collate_says_which_image_an_object_is_on() -> None:
     def sample(value: float, objects: int) -> Sample:
         boxes = torch.full((objects, 4), value)

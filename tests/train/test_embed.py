@@ -162,6 +162,17 @@ def test_medsam_sees_the_same_square_four_times_larger() -> None:
     torch.testing.assert_close(shown[..., 1::4].mean(), image.mean(), rtol=0, atol=0.01)
 
 
+def test_medsam_has_one_size(config: EmbedConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    teacher = tiny()
+    teacher.image_encoder = ViT(256, dim=16, depth=2, heads=2, global_blocks=(1,))
+    monkeypatch.setattr(checkpoint, "load", lambda *_: (teacher, "small_vit"))
+    config = replace(config, output=tmp_path / "store", image_size=128)
+    with pytest.raises(InputError, match="image_size: small_vit needs 64, got 128"):
+        embed(config)
+    assert not config.output.exists()
+    assert embed(replace(config, image_size=64)) == config.output
+
+
 def test_the_student_gets_the_decoder_and_keeps_its_encoder(config: EmbedConfig) -> None:
     torch.manual_seed(4)
     student, teacher = tiny(), checkpoint.read(config.teacher).state

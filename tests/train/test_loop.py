@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 
-from medsam_edge.errors import InputError
+from medsam_edge.errors import ImageError, InputError
 from medsam_edge_train import checkpoint
 from medsam_edge_train.curves import read_curves
 from medsam_edge_train.fit import fit
@@ -209,3 +211,65 @@ def test_each_process_needs_a_validation_image(data: Path, tmp_path: Path, monke
         monkeypatch.setenv("RANK", process)
         shares += validation_cases(config)
     assert len({case.key for case in shares}) == len(shares) == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"batch_size": 1}, "resume: the run in .* was begun with other settings: batch_size 2"),
+        ({"architecture": "tiny_rep", "image_size": 128}, "settings: architecture tiny, image_size 64"),
+        ({"leave_out": ("Fundus",)}, r"settings: leave_out \(\)"),
+    ],
+)
+def test_a_resumed_run_has_the_settings_of_the_first(
+    data: Path, tmp_path: Path, settings: dict[str, Any], message: str
+) -> None:
+    config = tiny_config(data, tmp_path / "run", epochs=1)
+    fit(config)
+    with pytest.raises(InputError, match=message):
+        fit(replace(config, epochs=2, **settings), resume=True)
+    assert fit(replace(config, epochs=2, workers=1, minutes=9), resume=True)  # which may change
+    assert sorted(read_curves(config.output)["val_dsc"]) == [0, 1, 2]
+
+
+def test_a_resumed_run_has_as_many_images(data: Path, tmp_path: Path) -> None:
+    fit(tiny_config(data, tmp_path / "run", epochs=1))
+    with pytest.raises(InputError, match="resume: the run was begun with 5 training images, got 10"):
+        fit(tiny_config(data, tmp_path / "run", extra_data=(data,)), resume=True)
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected", "message"),
+    [
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried …"), InputError, "batch_size: 2 images a"),
+        (torch.OutOfMemoryError("CUDA out of memory"), InputError, "batch_size: 2 images a step take more memory"),
+        (RuntimeError("DataLoader worker (pid 3) is killed by signal"), InputError, "workers: one of 0 was killed"),
+        (RuntimeError("a bug"), RuntimeError, "a bug"),
+        (KeyboardInterrupt(), KeyboardInterrupt, "^$"),
+    ],
+)
+def test_how_a_run_breaks_off(
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    raised: BaseException,
+    expected: type[BaseException],
+    message: str,
+) -> None:
+    def training_step(*_: Any) -> None:
+        raise raised
+
+    monkeypatch.setattr("medsam_edge_train.fit.PipelineModule.training_step", training_step)
+    with pytest.raises(expected, match=message):
+        fit(tiny_config(data, tmp_path / "run"))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_damaged_image_is_one_line(data: Path, tmp_path: Path, workers: int) -> None:
+    for split in ("train", "val"):
+        shutil.copytree(data / split, tmp_path / split)
+    for image in tmp_path.glob("train/*/*/images/*.png"):
+        image.write_bytes(b"no png")
+    with pytest.raises(ImageError) as caught:
+        fit(tiny_config(tmp_path, tmp_path / "run", workers=workers))
+    assert re.fullmatch(r"data: cannot read \S+\.png", str(caught.value))

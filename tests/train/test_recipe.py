@@ -14,6 +14,7 @@ import yaml
 from medsam_edge.errors import CheckpointError, FileMissingError, InputError
 from medsam_edge_train import checkpoint, recipe
 from medsam_edge_train.cli import run
+from medsam_edge_train.presets import PRESETS
 from medsam_edge_train.recipe import Recipe, read_recipe, run_recipe
 from medsam_edge_train.weights import Weights, find_weights
 from tests.train.tiny import tiny
@@ -206,17 +207,48 @@ def test_a_wrong_setting_of_the_last_step_stops_the_first(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_start_that_nothing_makes_stops_the_first_step(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="recipe: step fine: init: expected a file or the name of an earlier step"):
+        run_recipe(read(tmp_path, COARSE, {**FINE, "init": "coarze"}), data, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_step_that_failed_at_its_start_may_be_corrected(data: Path, tmp_path: Path) -> None:
+    steps = {**COARSE, "epochs": 1}, {**FINE, "epochs": 1}
+    with pytest.raises(InputError, match="batch_size: expected at most the 5 images"):
+        too_large = {"batch_size": 6, "images_per_epoch": 0}
+        run_recipe(read(tmp_path, steps[0], {**steps[1], **too_large}), data, tmp_path / "out")
+    assert run_recipe(read(tmp_path, *steps), data, tmp_path / "out") == tmp_path / "out/fine/best.safetensors"
+
+
+def test_presets(tmp_path: Path) -> None:
+    (tmp_path / "a.pth").touch()
+    start = str(tmp_path / "a.pth")
+    steps = read(
+        tmp_path,
+        {"name": "small", "stage": "fit", "preset": "small", "epochs": 3},
+        {"name": "rounded", "stage": "finetune", "init": start, "qat": True},
+        {"name": "none", "stage": "fit", "preset": "tiny"},
+    )
+    small, rounded = (recipe._config(step, steps, Path("data"), tmp_path, None, None) for step in steps.steps[:2])
+    assert (small.learning_rate, small.epochs) == (PRESETS["fit"]["small"]["learning_rate"], 3)
+    assert (rounded.learning_rate, rounded.epochs) == (PRESETS["finetune"]["qat"]["learning_rate"], 3)
+    with pytest.raises(InputError, match=r"recipe: step none: preset: expected one of rep-medsam, .*, got 'tiny'"):
+        recipe._config(steps.steps[2], steps, Path("data"), tmp_path, None, None)
+
+
 def test_names_stand_for_paths_only_in_the_recipe(tmp_path: Path) -> None:
     images = {"name": "images", "stage": "phantoms"}
     other = {**COARSE, "name": "other", "data": "images", "extra_data": ["images", "more"], "leave_out": ["CT"]}
-    recipe_ = read(tmp_path, images, COARSE, other, {**FINE, "init": "other.pth"})
+    (tmp_path / "other.pth").touch()
+    recipe_ = read(tmp_path, images, COARSE, other, {**FINE, "init": str(tmp_path / "other.pth")})
     first, second, third = (
         recipe._config(step, recipe_, Path("images"), tmp_path, 3, None) for step in recipe_.steps[1:]
     )
     assert (first.data, first.output, first.workers) == (Path("images"), tmp_path / "coarse", 3)
     assert second.data == tmp_path / "images"
     assert second.extra_data == (tmp_path / "images", Path("more"))
-    assert third.init == Path("other.pth")
+    assert third.init == tmp_path / "other.pth"
 
 
 def test_one_process_and_a_time_that_is_a_number(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -124,7 +124,8 @@ class Augmentation:
             moves = np.where(rng.random((len(boxes), 1)) < self.loose, outward, moves)
         if self.careless:
             off = far * rng.uniform(-1, 1, boxes.shape)
-            left = (sides[:, :2] + off[:, 2:] - off[:, :2]).min(axis=1, keepdims=True)  # shorter side of the box
+            moved = (boxes + off).clip(0, size)
+            left = (moved[:, 2:] - moved[:, :2]).min(axis=1, keepdims=True)  # shorter side of the box
             chosen = (rng.random((len(boxes), 1)) < self.careless) & (left >= MINIMUM_BOX_PX)
             moves = np.where(chosen, off, moves)
         return (boxes + moves).clip(0, size).astype(np.float32)

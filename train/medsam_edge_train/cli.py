@@ -30,8 +30,6 @@ def run(argv: list[str]) -> int:
     name = options.pop("stage")
     if name in ("export", "recipe"):
         return _export(**options) if name == "export" else _recipe(**options)
-    if name == "finetune" and options.get("qat"):
-        options["preset"] = options["preset"] or "qat"
     stage, resume, dry_run = STAGES[name], options.pop("resume", False), options.pop("dry_run", False)
     config = make_config(stage.part(stage.config), options, PRESETS.get(name, {}), options.get("config"))
     if dry_run:

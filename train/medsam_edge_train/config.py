@@ -42,7 +42,7 @@ class RunConfig:
         image_size: side of the training square, a multiple of 64; the network is used at 256.
         epochs: number of epochs.
         images_per_epoch: draws per epoch, over all processes; 0 for every image once.
-        balance: exponent of the data sets' shares: 0 draws data sets equally often, 1 images equally often.
+        balance: exponent of the data sets' shares in images_per_epoch draws: 0 draws data sets equally often, 1 images.
         batch_size: images per step, over all processes.
         learning_rate: AdamW's, after the warm-up.
         weight_decay: AdamW's, on matrices only.
@@ -103,6 +103,8 @@ class RunConfig:
         for name in NOT_NEGATIVE:
             if not 0 <= getattr(self, name) < float("inf"):
                 raise InputError(f"{name}: expected 0 or more, got {getattr(self, name)}")
+        if not 0 <= self.balance <= 1:
+            raise InputError(f"balance: expected 0 to 1, got {self.balance}")
         if not 0 <= self.ema < 1:
             raise InputError(f"ema: expected 0 or more and less than 1, got {self.ema}")
         if not 0 < self.plateau_factor < 1:

@@ -35,6 +35,7 @@ Labels = npt.NDArray[np.int32]
 
 POSES = 100  # draws of one sample before the data are called empty
 MINIMUM_OBJECT_PIXELS = 10  # of the network's square; the challenge drops 2D objects below it
+CACHE_BYTES = 4 << 30  # of images that a process keeps; those seen later are read each time
 CACHE_ZOOM = 1.25  # images are kept in memory this much larger than the square, so that zooming in stays sharp
 
 
@@ -95,15 +96,17 @@ def read_case(case: Case) -> tuple[Pixels, Labels]:
     """(H, W) or (H, W, 3) RGB uint8, and (H, W) int32 labels of the same size.
 
     Raises:
-        ImageError: either file cannot be read, or the sizes differ.
+        ImageError: either file cannot be read, the image is not of 8 bits, or the sizes differ.
     """
-    image = _decode(case.image, cv2.IMREAD_ANYCOLOR)
+    image = _decode(case.image, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
+    if image.dtype != np.uint8:
+        raise ImageError(f"data: expected 8 bits, as `train prepare` makes them, {case.image} has {image.dtype}")
     labels = _decode(case.mask, cv2.IMREAD_UNCHANGED)
     if image.shape[:2] != labels.shape[:2] or labels.ndim != 2:
         raise ImageError(f"data: {case.image} is {image.shape}, its mask {labels.shape}")
     if image.ndim == 3:
         image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-    return image.astype(np.uint8, copy=False), labels.astype(np.int32)
+    return image, labels.astype(np.int32)
 
 
 def _decode(picture: Blob, flags: int) -> npt.NDArray[Any]:
@@ -170,7 +173,8 @@ class TrainingData(Dataset[Sample]):
     augmentation: Augmentation
     withhold: float = 0.0
     crop_size: int = 0
-    _cache: dict[int, tuple[Pixels, Labels]] = field(default_factory=dict)
+    _cache: dict[int, tuple[Pixels, npt.NDArray[np.uint16]]] = field(default_factory=dict)
+    _cached_bytes: int = 0
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -207,15 +211,20 @@ class TrainingData(Dataset[Sample]):
         )
 
     def _load(self, index: int) -> tuple[Pixels, Labels]:
-        if index not in self._cache:
-            image, labels = read_case(self.cases[index])
-            shrink = self.size * CACHE_ZOOM / max(labels.shape)
-            if shrink < 1:
-                side = (max(1, round(labels.shape[1] * shrink)), max(1, round(labels.shape[0] * shrink)))
-                image = cv2.resize(image, side, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
-                labels = cv2.resize(labels, side, interpolation=cv2.INTER_NEAREST_EXACT).astype(np.int32)
-            self._cache[index] = image, labels
-        return self._cache[index]
+        if index in self._cache:
+            image, kept = self._cache[index]
+            return image, kept.astype(np.int32)
+        image, labels = read_case(self.cases[index])
+        shrink = self.size * CACHE_ZOOM / max(labels.shape)
+        if shrink < 1:
+            side = (max(1, round(labels.shape[1] * shrink)), max(1, round(labels.shape[0] * shrink)))
+            image = cv2.resize(image, side, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+            labels = cv2.resize(labels, side, interpolation=cv2.INTER_NEAREST_EXACT).astype(np.int32)
+        kept = labels.astype(np.uint16)  # all that a png holds
+        if self._cached_bytes + image.nbytes + kept.nbytes <= CACHE_BYTES:
+            self._cached_bytes += image.nbytes + kept.nbytes
+            self._cache[index] = image, kept
+        return image, labels
 
 
 Draw = tuple[int, int, int]

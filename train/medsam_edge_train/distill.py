@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytorch_lightning as pl
@@ -120,22 +120,19 @@ def distill(config: DistillConfig, resume: bool = False) -> Path | None:
         InputError: nothing to resume, a run would be overwritten, or an image has no embedding of the right size.
     """
     check_output(config, resume)
-    store = EmbeddingStore(config.embeddings)
-    if store.image_size != config.image_size:
-        raise InputError(f"image_size: the embeddings are of {store.image_size}, got {config.image_size}")
-    training, validation = _training_loader(config, store), _validation_loader(config, store)
+    training, validation = loaders(config)
     pl.seed_everything(config.seed, verbose=False)
     return run(DistillModule(config), training, validation, resume)
 
 
-def _training_loader(config: DistillConfig, store: EmbeddingStore) -> ResumableLoader:
-    cases = find_cases(config.data / "train")
-    store.check([embedding_key("train", case) for case in cases])
-    return step_loader(config, DistillData(cases, "train", store, config.seed), cases, stack)
-
-
-def _validation_loader(config: DistillConfig, store: EmbeddingStore) -> DataLoader[Pair]:
-    cases = validation_cases(config)
-    store.check([embedding_key("val", case) for case in cases])
-    dataset = DistillData(cases, "val", store, config.seed)
-    return DataLoader(dataset, batch_size=8, collate_fn=stack, generator=torch.Generator())
+def loaders(config: DistillConfig) -> tuple[ResumableLoader, DataLoader[Any]]:
+    """Batches to train on and images to validate on; raises what `distill` does of its data."""
+    store = EmbeddingStore(config.embeddings)
+    if store.image_size != config.image_size:
+        raise InputError(f"image_size: the embeddings are of {store.image_size}, got {config.image_size}")
+    cases, held_out = find_cases(config.data / "train"), validation_cases(config)
+    for split, own in (("train", cases), ("val", held_out)):
+        store.check([embedding_key(split, case) for case in own])
+    training = step_loader(config, DistillData(cases, "train", store, config.seed), cases, stack)
+    dataset = DistillData(held_out, "val", store, config.seed)
+    return training, DataLoader(dataset, batch_size=8, collate_fn=stack, generator=torch.Generator())

@@ -44,7 +44,7 @@ class EmbedConfig:
         output: folder of the store; a store of the same teacher and size is completed.
         teacher: checkpoint of medsam_vit_b or of any network of the zoo.
         teacher_architecture: its network, where the checkpoint does not say.
-        image_size: side of the student's training square, a multiple of 64; MedSAM's own is 256 (it sees 1024).
+        image_size: side of the student's training square, a multiple of 64; for MedSAM 256 (it sees 1024).
         batch_size: images per pass.
         shard_images: embeddings per file.
         precision: auto takes bf16 where the CPU or GPU computes in it, else f32.
@@ -87,11 +87,14 @@ def embed(config: EmbedConfig, report: Report = lambda line: None) -> Path:
 
     Raises:
         FileMissingError: the data have neither train/ nor val/.
-        InputError: the folder holds a store of another teacher or size.
+        InputError: the folder holds a store of another teacher or size; MedSAM's encoder at another size than its own.
         CheckpointError: the teacher or the store's index cannot be read.
     """
     cases = _find_all(config.data)
     teacher, name = checkpoint.load(config.teacher, config.teacher_architecture)
+    if isinstance(teacher.image_encoder, ViT) and config.image_size * VIT_FACTOR != teacher.image_encoder.image_size:
+        needed = teacher.image_encoder.image_size // VIT_FACTOR
+        raise InputError(f"image_size: {name} needs {needed}, got {config.image_size}")
     made_by = {"teacher": name, "teacher_sha256": sha256(config.teacher.read_bytes()), "image_size": config.image_size}
     config.output.mkdir(parents=True, exist_ok=True)
     shards: dict[str, Any] = {}

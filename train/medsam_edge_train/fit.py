@@ -80,6 +80,13 @@ class FitConfig(RunConfig):
         if self.crop_size % 64 or not 0 <= self.crop_size < self.image_size:
             wanted = f"0 or a multiple of 64 below image_size, {self.image_size}"
             raise InputError(f"crop_size: expected {wanted}, got {self.crop_size}")
+        if self.qat and self.init is None:
+            raise InputError("init: qat starts from a trained checkpoint, got none")
+        if not 0 <= self.withhold_modality <= 1:
+            raise InputError(f"withhold_modality: expected 0 to 1, got {self.withhold_modality}")
+        for name in ("iou_weight", "class_weight"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise InputError(f"{name}: expected 0 or more, got {getattr(self, name)}")
         for name in ("boxes_per_image", "val_boxes"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name}: expected at least 1, got {getattr(self, name)}")
@@ -180,12 +187,10 @@ def fit(config: FitConfig, resume: bool = False) -> Path | None:
         The best checkpoint, `output/best.safetensors`; None when `minutes` were over before the end.
 
     Raises:
-        InputError: there is nothing to resume, or a run would be overwritten; `qat` without `init`.
+        InputError: there is nothing to resume, or a run would be overwritten.
     """
-    if config.qat and config.init is None:
-        raise InputError("init: qat starts from a trained checkpoint, got none")
     check_output(config, resume)
-    training, validation = training_loader(config), validation_loader(config)  # before anything is written
+    training, validation = loaders(config)  # before anything is written
     pl.seed_everything(config.seed, verbose=False)
     return run(PipelineModule(config), training, validation, resume)
 
@@ -222,7 +227,8 @@ def calibration_images(config: FitConfig) -> Iterator[Tensor]:
     return (data[index].image for index in range(len(data)))
 
 
-def training_loader(config: FitConfig) -> ResumableLoader:
+def loaders(config: FitConfig) -> tuple[ResumableLoader, DataLoader[Any]]:
+    """Batches to train on and images to validate on; raises what `fit` does of its data."""
     cases = training_cases(config)
     dataset = TrainingData(
         cases,
@@ -233,10 +239,6 @@ def training_loader(config: FitConfig) -> ResumableLoader:
         config.withhold_modality,
         config.crop_size,
     )
-    return step_loader(config, dataset, cases, collate)
-
-
-def validation_loader(config: FitConfig) -> DataLoader[Any]:
-    cases = validation_cases(config)
-    dataset = ValidationData(cases, config.image_size, config.val_boxes)
-    return DataLoader(cast(Any, dataset), batch_size=8, collate_fn=list, generator=torch.Generator())
+    held_out = ValidationData(validation_cases(config), config.image_size, config.val_boxes)
+    validation = DataLoader(cast(Any, held_out), batch_size=8, collate_fn=list, generator=torch.Generator())
+    return step_loader(config, dataset, cases, collate), validation

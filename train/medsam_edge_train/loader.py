@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 from torch.utils.data import DataLoader
 
-from medsam_edge.errors import InputError
+from medsam_edge.errors import InputError, MedsamEdgeError
 from medsam_edge_train.config import RunConfig
 from medsam_edge_train.data import BalancedSampler, Case, Steps, find_cases, thin
 from medsam_edge_train.processes import rank, world_size
@@ -27,8 +27,11 @@ class ResumableLoader(DataLoader[Any]):
         # nothing happens before the first batch is asked for: Lightning makes iterators before it sets the epoch
         start = self.position % len(self)
         cast(Steps, self.batch_sampler).start = start
-        for self.position, batch in enumerate(super().__iter__(), start + 1):
-            yield batch
+        try:
+            for self.position, batch in enumerate(super().__iter__(), start + 1):
+                yield batch
+        except MedsamEdgeError as error:  # a worker's comes with its whole traceback before the message
+            raise type(error)(str(error).rpartition(f"{type(error).__name__}: ")[2].strip()) from error
 
 
 def validation_cases(config: RunConfig) -> list[Case]:

@@ -38,7 +38,7 @@ def run(module: StageModule, training: ResumableLoader, validation: DataLoader[A
     """
     config = module.config
     last, best = config.output / "last.ckpt", config.output / "best.safetensors"
-    with quiet_lightning(), suppress(TimeIsUp):
+    with quiet_lightning(), suppress(TimeIsUp), own_errors(config):
         trainer = make_trainer(config, resume)
         trainer.fit(module, training, validation, ckpt_path=last if resume else None, weights_only=True)
         if rank() == 0 and not best.is_file():
@@ -94,6 +94,21 @@ def make_trainer(config: RunConfig, resume: bool) -> pl.Trainer:
         log_every_n_steps=10,
         **processes,
     )
+
+
+@contextmanager
+def own_errors(config: RunConfig) -> Iterator[None]:
+    """Memory that does not suffice as an error of ours; an interrupt, which Lightning makes an exit, as what it was."""
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
+            raise InputError(f"batch_size: {config.batch_size} images a step take more memory than there is") from error
+        if "DataLoader worker" in str(error):
+            raise InputError(f"workers: one of {config.workers} was killed, perhaps for want of memory") from error
+        raise
+    except SystemExit as leaving:
+        raise KeyboardInterrupt from leaving
 
 
 @contextmanager

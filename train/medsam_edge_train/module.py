@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any, cast
+from collections.abc import Sized
+from dataclasses import fields
+from typing import Any, cast, get_type_hints
 
 import pytorch_lightning as pl
 import torch
@@ -19,6 +21,18 @@ from medsam_edge_train.loader import ResumableLoader
 from medsam_edge_train.models import MedSAM, build
 from medsam_edge_train.models.quantize import is_quantized
 from medsam_edge_train.processes import merge, rank, world_size
+
+MAY_CHANGE = ("epochs", "early_stop", "minutes", "checkpoint_steps", "workers", "precision")
+
+
+def lasting_settings(config: RunConfig) -> dict[str, str]:
+    """What a resumed run must have as the run it continues: all settings but `MAY_CHANGE` and paths."""
+    hints = get_type_hints(type(config))
+    return {
+        field.name: str(getattr(config, field.name))
+        for field in fields(config)
+        if field.name not in MAY_CHANGE and "Path" not in str(hints[field.name])
+    }
 
 
 class StageModule(pl.LightningModule):
@@ -138,18 +152,28 @@ class StageModule(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["running"] = merge(self._running)  # the file is one for all processes
-        checkpoint["position"] = cast(ResumableLoader, self.trainer.train_dataloader).position
+        loader = cast(ResumableLoader, self.trainer.train_dataloader)
+        checkpoint["position"], checkpoint["images"] = loader.position, len(cast(Sized, loader.dataset))
+        checkpoint["settings"] = lasting_settings(self.config)
         checkpoint["rng"] = torch.get_rng_state()
         if self._plateau is not None:
             checkpoint["plateau"] = self._plateau.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        was, now = checkpoint.get("settings", {}), lasting_settings(self.config)
+        if changed := sorted(name for name, value in was.items() if now.get(name) != value):
+            old = ", ".join(f"{name} {was[name]}" for name in changed)
+            raise InputError(f"resume: the run in {self.config.output} was begun with other settings: {old}")
         self._running = checkpoint["running"] if rank() == 0 else {}
         self._plateau_state = checkpoint.get("plateau")
         self._resumed = checkpoint
 
     def on_train_start(self) -> None:
         if self._resumed is not None:
-            cast(ResumableLoader, self.trainer.train_dataloader).position = self._resumed["position"]
+            loader = cast(ResumableLoader, self.trainer.train_dataloader)
+            images = len(cast(Sized, loader.dataset))
+            if (was := self._resumed.get("images", images)) != images:
+                raise InputError(f"resume: the run was begun with {was} training images, got {images}")
+            loader.position = self._resumed["position"]
             torch.set_rng_state(self._resumed["rng"].cpu())
             self._resumed = None

@@ -52,15 +52,19 @@ def add_options(parser: argparse.ArgumentParser, config: type[Any], presets: Map
 def make_config(
     config: type[Config], options: Mapping[str, Any], presets: Mapping[str, Mapping[str, Any]], yaml_file: Path | None
 ) -> Config:
-    """Defaults, then the preset, then the YAML file, then the options given; the later wins.
+    """Defaults, then the preset, then the YAML file, then the options given; the later wins. Without a preset, one
+    named as a setting that is switched on stands in: `qat`.
 
     Raises:
-        InputError: an unknown setting in the file, one of the wrong type, or a needed one missing.
+        InputError: an unknown preset, or setting in the file, one of the wrong type, or a needed one missing.
         FileMissingError: no such file.
     """
     given = {name: value for name, value in options.items() if name not in ("preset", "config")}
-    preset = presets[options["preset"]] if options.get("preset") else {}
-    values = {**preset, **(typed_settings(read_yaml(yaml_file), config, yaml_file) if yaml_file else {}), **given}
+    given = {**(typed_settings(read_yaml(yaml_file), config, yaml_file) if yaml_file else {}), **given}
+    name = options.get("preset") or next((name for name in presets if given.get(name) is True), None)
+    if name is not None and name not in presets:
+        raise InputError(f"preset: expected one of {', '.join(presets) or 'none'}, got {name!r}")
+    values = {**(presets[name] if name is not None else {}), **given}
     hints = typing.get_type_hints(config)
     values = {name: tuple(v) if typing.get_origin(hints[name]) is tuple else v for name, v in values.items()}
     for field in dataclasses.fields(config):  # type: ignore[arg-type]

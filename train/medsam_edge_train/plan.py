@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
-from medsam_edge_train.config import RunConfig, choose_precision
-from medsam_edge_train.data import find_cases, is_of_crops
+from medsam_edge_train import distill, fit
+from medsam_edge_train.config import choose_precision
+from medsam_edge_train.data import is_of_crops
 from medsam_edge_train.distill import DistillConfig
-from medsam_edge_train.fit import FitConfig, training_cases
+from medsam_edge_train.fit import FitConfig
 from medsam_edge_train.models import build, fuse
 from medsam_edge_train.processes import world_size
 
 
-def plan(config: RunConfig) -> str:
+def plan(config: FitConfig | DistillConfig) -> str:
     """A few lines: data, steps, parameters, arithmetic and memory. Nothing is trained or written.
 
     Raises:
         What the run itself would raise of its data.
     """
-    cases = training_cases(config) if isinstance(config, FitConfig) else find_cases(config.data / "train")
+    training, _ = fit.loaders(config) if isinstance(config, FitConfig) else distill.loaders(config)
+    cases = cast(Any, training.dataset).cases
     counts = Counter(case.modality.value for case in cases)
     images = config.images_per_epoch or len(cases)
-    steps = images // config.batch_size
     qat = isinstance(config, FitConfig) and config.qat
     with torch.device("meta"):  # shapes only
         network = build(config.architecture).reparameterize()
@@ -50,7 +51,7 @@ def plan(config: RunConfig) -> str:
     return "\n".join(
         [
             f"data        {len(cases)} training images: " + ", ".join(f"{k} {v}" for k, v in sorted(counts.items())),
-            f"epochs      {config.epochs} ({sizes} px) of {images} images, {steps} steps each",
+            f"epochs      {config.epochs} ({sizes} px) of {images} images, {len(training)} steps each",
             f"batch       {config.batch_size} images in {world_size()} process(es), up to {boxes} boxes each",
             f"network     {config.architecture}, {everything:,} parameters, {trained:,} trained",
             f"arithmetic  {macs / own / 1e9:.2f} GMAC forward per image at {config.image_size} px",

@@ -22,7 +22,8 @@ _SMALL: dict[str, Any] = {"image_size": 128, "batch_size": 8, "ema": 0.995, "war
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "distill": {
         "rep-medsam": _REP_MEDSAM | {"epochs": 5, "learning_rate": 5e-4},  # Rep-MedSAM, Table 2
-        "small": _SMALL | {"epochs": 10, "images_per_epoch": 1000, "learning_rate": 1e-3},
+        "small": _SMALL  # at the size of MedSAM's embeddings
+        | {"image_size": 256, "epochs": 10, "images_per_epoch": 1000, "learning_rate": 1e-3},
     },
     "fit": {
         "rep-medsam": _REP_MEDSAM  # Rep-MedSAM, Table 3

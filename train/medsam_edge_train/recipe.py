@@ -2,7 +2,7 @@
 
     weights: {package: NAME==VERSION, file: PATH, sha256: HASH}    only where a step starts from them
     steps:
-      - {name: coarse, stage: fit, init: weights, …}               the other keys are the stage's settings
+      - {name: coarse, stage: fit, init: weights, …}               the other keys: preset, and the stage's settings
       - {name: fine, stage: fit, init: coarse, …}
 
 Where a setting is a path, the name of an earlier step stands for what it made (`best.safetensors` of one that trains,
@@ -22,6 +22,7 @@ from medsam_edge.errors import InputError
 from medsam_edge.io import replacing
 from medsam_edge_train.config import RunConfig
 from medsam_edge_train.options import make_config, read_yaml, typed_settings
+from medsam_edge_train.presets import PRESETS
 from medsam_edge_train.processes import world_size
 from medsam_edge_train.shards import KEY
 from medsam_edge_train.stages import STAGES, Stage
@@ -41,6 +42,7 @@ class Step:
     name: str
     stage: Stage
     settings: Mapping[str, Any]
+    preset: str | None = None
 
     @property
     def uses_weights(self) -> bool:
@@ -88,7 +90,7 @@ def _read_weights(entry: Any) -> Weights:
 def _read_step(entry: Any, taken: set[str]) -> Step:
     if not isinstance(entry, dict) or not {"name", "stage"} <= set(entry):
         raise InputError(f"recipe: expected steps with name, stage and settings, got {entry!r}")
-    settings = {key: value for key, value in entry.items() if key not in ("name", "stage")}
+    settings = {key: value for key, value in entry.items() if key not in ("name", "stage", "preset")}
     name, stage = entry["name"], entry["stage"]
     if not isinstance(name, str) or not KEY.fullmatch(name) or "/" in name or name in taken:
         raise InputError(f"recipe: expected a name of letters and digits that is not in use, got {name!r}")
@@ -96,7 +98,7 @@ def _read_step(entry: Any, taken: set[str]) -> Step:
         raise InputError(f"recipe: step {name}: expected a stage among {', '.join(STAGES)}, got {stage!r}")
     if own := [key for key in FROM_THE_COMMAND if key in settings]:
         raise InputError(f"recipe: step {name}: {', '.join(own)} is the command's to give")
-    return Step(name, STAGES[stage], settings)
+    return Step(name, STAGES[stage], settings, entry.get("preset"))
 
 
 def run_recipe(
@@ -162,7 +164,12 @@ def _config(step: Step, recipe: Recipe, data: Path, output: Path, workers: int |
         values |= {name: _look_up(value, made) for name, value in settings.items()}
         if workers is not None and "workers" in names:
             values["workers"] = workers
-        return make_config(kind, {**values, "output": output / step.name}, {}, None)
+        options = {**values, "output": output / step.name, "preset": step.preset}
+        config = make_config(kind, options, PRESETS.get(step.stage.function, {}), None)
+        init = getattr(config, "init", None)
+        if init is not None and init not in made.values() and not init.is_file():
+            raise InputError(f"init: expected a file or the name of an earlier step, got {init}")
+        return config
     except InputError as error:
         raise InputError(f"recipe: step {step.name}: {error}") from error
 
@@ -201,6 +208,8 @@ class Progress:
     def _check(self, was: Mapping[str, Mapping[str, Any]]) -> None:
         now = {step.name: self._settings(step) for step in self.recipe.steps}
         for name, old in was.items():
+            if not self.begun[name].get("done") and not (self.path.parent / name).exists():
+                continue  # it failed before it made anything
             if name not in now:
                 raise InputError(
                     f"output: {self.path.parent} has step {name}, the recipe has not; choose another folder"
@@ -211,6 +220,8 @@ class Progress:
 
     def _settings(self, step: Step) -> dict[str, Any]:
         settings = {"stage": step.stage.function, **step.settings}
+        if step.preset is not None:
+            settings["preset"] = step.preset
         if self.recipe.weights and step.uses_weights:
             settings["sha256 of weights"] = self.recipe.weights.sha256
         return dict(json.loads(json.dumps(settings, default=str)))

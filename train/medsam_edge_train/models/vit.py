@@ -115,7 +115,7 @@ class ViT(nn.Module):
         global_blocks: tuple[int, ...] = (2, 5, 8, 11),
     ) -> None:
         super().__init__()
-        grid = image_size // PATCH
+        self.image_size, grid = image_size, image_size // PATCH
         self.patch_embed = PatchEmbed(dim)
         self.pos_embed = nn.Parameter(torch.zeros(1, grid, grid, dim))
         self.blocks = nn.ModuleList(
