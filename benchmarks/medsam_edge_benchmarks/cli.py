@@ -133,9 +133,8 @@ def _chain(options: argparse.Namespace) -> dict[str, Any]:
         data = options.data or write_phantoms(PhantomConfig(Path(folder) / "phantoms"))
         result = chain(data, options.teacher, options.output, options.fraction)
     print(result)
-    if result.wrong:
-        raise MedsamEdgeError(f"chain: went the wrong way: {', '.join(result.wrong)}")
-    return asdict(result)
+    failed = f"chain: went the wrong way: {', '.join(result.wrong)}" if result.wrong else None
+    return {**asdict(result), "failed": failed}
 
 
 def _model(options: argparse.Namespace) -> dict[str, Any]:

@@ -36,7 +36,7 @@ from medsam_edge_benchmarks.accuracy.pareto import write_pareto
 from medsam_edge_benchmarks.accuracy.report import Report, summarize
 from medsam_edge_benchmarks.accuracy.sheet import write_csv
 from medsam_edge_benchmarks.accuracy.worst import COUNT, Worst
-from medsam_edge_benchmarks.output import Suites, console, progress
+from medsam_edge_benchmarks.output import Suites, console, progress, write_json
 from medsam_edge_convert.accuracy import ELLIPSE
 from medsam_edge_convert.checks import IMAGE_SIZE
 from medsam_edge_convert.torch_model import torch_model
@@ -198,6 +198,8 @@ def _settings(options: argparse.Namespace, items: Sequence[Item]) -> dict[str, A
 
 
 def _present(report: Report, rows: Sequence[Row], worst: Worst | None, options: argparse.Namespace) -> None:
+    if options.json:
+        write_json(options.json, asdict(report))
     text.show(report, console())
     if options.csv:
         write_csv(options.csv, rows)

@@ -145,9 +145,10 @@ def test_an_interrupted_run_keeps_whole_images(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(command, "measure", interrupted)
-    sheet = tmp_path / "a.csv"
-    assert main([*COMMAND, "--data", str(data), "--no-grabcut", "--csv", str(sheet)]) == 130
+    sheet, out = tmp_path / "a.csv", tmp_path / "a.json"
+    assert main([*COMMAND, "--data", str(data), "--no-grabcut", "--csv", str(sheet), "--json", str(out)]) == 130
     assert "Interrupted" in capsys.readouterr().out
+    assert json.loads(out.read_text(encoding="utf-8"))["complete"] is False
     assert len(sheet.read_text(encoding="utf-8").splitlines()) == 1 + 2 * 2
 
 
