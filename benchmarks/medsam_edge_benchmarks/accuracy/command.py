@@ -145,6 +145,8 @@ def _check(options: argparse.Namespace) -> None:
     for picture in (options.worst, options.examples, options.pareto):
         if picture:
             check_picture_suffix(picture)
+    if options.pareto and options.pareto.suffix.lower() == ".bmp":
+        raise InputError(f"--pareto: expected png, jpg or tif, which matplotlib writes, got {options.pareto.name}")
 
 
 def _networks(options: argparse.Namespace) -> dict[str, Network]:

@@ -195,6 +195,7 @@ def test_the_packaged_model_is_the_default(tmp_path: Path) -> None:
         (["--mosaic", "9"], "--mosaic 9: expected 81 images"),
         (["--detail", "auto", "auto"], "--detail"),
         (["--worst", "a.txt"], "output"),
+        (["--pareto", "a.BMP"], "--pareto: expected png, jpg or tif"),
         (["--data", "none"], "data"),
         (["--bundle", "x/ellipse"], "--bundle: expected another folder name than ellipse"),
     ],
