@@ -86,6 +86,10 @@ def _encoder(options: argparse.Namespace) -> dict[str, Any]:
         network, name = build(options.architecture).eval(), options.architecture
     if name == TEACHER:
         raise InputError(f"architecture: {TEACHER} sees larger images than the others and is not measured here")
+    if not any(key.endswith("running_var") for key in network.image_encoder.state_dict()):
+        raise InputError(
+            "--checkpoint: expected branches not fused, to be timed as they are, got fused ones (or --qat's)"
+        )
     timings = encoder.measure(network, options.rounds, options.threads, _progress)
     work = encoder.gmacs(network)
     features = " ".join(cpu_features())

@@ -171,6 +171,7 @@ def _models(options: argparse.Namespace) -> dict[str, Model]:
         models[name] = Segmenter(path).model
     if options.checkpoint:
         network, architecture = checkpoint.load(options.checkpoint)
+        network.quantizers = None  # f32, without the rounding of --qat
         models[TORCH] = torch_model(network, IMAGE_SIZE, architecture)
     for name, model in models.items():
         if options.modality != "told" and not model.classes:

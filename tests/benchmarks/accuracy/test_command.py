@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 import re
@@ -8,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from medsam_edge import Segmenter
 from medsam_edge.cli import main
@@ -16,8 +18,13 @@ from medsam_edge.model import Model
 from medsam_edge.phantom import phantom, phantom_volume
 from medsam_edge_benchmarks.accuracy import command
 from medsam_edge_benchmarks.accuracy.measure import measure
+from medsam_edge_convert.torch_model import torch_model
+from medsam_edge_train import checkpoint
+from medsam_edge_train.models import ZOO
+from medsam_edge_train.models.quantize import calibrate
 from tests.benchmarks.accuracy.test_items import write_volume
 from tests.sdk.fake import FakeEncoder, fake_model
+from tests.train.tiny import tiny_rep
 
 COMMAND = ["bench", "accuracy"]
 
@@ -182,6 +189,20 @@ def test_the_packaged_model_is_the_default(tmp_path: Path) -> None:
     assert dsc["ellipse"]["mean"] == pytest.approx(100 * 2 * quarter / (1 + quarter), abs=1)
     assert dsc["ellipse"]["mean"] < dsc["packaged"]["mean"] < 100
     assert dsc["grabcut"]["mean"] == 100
+
+
+def test_a_checkpoint_trained_for_int8_is_measured_in_f32(
+    tmp_path: Path, fake: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ZOO, "tiny_rep", tiny_rep)
+    image = torch.rand(1, 3, 256, 256)
+    checkpoint.write(tmp_path / "qat.safetensors", calibrate(tiny_rep(), list(image)), "tiny_rep")
+    network, name = checkpoint.load(tmp_path / "qat.safetensors")
+    network.quantizers = None
+    expected = torch_model(network, 256, name).encoder.infer({"image": image.numpy()})
+    options = argparse.Namespace(bundle=None, checkpoint=tmp_path / "qat.safetensors", modality="told")
+    measured = command._models(options)["torch"].encoder.infer({"image": image.numpy()})
+    assert np.array_equal(measured["embedding"], expected["embedding"])
 
 
 @pytest.mark.parametrize(
