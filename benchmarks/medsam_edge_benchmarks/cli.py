@@ -142,6 +142,8 @@ def _chain(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _model(options: argparse.Namespace) -> dict[str, Any]:
+    if min(options.threads, options.top) < 1:
+        raise InputError("threads, top: expected positive numbers")
     bundle = load_bundle(options.bundle or packaged_bundle())
     profiles = model.profile(bundle, options.boxes, options.rounds, options.threads)
     print(model.as_table(profiles, options.top))
