@@ -11,7 +11,10 @@ from medsam_edge_benchmarks.accuracy.report import Report
 from medsam_edge_benchmarks.accuracy.summary import MEAN, METRICS, Estimate, Groups
 
 NO_FIGURE = "–"
-INTERVALS = "In percent; below each figure its 95 % interval, by drawing images anew (objects of one image are alike)."
+INTERVALS = (
+    "In percent; below each figure its 95 % interval, by drawing images anew (objects of one image are alike). Several "
+    "slices or views of one patient count as independent: where a data set has such, the intervals are too narrow."
+)
 
 
 class Cell(NamedTuple):
