@@ -86,6 +86,10 @@ def _encoder(options: argparse.Namespace) -> dict[str, Any]:
         network, name = build(options.architecture).eval(), options.architecture
     if name == TEACHER:
         raise InputError(f"architecture: {TEACHER} sees larger images than the others and is not measured here")
+    if not any(key.endswith("running_var") for key in network.image_encoder.state_dict()):
+        raise InputError(
+            "--checkpoint: expected branches not fused, to be timed as they are, got fused ones (or --qat's)"
+        )
     timings = encoder.measure(network, options.rounds, options.threads, _progress)
     work = encoder.gmacs(network)
     features = " ".join(cpu_features())
@@ -133,12 +137,13 @@ def _chain(options: argparse.Namespace) -> dict[str, Any]:
         data = options.data or write_phantoms(PhantomConfig(Path(folder) / "phantoms"))
         result = chain(data, options.teacher, options.output, options.fraction)
     print(result)
-    if result.wrong:
-        raise MedsamEdgeError(f"chain: went the wrong way: {', '.join(result.wrong)}")
-    return asdict(result)
+    failed = f"chain: went the wrong way: {', '.join(result.wrong)}" if result.wrong else None
+    return {**asdict(result), "failed": failed}
 
 
 def _model(options: argparse.Namespace) -> dict[str, Any]:
+    if min(options.threads, options.top) < 1:
+        raise InputError("threads, top: expected positive numbers")
     bundle = load_bundle(options.bundle or packaged_bundle())
     profiles = model.profile(bundle, options.boxes, options.rounds, options.threads)
     print(model.as_table(profiles, options.top))

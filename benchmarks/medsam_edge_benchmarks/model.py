@@ -36,7 +36,7 @@ class PartProfile:
         parameters: numbers stored, scales and zero points of quantization included.
         megabytes: of its files.
         gmacs: thousand millions of multiply-adds of convolutions and matrix products, per inference.
-        ms: median of the sums over nodes.
+        ms: sum of the nodes' medians.
         layers: the slowest first.
     """
 

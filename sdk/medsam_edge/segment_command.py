@@ -41,7 +41,7 @@ examples:
 
 Boxes are in pixels: pixel j covers j to j+1, far edges are exclusive. A folder that holds a DICOM series and no other
 file is one image. A folder's masks that exist are not made again. Exit codes: 0 done, 1 the work failed, also for a
-single image of a folder, 2 wrong usage.
+single image of a folder, 2 wrong usage, bad input, or an output that cannot be written.
 """
 
 

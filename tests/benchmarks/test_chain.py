@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from medsam_edge.cli import main
 from medsam_edge.errors import InputError, MedsamEdgeError
-from medsam_edge_benchmarks.chain import Student, chain, run_command
+from medsam_edge_benchmarks import cli
+from medsam_edge_benchmarks.chain import ChainResult, Student, chain, run_command
 from medsam_edge_train.phantoms import PhantomConfig, write_phantoms
 from medsam_edge_train.prepare.prepare import PrepareConfig, prepare
 
@@ -56,6 +58,17 @@ def test_the_steps_and_what_is_asked_of_the_curves(data: Path, tmp_path: Path, r
     assert ("wrong way" in str(result)) is not rises
     with pytest.raises(InputError, match=r"output: .* exists already"):
         chain(data, Path("teacher.safetensors"), tmp_path / "out", run=pretender)
+
+
+@pytest.mark.parametrize("wrong", [[], ["fit val_dsc"]])
+def test_the_command_writes_its_figures_whichever_way_it_went(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], wrong: list[str]
+) -> None:
+    monkeypatch.setattr(cli, "chain", lambda *_: ChainResult({"prepare": 1.0}, wrong=wrong))
+    words = ["--data", "data", "--teacher", "teacher.safetensors", "-o", "out", "--json", str(tmp_path / "a.json")]
+    assert main(["bench", "chain", *words]) == bool(wrong)
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))["wrong"] == wrong
+    assert ("chain: went the wrong way: fit val_dsc" in capsys.readouterr().err) is bool(wrong)
 
 
 def test_a_step_that_fails_ends_the_chain(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from torch import nn
 
 from medsam_edge.cli import main
 from medsam_edge_benchmarks.encoder import BASELINE, summarize
-from medsam_edge_train.models import ZOO, MedSAM
+from medsam_edge_train import checkpoint
+from medsam_edge_train.models import ZOO, MedSAM, fuse
 from medsam_edge_train.models.layers import ConvBN
 from medsam_edge_train.models.mask_decoder import MaskDecoder
 from medsam_edge_train.models.prompt_encoder import PromptEncoder
@@ -23,12 +24,22 @@ def test_ratios_are_of_medians() -> None:
     assert (timings[BASELINE].low_ms, timings[BASELINE].high_ms) == (15.0, 25.0)
 
 
+def tiny() -> MedSAM:
+    return MedSAM(nn.Sequential(ConvBN(3, 8, 3, 2), ConvBN(8, 256, 3, 2)), PromptEncoder(), MaskDecoder())
+
+
+def test_a_checkpoint_without_branches_to_fuse_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(ZOO, "tiny", tiny)
+    checkpoint.write(tmp_path / "fused.safetensors", fuse(tiny()), "tiny")
+    assert main(["bench", "encoder", "--checkpoint", str(tmp_path / "fused.safetensors"), "--rounds", "1"]) == 2
+    assert "--checkpoint: expected branches not fused" in capsys.readouterr().err
+
+
 def test_command_measures_four_variants(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def tiny() -> MedSAM:
-        return MedSAM(nn.Sequential(ConvBN(3, 8, 3, 2), ConvBN(8, 256, 3, 2)), PromptEncoder(), MaskDecoder())
-
     monkeypatch.setitem(ZOO, "tiny", tiny)
     threads = torch.get_num_threads()
     out = tmp_path / "encoder.json"

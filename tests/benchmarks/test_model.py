@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import openvino as ov
 import pytest
 from openvino import opset13 as ops
 
 from medsam_edge.bundle import load_bundle, packaged_bundle
+from medsam_edge.cli import main
 from medsam_edge.errors import InputError
 from medsam_edge_benchmarks.model import PARTS, Layer, PartProfile, as_table, macs, profile
 
@@ -54,6 +57,12 @@ def test_the_table_by_hand() -> None:
         ["3.00", "ms", "60.0%", "a"],
         ["1.00", "ms", "20.0%", "b"],
     ]
+
+
+@pytest.mark.parametrize("option", ["--boxes", "--rounds", "--threads", "--top"])
+def test_bad_options_are_refused(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "model", option, "-1"]) == 2
+    assert re.search(rf"{option[2:]}.*: expected positive numbers", capsys.readouterr().err)
 
 
 @pytest.mark.parametrize("settings", [{"boxes": 0}, {"rounds": 0}])

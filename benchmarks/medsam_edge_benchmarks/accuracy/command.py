@@ -36,7 +36,7 @@ from medsam_edge_benchmarks.accuracy.pareto import write_pareto
 from medsam_edge_benchmarks.accuracy.report import Report, summarize
 from medsam_edge_benchmarks.accuracy.sheet import write_csv
 from medsam_edge_benchmarks.accuracy.worst import COUNT, Worst
-from medsam_edge_benchmarks.output import Suites, console, progress
+from medsam_edge_benchmarks.output import Suites, console, progress, write_json
 from medsam_edge_convert.accuracy import ELLIPSE
 from medsam_edge_convert.checks import IMAGE_SIZE
 from medsam_edge_convert.torch_model import torch_model
@@ -44,7 +44,7 @@ from medsam_edge_train import checkpoint
 
 PACKAGED, TORCH = "packaged", "torch"
 CACHE_BYTES = 512 * 1024**2
-"""For each network and detail: jitters and slices come back to the same pixels."""
+"""For each network, detail and image: jitters and slices come back to the same pixels."""
 
 
 def add_accuracy(suites: Suites) -> argparse.ArgumentParser:
@@ -110,17 +110,16 @@ def _accuracy(options: argparse.Namespace) -> dict[str, Any]:
     networks = _networks(options)
     found = find_items(options.data, options.modality_of)
     items = choose(mosaics(found, options.mosaic) if options.mosaic > 1 else found, options.images)
-    methods = _methods(networks, grabcut=not options.no_grabcut)
     worst = Worst() if options.worst else None
     rows: list[Row] = []
     done = 0
     try:
         with progress(len(items)) as step:
-            step(items[0].key)
-            for own in measure(items, methods, options.jitter, options.modality, worst):
-                rows += own
+            for item in items:
+                step(item.key)
+                methods = _methods(networks, grabcut=not options.no_grabcut)
+                rows += measure(item, methods, options.jitter, options.modality, worst)
                 done += 1
-                step(items[min(done, len(items) - 1)].key)
     finally:  # also when interrupted: what is measured is measured
         if rows:
             report = summarize(rows, _settings(options, items), done == len(items))
@@ -128,7 +127,8 @@ def _accuracy(options: argparse.Namespace) -> dict[str, Any]:
     if not rows:
         raise ImageError(f"data: expected labelled objects in {options.data}, found none")
     if options.examples:
-        write_picture(options.examples, draw_examples(next(iter(networks.values())), items, options.modality))
+        model, detail = next(iter(networks.values()))
+        write_picture(options.examples, draw_examples(Network(Segmenter(model), detail), items, options.modality))
     return asdict(report)
 
 
@@ -145,13 +145,15 @@ def _check(options: argparse.Namespace) -> None:
     for picture in (options.worst, options.examples, options.pareto):
         if picture:
             check_picture_suffix(picture)
+    if options.pareto and options.pareto.suffix.lower() == ".bmp":
+        raise InputError(f"--pareto: expected png, jpg or tif, which matplotlib writes, got {options.pareto.name}")
 
 
-def _networks(options: argparse.Namespace) -> dict[str, Network]:
-    """Each model once for each `--detail`, with a cache of its own: one must not be quick by what another encoded."""
+def _networks(options: argparse.Namespace) -> dict[str, tuple[Model, Detail]]:
+    """Each model once for each `--detail`."""
     several = len(options.detail) > 1
     return {
-        f"{name}, {detail}" if several else name: Network(Segmenter(model, cache_bytes=CACHE_BYTES), detail)
+        f"{name}, {detail}" if several else name: (model, detail)
         for name, model in _models(options).items()
         for detail in options.detail
     }
@@ -169,6 +171,7 @@ def _models(options: argparse.Namespace) -> dict[str, Model]:
         models[name] = Segmenter(path).model
     if options.checkpoint:
         network, architecture = checkpoint.load(options.checkpoint)
+        network.quantizers = None  # f32, without the rounding of --qat
         models[TORCH] = torch_model(network, IMAGE_SIZE, architecture)
     for name, model in models.items():
         if options.modality != "told" and not model.classes:
@@ -177,11 +180,14 @@ def _models(options: argparse.Namespace) -> dict[str, Model]:
     return models
 
 
-def _methods(networks: Mapping[str, Network], grabcut: bool) -> dict[str, Method]:
+def _methods(networks: Mapping[str, tuple[Model, Detail]], grabcut: bool) -> dict[str, Method]:
+    """With caches that are empty, one a network: none must be quick by what another, or the same for an image that the
+    data have twice, has encoded."""
     methods: dict[str, Method] = {}
-    for name, network in networks.items():
-        methods[name] = network
-        methods[f"{name}, {PER_SLICE}"] = PerSlice(network.segmenter, network.detail)
+    for name, (model, detail) in networks.items():
+        segmenter = Segmenter(model, cache_bytes=CACHE_BYTES)
+        methods[name] = Network(segmenter, detail)
+        methods[f"{name}, {PER_SLICE}"] = PerSlice(segmenter, detail)
     return {**methods, ELLIPSE: Ellipse(), **({GRABCUT: GrabCut()} if grabcut else {})}
 
 
@@ -198,6 +204,8 @@ def _settings(options: argparse.Namespace, items: Sequence[Item]) -> dict[str, A
 
 
 def _present(report: Report, rows: Sequence[Row], worst: Worst | None, options: argparse.Namespace) -> None:
+    if options.json:
+        write_json(options.json, asdict(report))
     text.show(report, console())
     if options.csv:
         write_csv(options.csv, rows)

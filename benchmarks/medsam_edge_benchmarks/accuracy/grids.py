@@ -11,7 +11,10 @@ from medsam_edge_benchmarks.accuracy.report import Report
 from medsam_edge_benchmarks.accuracy.summary import MEAN, METRICS, Estimate, Groups
 
 NO_FIGURE = "–"
-INTERVALS = "In percent; below each figure its 95 % interval, by drawing images anew (objects of one image are alike)."
+INTERVALS = (
+    "In percent; below each figure its 95 % interval, by drawing images anew (objects of one image are alike). Several "
+    "slices or views of one patient count as independent: where a data set has such, the intervals are too narrow."
+)
 
 
 class Cell(NamedTuple):
@@ -118,8 +121,8 @@ def _recognition(report: Report) -> Grid:
 def _seconds(report: Report) -> Grid:
     words = (
         "Wall time from pixels and boxes to masks, mean over images; below it the ratio to the first method. The "
-        "methods ran on one machine, one after another on each image. Each keeps embeddings in a cache of its own, so "
-        "that none finds what another encoded. The ellipse, GrabCut and boxes per slice are not timed."
+        "methods ran on one machine, one after another on each image. Each begins each image with an empty cache "
+        "of its own and finds nothing that was encoded before. The ellipse, GrabCut and boxes per slice are not timed."
     )
     methods = list(dict.fromkeys(name for own in report.seconds.values() for name in own))
     rows = []

@@ -1,4 +1,4 @@
-"""From items and methods to scores, one row per object, method and jitter; one item in memory at a time."""
+"""From an item and methods to scores, one row per object, method and jitter."""
 
 from __future__ import annotations
 
@@ -58,30 +58,30 @@ class Row:
 
 
 def measure(
-    items: Sequence[Item], methods: Mapping[str, Method], jitters: Sequence[float], telling: str, worst: Worst | None
-) -> Iterator[list[Row]]:
-    """The rows of each item, one item after another.
+    item: Item, methods: Mapping[str, Method], jitters: Sequence[float], telling: str, worst: Worst | None
+) -> list[Row]:
+    """The rows of an item.
 
     Args:
+        methods: made for this item, so that none finds embeddings of another with the same pixels.
         jitters: network pixels that the sides of boxes are moved by at most, one measurement each.
         telling: one of `TELLING`: what networks are told of the modality. Images are 8-bit already, as their own
             modality makes them, so only the class prompt changes.
         worst: is shown every mask of the first method at the first jitter.
     """
-    for item in items:
-        loaded = item.load()
-        rows: list[Row] = []
-        for jitter in jitters:
-            prompts = Prompts(loaded.labels, loaded.spacing, item.key, jitter)
-            found = {
-                name: method.segment(loaded.image, prompts, tell(telling, item.modality))
-                for name, method in methods.items()
-                if loaded.labels.ndim == 3 or not method.volumes_only
-            }
-            first = jitter == jitters[0]
-            if len(prompts.values):
-                rows += _score_objects(item, loaded, prompts, found, worst if first else None, timed=first)
-        yield rows
+    loaded = item.load()
+    rows: list[Row] = []
+    for jitter in jitters:
+        prompts = Prompts(loaded.labels, loaded.spacing, item.key, jitter)
+        found = {
+            name: method.segment(loaded.image, prompts, tell(telling, item.modality))
+            for name, method in methods.items()
+            if loaded.labels.ndim == 3 or not method.volumes_only
+        }
+        first = jitter == jitters[0]
+        if len(prompts.values):
+            rows += _score_objects(item, loaded, prompts, found, worst if first else None, timed=first)
+    return rows
 
 
 def _score_objects(

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 import re
+import shutil
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from medsam_edge import Segmenter
 from medsam_edge.cli import main
@@ -15,9 +19,14 @@ from medsam_edge.modality import Modality
 from medsam_edge.model import Model
 from medsam_edge.phantom import phantom, phantom_volume
 from medsam_edge_benchmarks.accuracy import command
-from medsam_edge_benchmarks.accuracy.measure import measure
+from medsam_edge_benchmarks.accuracy.measure import Row, measure
+from medsam_edge_convert.torch_model import torch_model
+from medsam_edge_train import checkpoint
+from medsam_edge_train.models import ZOO
+from medsam_edge_train.models.quantize import calibrate
 from tests.benchmarks.accuracy.test_items import write_volume
 from tests.sdk.fake import FakeEncoder, fake_model
+from tests.train.tiny import tiny_rep
 
 COMMAND = ["bench", "accuracy"]
 
@@ -121,6 +130,16 @@ def test_no_method_finds_what_another_has_encoded(tmp_path: Path, monkeypatch: p
     assert model.encoder.calls == 1 + 3 * 3  # a first run that is not timed, and three images for each of three
 
 
+def test_a_picture_that_occurs_twice_is_encoded_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_squares(tmp_path / "data", [7])
+    shutil.copy(tmp_path / "data/2DBox_US_0.npz", tmp_path / "data/2DBox_US_1.npz")
+    model = fake_model()
+    replace_models(monkeypatch, model)
+    assert main([*COMMAND, "--data", str(tmp_path / "data"), "--no-grabcut", "--jitter", "0", "1"]) == 0
+    assert isinstance(model.encoder, FakeEncoder)
+    assert model.encoder.calls == 1 + 2  # a first run that is not timed; the jitters find what the picture's first left
+
+
 def test_volumes_make_no_mosaic(data: Path, fake: None, capsys: pytest.CaptureFixture[str]) -> None:
     for name in "wxyz":
         write_volume(data / "CT", name, np.ones((8, 16, 16), np.uint8), (1.0, 1.0, 3.0))
@@ -140,14 +159,18 @@ def test_a_quick_look_says_so(data: Path, tmp_path: Path, fake: None, capsys: py
 def test_an_interrupted_run_keeps_whole_images(
     data: Path, tmp_path: Path, fake: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def interrupted(*arguments: object) -> object:
-        yield next(measure(*arguments))  # type: ignore[arg-type]
+    once = iter([measure])
+
+    def interrupted(*arguments: Any) -> list[Row]:
+        for own in once:
+            return own(*arguments)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(command, "measure", interrupted)
-    sheet = tmp_path / "a.csv"
-    assert main([*COMMAND, "--data", str(data), "--no-grabcut", "--csv", str(sheet)]) == 130
+    sheet, out = tmp_path / "a.csv", tmp_path / "a.json"
+    assert main([*COMMAND, "--data", str(data), "--no-grabcut", "--csv", str(sheet), "--json", str(out)]) == 130
     assert "Interrupted" in capsys.readouterr().out
+    assert json.loads(out.read_text(encoding="utf-8"))["complete"] is False
     assert len(sheet.read_text(encoding="utf-8").splitlines()) == 1 + 2 * 2
 
 
@@ -183,6 +206,20 @@ def test_the_packaged_model_is_the_default(tmp_path: Path) -> None:
     assert dsc["grabcut"]["mean"] == 100
 
 
+def test_a_checkpoint_trained_for_int8_is_measured_in_f32(
+    tmp_path: Path, fake: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ZOO, "tiny_rep", tiny_rep)
+    image = torch.rand(1, 3, 256, 256)
+    checkpoint.write(tmp_path / "qat.safetensors", calibrate(tiny_rep(), list(image)), "tiny_rep")
+    network, name = checkpoint.load(tmp_path / "qat.safetensors")
+    network.quantizers = None
+    expected = torch_model(network, 256, name).encoder.infer({"image": image.numpy()})
+    options = argparse.Namespace(bundle=None, checkpoint=tmp_path / "qat.safetensors", modality="told")
+    measured = command._models(options)["torch"].encoder.infer({"image": image.numpy()})
+    assert np.array_equal(measured["embedding"], expected["embedding"])
+
+
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
@@ -194,6 +231,7 @@ def test_the_packaged_model_is_the_default(tmp_path: Path) -> None:
         (["--mosaic", "9"], "--mosaic 9: expected 81 images"),
         (["--detail", "auto", "auto"], "--detail"),
         (["--worst", "a.txt"], "output"),
+        (["--pareto", "a.BMP"], "--pareto: expected png, jpg or tif"),
         (["--data", "none"], "data"),
         (["--bundle", "x/ellipse"], "--bundle: expected another folder name than ellipse"),
     ],

@@ -37,7 +37,7 @@ def item(labels: np.ndarray, key: str = "MR/set/a", spacing: tuple[float, ...] =
 def rows_of(items: list[Item], jitters: tuple[float, ...] = (0.0,), worst: Worst | None = None) -> list[Row]:
     segmenter = Segmenter(fake_model())
     methods = {"a": Network(segmenter), "a, per slice": PerSlice(segmenter), "ellipse": Ellipse()}
-    return [row for rows in measure(items, methods, jitters, "told", worst) for row in rows]
+    return [row for own in items for row in measure(own, methods, jitters, "told", worst)]
 
 
 def test_scores_of_crops_are_scores_of_the_whole() -> None:
@@ -116,7 +116,7 @@ def test_all_methods_get_the_same_boxes() -> None:
             seen.setdefault(prompts.jitter, []).append(prompts.boxes)
             return Ellipse().segment(image, prompts, told)
 
-    rows = [row for rows in measure([item(NEEDLE)], {"a": Watch(), "b": Watch()}, (0, 8), "told", None) for row in rows]
+    rows = measure(item(NEEDLE), {"a": Watch(), "b": Watch()}, (0, 8), "told", None)
     assert [(row.method, row.jitter) for row in rows] == [("a", 0), ("b", 0), ("a", 8), ("b", 8)]
     for boxes in seen.values():
         assert np.array_equal(*boxes)
@@ -177,7 +177,7 @@ def test_the_modality_may_be_told_withheld_or_wrong() -> None:
     is told when wrong); dark pictures are CT to it."""
     dark = Item("a", Modality.CT, "set", lambda: Loaded(NEEDLE[1] * 20, NEEDLE[1], (1.0, 1.0)))
     methods = {"a": Network(Segmenter(fake_model(classes=tuple(Modality)))), "ellipse": Ellipse()}
-    found = {telling: next(measure([dark], methods, [0.0], telling, None))[0] for telling in TELLING}
+    found = {telling: measure(dark, methods, [0.0], telling, None)[0] for telling in TELLING}
     assert {telling: row.dsc for telling, row in found.items()} == pytest.approx(
         {"told": 1.0, "withheld": 1.0, "wrong": 2 * 14**2 / (16**2 + 14**2)}
     )

@@ -151,6 +151,12 @@ def test_steps_are_counted(tmp_path: Path, small: list[Request]) -> None:
         assert len(seen) == steps(plan)
 
 
+@pytest.mark.parametrize(("cores", "said"), [(2, False), (4, True)])
+def test_spare_cores_are_told_of(monkeypatch: pytest.MonkeyPatch, cores: int, said: bool) -> None:
+    monkeypatch.setattr(run.os, "sched_getaffinity", lambda _: range(cores), raising=False)
+    assert any(f"{cores} were free to it" in note for note in run._notes(Plan(threads=2))) is said
+
+
 def test_bad_options_are_refused(tmp_path: Path) -> None:
     assert main(["bench", "latency", "--rounds", "0"]) == 2
     assert main(["bench", "latency", "--baseline-boxes", "-1"]) == 2
