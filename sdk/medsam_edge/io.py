@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import cv2
 import numpy as np
@@ -65,11 +66,13 @@ def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` (same suffixes, in lower case, for not all writers know others) that takes its
     place when the block ends well, and goes if not.
 
-    A process that is killed leaves `.PID.partial.NAME` behind. Nothing reads it and it can be deleted, but not by us:
-    in a shared folder PID may be alive on another machine.
+    Every call has its own, so that threads may save to one path. A process that is killed leaves
+    `.PID.ID.partial.NAME` behind. Nothing reads it and it can be deleted, but not by us: in a shared folder PID may be
+    alive on another machine.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{os.getpid()}.partial.{path.name.lower()}")
+    name = path.name.lower()[-40:]  # the end, for its suffixes; with all of a long name it would be too long
+    partial = path.with_name(f".{os.getpid()}.{uuid4().hex[:8]}.partial.{name}")
     try:
         yield partial
         partial.replace(path)

@@ -417,7 +417,7 @@ def test_a_killed_process_leaves_whole_files(tmp_path: Path) -> None:
     for name in WRITTEN:
         assert (tmp_path / name).read_bytes() in whole[name]
     others = {file.name for file in tmp_path.iterdir()} - set(WRITTEN)
-    assert all(re.fullmatch(r"\.\d+\.partial\.labels\.(png|npz|nii\.gz|mha)", name) for name in others)
+    assert all(re.fullmatch(r"\.\d+\.[0-9a-f]{8}\.partial\.labels\.(png|npz|nii\.gz|mha)", name) for name in others)
 
 
 @pytest.mark.parametrize("name", ["x.png", "x.tif", "x.npz", "x.nii", "x.nii.gz", "x.nrrd", "x.mha"])
