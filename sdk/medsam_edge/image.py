@@ -15,7 +15,7 @@ from medsam_edge.errors import ImageError, MedsamEdgeError
 from medsam_edge.modality import Modality
 
 MAXIMUM_PIXELS = 1 << 28
-"""Larger images and volumes are refused before their pixels are read: 16384 × 16384, or 512 × 512 × 1024."""
+"""Larger images and volumes are refused, files before their pixels are read: 16384 × 16384, or 512 × 512 × 1024."""
 
 MAXIMUM_BYTES = 1 << 30
 """Of the values in memory: 1024 slices of 512 × 512 with four bytes a voxel."""
@@ -55,12 +55,12 @@ class LoadedImage:
     boxes: npt.NDArray[Any] | None = None
 
 
-def check_size(file: Path, size: tuple[int, ...]) -> None:
-    """Raises ImageError when a header says that there are no pixels, or more than are read."""
-    if min(size, default=0) < 1:
-        raise ImageError(f"image: {file} has size {size}: no pixels")
+def check_size(source: Path | str, size: tuple[int, ...]) -> None:
+    """Raises ImageError when there are no pixels, or more than are taken; of a file, as its header says."""
+    if min(size, default=1) < 1:
+        raise ImageError(f"image: {source} has size {size}: no pixels")
     if math.prod(size) > MAXIMUM_PIXELS:
-        raise ImageError(f"image: {file} has size {size}, more than {MAXIMUM_PIXELS} pixels or voxels")
+        raise ImageError(f"image: {source} has size {size}, more than {MAXIMUM_PIXELS} pixels or voxels")
 
 
 def check_claim(file: Path, size: tuple[int, ...], pixel_bytes: int, stored_bits: int | None = None) -> None:

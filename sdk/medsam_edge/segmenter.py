@@ -24,7 +24,7 @@ from medsam_edge.detail import Detail
 from medsam_edge.embedding import Embedding
 from medsam_edge.errors import ImageError, InputError
 from medsam_edge.geometry import BoxesLike, Geometry, are_volume_boxes, check_boxes
-from medsam_edge.image import LoadedImage
+from medsam_edge.image import LoadedImage, check_size
 from medsam_edge.intensity import Window
 from medsam_edge.io import read_image
 from medsam_edge.medical import from_simpleitk
@@ -320,6 +320,7 @@ def _load(image: ImageLike) -> LoadedImage:
     elif type(image).__module__.startswith("SimpleITK"):
         loaded = from_simpleitk(image)
     elif isinstance(image, np.ndarray):
+        check_size("the array", image.shape[:2] if image.shape[2:] == (3,) else image.shape)
         loaded = LoadedImage(image)
     else:
         raise ImageError(f"image: expected an array, a SimpleITK image or a path, got {type(image).__name__}")

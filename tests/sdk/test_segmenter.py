@@ -12,7 +12,18 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from medsam_edge import BoxError, FileMissingError, ImageError, InputError, Modality, ModalityError, Segmenter
+from medsam_edge import (
+    BoxError,
+    FileMissingError,
+    ImageError,
+    InputError,
+    Modality,
+    ModalityError,
+    Segmenter,
+)
+from medsam_edge import (
+    image as image_module,
+)
 from medsam_edge.segmenter import DECODE_BATCH
 from tests.sdk.fake import SIZE, FakeDecoder, FakeEncoder, fake_model
 
@@ -173,7 +184,8 @@ def test_embedding_of_another_model_is_refused() -> None:
     [
         (np.zeros((4, 5, 6, 7), np.uint8), "expected"),
         (np.zeros((8, 64, 64), np.uint8), "volumes"),
-        (np.zeros((0, 5), np.uint8), "expected"),
+        (np.zeros((0, 5), np.uint8), "no pixels"),
+        (np.zeros((), np.uint8), "expected"),
         (np.zeros((5, 5, 4), np.uint8), "expected"),
         (np.zeros((5, 5), complex), "dtype"),
         (np.full((5, 5), np.nan), "finite"),
@@ -184,6 +196,20 @@ def test_embedding_of_another_model_is_refused() -> None:
 def test_bad_images_are_refused(image: Any, message: str) -> None:
     with pytest.raises(ImageError, match=message):
         Segmenter(fake_model()).segment(image, [[0, 0, 1, 1]])
+
+
+@pytest.mark.parametrize("is_array", [True, False])
+def test_what_is_in_memory_has_the_limits_of_files(monkeypatch: pytest.MonkeyPatch, is_array: bool) -> None:
+    """Otherwise labels could be made that `save` refuses, since it reads what it wrote."""
+    segmenter = Segmenter(fake_model())
+    monkeypatch.setattr(image_module, "MAXIMUM_PIXELS", 59)
+    for array, boxes in ((np.zeros((3, 4, 5), np.uint8), [[0, 0, 0, 2, 2, 2]]), (picture(6, 10), [[0, 0, 2, 2]])):
+        with pytest.raises(ImageError, match=r"^image: the .* has size \([\d, ]*\), more than 59 pixels or voxels"):
+            segmenter.segment(array if is_array else sitk.GetImageFromArray(array), boxes)
+    assert encoder_calls(segmenter) == 0
+    colour = np.dstack([picture(5, 11)] * 3)
+    image = colour if is_array else sitk.GetImageFromArray(colour, isVector=True)
+    assert len(segmenter.segment(image, [[0, 0, 2, 2]])) == 1
 
 
 def test_bad_arguments_name_themselves() -> None:

@@ -450,7 +450,7 @@ BOX = [[1, 1, 1, 5, 5, 3]]
         (noise(4, 9, 9), [], {}, ImageError, r"volumes with boxes \(N, 6\)"),
         (noise(4, 9, 9)[0], BOX, {}, ImageError, r"\(N, 6\) are for volumes, \(D, H, W\); got \(9, 9\)"),
         (noise(4, 9, 9)[None], BOX, {}, ImageError, r"got \(1, 4, 9, 9\)"),
-        (np.zeros((0, 9, 9), np.uint8), BOX, {}, ImageError, "got"),
+        (np.zeros((0, 9, 9), np.uint8), BOX, {}, ImageError, "no pixels"),
         (np.full((3, 9, 9), np.nan), BOX, {}, ImageError, "finite"),
         (np.full((3, 9, 9), np.inf, np.float32), BOX, {"window": (0, 1)}, ImageError, "finite"),
         (np.zeros((3, 9, 9), complex), BOX, {}, ImageError, "dtype"),
