@@ -290,6 +290,18 @@ def test_an_embedding_says_what_the_network_sees_whatever_is_told() -> None:
     assert segmenter.decode(untold, np.zeros((0, 4))).modality is Modality.CT
 
 
+def test_an_embedding_takes_a_modality_by_any_of_its_names() -> None:
+    segmenter = Segmenter(fake_model(classes=PROMPTED))
+    for name in ("US", "ultrasound", Modality.US):
+        for embedding in (segmenter.embed_display(picture(), name), replace(segmenter.embed(picture()), modality=name)):  # type: ignore[arg-type]
+            result = segmenter.decode(embedding, [[8, 16, 40, 48]])
+            assert result.modality is Modality.US
+            assert (result.mask(0) == box_at(1)).all()
+    assert segmenter.model.one_hot("US").tolist() == [[0, 1, 0]]  # type: ignore[arg-type]
+    with pytest.raises(ModalityError, match="modality: expected one of"):
+        segmenter.decode(replace(segmenter.embed(picture()), modality="XYZ"), [[0, 0, 4, 4]])  # type: ignore[arg-type]
+
+
 def test_a_recognised_modality_does_not_change_the_intensities() -> None:
     """Dark HU values are recognised as CT, and still have gone through percentiles, not through the CT window."""
     image = np.full((SIZE, SIZE), -1000, np.int16)
