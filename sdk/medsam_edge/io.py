@@ -21,6 +21,8 @@ from medsam_edge.npz import read_npz
 from medsam_edge.picture_file import read_picture
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+SHEAR = 1e-3
+"""Of a pixel, what a step along an axis of a saved file may differ by: headers of images have a few decimals only."""
 MEDICAL_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd", ".dcm")
 
 
@@ -159,7 +161,17 @@ def _write_labels_medical(path: Path, labels: npt.NDArray[np.uint16], frame: Fra
         image.SetDirection(frame.direction)
     with _writing(path) as partial:
         sitk.WriteImage(image, str(partial), True)
-        read_medical(partial)  # ITK does not notice a full disk under a NIfTI file
+        held = read_medical(
+            partial
+        ).frame  # ITK does not notice a full disk under a NIfTI file, and makes axes straight
+        wanted = Frame(image.GetSpacing(), image.GetOrigin(), image.GetDirection())
+        if held and (np.abs(_steps(held) - _steps(wanted)) > SHEAR * np.array(wanted.spacing_mm)).any():
+            raise ImageError("output: NIfTI cannot hold this image's axes, not at right angles; use .nrrd or .mha")
+
+
+def _steps(frame: Frame) -> npt.NDArray[np.float64]:
+    """(n, n) mm from a pixel to the next one, an axis in each column."""
+    return np.reshape(frame.direction, (len(frame.spacing_mm),) * 2) * frame.spacing_mm
 
 
 def _write_labels_dicom(path: Path, labels: npt.NDArray[np.uint16], frame: Frame | None) -> None:
