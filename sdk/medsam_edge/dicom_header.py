@@ -122,7 +122,7 @@ class DicomHeader:
             pixels = pixels.astype(np.float32)
         if frame is None and loaded.frame is not None:
             frame = Frame(loaded.frame.spacing_mm, loaded.frame.origin_mm, loaded.frame.direction, (self.file,))
-        return LoadedImage(pixels, frame, self.modality)
+        return LoadedImage(pixels, frame, self.modality, color=self.is_color)
 
     def _check_encoding(self, head: bytes) -> None:
         """Refuses what GDCM reads wrongly, or what cannot be checked."""

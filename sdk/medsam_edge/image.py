@@ -47,12 +47,14 @@ class LoadedImage:
         modality: as a DICOM header says, else None.
         boxes: prompts that a challenge npz carries, else None: (N, 4) as they are, (N, 6) with z1 exclusive, where the
             file has the last slice. `compat="rep-medsam"` adds that slice itself: give it the file's own numbers.
+        color: whether the file or SimpleITK says that the last axis is RGB; of arrays and npz the boxes decide.
     """
 
     pixels: npt.NDArray[Any]
     frame: Frame | None = None
     modality: Modality | None = None
     boxes: npt.NDArray[Any] | None = None
+    color: bool = False
 
 
 def check_size(source: Path | str, size: tuple[int, ...]) -> None:

@@ -23,7 +23,9 @@ def read_medical(file: Path) -> LoadedImage:
         ImageError: unreadable, cut, too large, or neither a slice nor a volume.
     """
     pixels, frame = read_volume(file)
-    return LoadedImage(pixels[0] if len(frame.spacing_mm) == 3 and len(pixels) == 1 else pixels, frame)
+    dimensions = len(frame.spacing_mm)
+    plane = pixels[0] if dimensions == 3 and len(pixels) == 1 else pixels
+    return LoadedImage(plane, frame, color=pixels.ndim > dimensions)
 
 
 def read_volume(file: Path) -> tuple[npt.NDArray[Any], Frame]:
@@ -94,4 +96,5 @@ def from_simpleitk(image: Any, source: str = "the SimpleITK image") -> LoadedIma
     check_size(source, size)
     pixels = sitk.GetArrayFromImage(image)
     frame = Frame(image.GetSpacing(), image.GetOrigin(), image.GetDirection())
-    return LoadedImage(pixels[0] if len(size) == 3 and size[2] == 1 else pixels, frame)
+    plane = pixels[0] if len(size) == 3 and size[2] == 1 else pixels
+    return LoadedImage(plane, frame, color=pixels.ndim > len(size))

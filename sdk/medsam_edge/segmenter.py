@@ -237,7 +237,7 @@ class Segmenter:
                 the box would be less than 12 pixels of the square (`medsam_edge.detail`). Never a tile with `compat`.
 
         Returns:
-            `Segmentation` for (N, 4), `VolumeSegmentation` for (N, 6).
+            `Segmentation` for (N, 4), `VolumeSegmentation` for (N, 6); of a slice in colour always `Segmentation`.
 
         Raises:
             CancelledError: `progress` returned False.
@@ -254,6 +254,9 @@ class Segmenter:
         volume = are_volume_boxes(boxes)
         if box_space == "physical":
             boxes = boxes_to_pixels(boxes, loaded.frame)
+            if volume and loaded.color:  # a slice that lies in the patient; there are no volumes in colour
+                height, width = loaded.pixels.shape[:2]
+                boxes, volume = check_boxes(boxes, height, width, 1)[:, [0, 1, 3, 4]], False
         segment_loaded = segment_volume if volume else segment_picture
         return segment_loaded(self, loaded, boxes, told, window, settings, clock)
 

@@ -97,8 +97,9 @@ def _voxels(loaded: LoadedImage) -> npt.NDArray[Any]:
     pixels = loaded.pixels
     if pixels.ndim == 2 and loaded.frame is not None and len(loaded.frame.spacing_mm) == 3:
         pixels = pixels[None]
-    if pixels.ndim != 3 or 0 in pixels.shape:
-        raise ImageError(f"image: boxes of shape (N, 6) are for volumes, (D, H, W); got {pixels.shape}")
+    if pixels.ndim != 3 or 0 in pixels.shape or loaded.color:
+        kind = f"{pixels.shape}{' in colour' * loaded.color}"
+        raise ImageError(f"image: boxes of shape (N, 6) are for volumes, (D, H, W); got {kind}")
     return pixels
 
 
