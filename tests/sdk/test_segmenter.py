@@ -191,6 +191,8 @@ def test_embedding_of_another_model_is_refused() -> None:
         (np.full((5, 5), np.nan), "finite"),
         ([[1, 2], [3, 4]], "list"),
         (None, "NoneType"),
+        (sitk.Image([5, 5], sitk.sitkLabelUInt8), "expected pixels, the SimpleITK image is a map of labels"),
+        (sitk.Image([5, 5], sitk.sitkLabelUInt64), "map of labels"),
     ],
 )
 def test_bad_images_are_refused(image: Any, message: str) -> None:
