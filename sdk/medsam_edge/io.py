@@ -39,9 +39,9 @@ def read_image(path: str | os.PathLike[str]) -> LoadedImage:
         ImageError: unreadable, of an unknown kind, too large, or neither a picture nor a volume.
     """
     file = Path(path)
-    if not file.is_file() and not file.is_dir():
-        raise FileMissingError(f"image: no such file: {file}")
     with reading(file):
+        if not file.is_file() and not file.is_dir():
+            raise FileMissingError(f"image: no such file: {file}")
         loaded = read_series(file) if file.is_dir() else _read(file)
     shape, kind = loaded.pixels.shape, loaded.pixels.dtype
     if kind.kind not in "buif" or loaded.pixels.size == 0 or len(shape) not in (2, 3):

@@ -62,6 +62,7 @@ class Segmenter:
 
     Raises:
         BundleError: the bundle is missing, damaged, tampered with, or cannot be compiled.
+        InputError: `num_threads` or `cache_bytes` that are no such numbers.
     """
 
     def __init__(
@@ -73,13 +74,15 @@ class Segmenter:
         cache_bytes: int = DEFAULT_CACHE_BYTES,
         cache_dir: str | os.PathLike[str] | None = None,
     ) -> None:
+        if num_threads is not None and type(num_threads) is not int:
+            raise InputError(f"num_threads: expected a whole number or None, got {num_threads!r}")
+        self._cache = EmbeddingCache(cache_bytes)
         if not isinstance(bundle, Model):
             from medsam_edge import engine  # here, so that training machines without OpenVINO can import the package
 
             settings = engine.EngineSettings(device, num_threads, Path(cache_dir) if cache_dir else None)
             bundle = engine.load_model(load_bundle(packaged_bundle() if bundle is None else Path(bundle)), settings)
         self.model = bundle
-        self._cache = EmbeddingCache(cache_bytes)
 
     def embed(
         self, image: ImageLike, modality: str | Modality | None = None, *, window: Window | None = None

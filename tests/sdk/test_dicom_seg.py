@@ -159,6 +159,10 @@ def test_refused_and_nothing_left_behind(tmp_path: Path, monkeypatch: pytest.Mon
         with pytest.raises(InputError, match=r"DICOM SEG needs highdicom: pip install 'medsam-edge\[dicom\]'"):
             write_labels(tmp_path / "seg.dcm", LABELS[0], frame)
     source.unlink()
+    source.mkdir()
+    with pytest.raises(ImageError, match=r"slice\.dcm cannot be the source of a DICOM SEG: .*directory"):
+        write_labels(tmp_path / "seg.dcm", LABELS[0], frame)
+    source.rmdir()
     with pytest.raises(FileMissingError, match=r"slice\.dcm, which the image came from, is gone"):
         write_labels(tmp_path / "seg.dcm", LABELS[0], frame)
     assert list(tmp_path.iterdir()) == []

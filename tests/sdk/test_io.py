@@ -184,6 +184,19 @@ def test_missing_files_and_folders(tmp_path: Path) -> None:
         read_image(tmp_path / "none.png")
     with pytest.raises(ImageError, match="folder"):
         read_image(tmp_path)
+    with pytest.raises(ImageError, match=r"image: cannot read .*too long"):
+        read_image(tmp_path / ("x" * 300 + ".png"))
+
+
+def test_a_folder_that_may_not_be_entered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rights mean nothing to the user that tests may run as, so that the system's answer is made up."""
+
+    def refuse(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    with pytest.raises(ImageError, match=r"image: cannot read shut/x\.png: .*Permission denied"):
+        read_image("shut/x.png")
 
 
 @pytest.mark.parametrize(
