@@ -23,7 +23,7 @@ from medsam_edge.cache import EmbeddingCache, content_key
 from medsam_edge.detail import Detail
 from medsam_edge.embedding import Embedding
 from medsam_edge.errors import ImageError, InputError
-from medsam_edge.geometry import BoxesLike, Geometry, are_volume_boxes, check_boxes
+from medsam_edge.geometry import BoxesLike, Geometry, check_boxes
 from medsam_edge.image import LoadedImage, check_size
 from medsam_edge.intensity import Window
 from medsam_edge.io import read_image
@@ -35,7 +35,7 @@ from medsam_edge.picture import picture_of, segment_picture
 from medsam_edge.propagation import Compat
 from medsam_edge.result import CroppedMask, Overlap, Segmentation, VolumeSegmentation, check_overlap
 from medsam_edge.settings import Axis, Progress, Settings
-from medsam_edge.volume import segment_volume
+from medsam_edge.volume import is_volume, segment_volume
 
 ImageLike = Any
 """(H, W) or (H, W, 3) RGB array, SimpleITK.Image, the path of an image file, or what `read_image` gave; (D, H, W) where
@@ -219,7 +219,7 @@ class Segmenter:
                 Percentiles are those of the whole volume.
             boxes: (N, 4) x0, y0, x1, y1 in pixels, or (N, 6) x0, y0, z0, x1, y1, z1 in voxels of the array as given,
                 far edges exclusive. They decide what a (…, …, 3) array is: with (N, 4) an RGB picture, with (N, 6) a
-                volume.
+                volume. None, as [], give an empty result.
             modality, window, overlap: as for `embed` and `decode`.
             box_space: `physical` for boxes in mm in the coordinates of a medical file, see
                 `medsam_edge.physical.boxes_to_pixels`: (N, 6), any two opposite corners; (N, 4) for a file of two
@@ -254,7 +254,7 @@ class Segmenter:
         loaded = _load(image)
         told = self._told(modality, loaded)
         clock.lap("read")
-        volume = are_volume_boxes(boxes)
+        volume = is_volume(loaded, boxes)
         if box_space == "physical":
             boxes = boxes_to_pixels(boxes, loaded.frame)
             if volume and loaded.color:  # a slice that lies in the patient; there are no volumes in colour

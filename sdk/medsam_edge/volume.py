@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,7 +20,7 @@ import numpy.typing as npt
 from medsam_edge.detail import View
 from medsam_edge.embedding import Embedding
 from medsam_edge.errors import CancelledError, ImageError
-from medsam_edge.geometry import BoxesLike, FloatArray, Geometry, box_array, check_boxes
+from medsam_edge.geometry import BoxesLike, FloatArray, Geometry, are_volume_boxes, box_array, check_boxes
 from medsam_edge.image import LoadedImage
 from medsam_edge.intensity import Window, volume_to_display, warn_of_values
 from medsam_edge.modality import Modality
@@ -90,6 +90,15 @@ def segment_volume(
         overlap=settings.overlap,
         frame=loaded.frame,
     )
+
+
+def is_volume(loaded: LoadedImage, boxes: BoxesLike) -> bool:
+    """Whether boxes are those of a volume; where there are none, whether the image is one (a last side of 3 is RGB)."""
+    shape = loaded.pixels.shape
+    with suppress(ValueError):  # rows of different lengths, of which `check_boxes` says what is wrong
+        if np.size(boxes) == 0 and len(shape) == 3 and shape[2] != 3:
+            return True
+    return are_volume_boxes(boxes)
 
 
 def _voxels(loaded: LoadedImage) -> npt.NDArray[Any]:
