@@ -67,7 +67,7 @@ class DicomHeader:
         if what := not_an_image(file):
             raise ImageError(f"image: expected an image, {file} is {what}")
         check_elements(file)
-        self.file = file
+        self.file = file.absolute()  # a frame refers to it, wherever the process goes
         self._reader: Any = sitk.ImageFileReader()
         self._reader.SetFileName(str(file))
         self._reader.SetImageIO("GDCMImageIO")  # and no other, whatever the content

@@ -28,7 +28,7 @@ MAXIMUM_RATIO = 2048
 class Frame:
     """Where a medical image lies in the patient, in SimpleITK's order (x, y[, z]) and in mm.
 
-    `dicom_files` are the files it was read from, in the order of its slices; none where they were no DICOM.
+    `dicom_files` are the absolute paths it was read from, in the order of its slices; none where they were no DICOM.
     """
 
     spacing_mm: tuple[float, ...]
