@@ -208,7 +208,8 @@ class _Sweeps:
         with closing(encoded_ahead(self._embed, wanted, self.settings.streams)) as embeddings:
             for z, embedding in embeddings:
                 self._decode(z, embedding, [item for item in self.objects if item.alive(z, upward)])
-                if self.settings.progress and self.settings.progress(position[z], total) is False:
+                answer = self.settings.progress(position[z], total) if self.settings.progress else None
+                if isinstance(answer, (bool, np.bool_)) and not answer:
                     raise CancelledError(f"progress: asked to stop after {position[z]} of {total} slices")
 
     def place(self) -> None:

@@ -284,6 +284,9 @@ def test_progress_counts_slices_and_cancels() -> None:
     with pytest.raises(CancelledError, match="after 3 of 10 slices") as caught:
         run(segmenter, numbered(12), CROSSING, progress=lambda done, total: done < 3)
     assert decoder.batches == [1, 1, 1]
+    with pytest.raises(CancelledError, match="after 3 of 10 slices"):
+        run(segmenter, numbered(12), CROSSING, progress=lambda done, total: np.int64(done) < 3)  # numpy's False
+    run(segmenter, numbered(12), CROSSING, progress=lambda done, total: 0)  # type: ignore[arg-type, return-value]
     assert threads_encoding() == []  # though the error, and with it every frame it passed, is still held
     del caught
 
