@@ -20,7 +20,7 @@ import numpy.typing as npt
 from medsam_edge.detail import View
 from medsam_edge.embedding import Embedding
 from medsam_edge.errors import CancelledError, ImageError
-from medsam_edge.geometry import BoxesLike, FloatArray, Geometry, are_volume_boxes, box_array, check_boxes
+from medsam_edge.geometry import BoxesLike, FloatArray, Geometry, are_volume_boxes, check_boxes
 from medsam_edge.image import LoadedImage
 from medsam_edge.intensity import Window, volume_to_display, warn_of_values
 from medsam_edge.modality import Modality
@@ -47,10 +47,8 @@ def segment_volume(
 ) -> VolumeSegmentation:
     """Segment what each box of a volume holds; see `Segmenter.segment`."""
     voxels, axis, rule = _voxels(loaded), settings.array_axis, rule_of(settings.compat)
-    if rule.far_slice_included:
-        boxes = box_array(boxes, 6) + np.eye(6)[5 - axis]
     depth, height, width = voxels.shape
-    checked = check_boxes(boxes, height, width, depth)
+    checked = check_boxes(rule.volume_boxes(boxes, axis), height, width, depth)
     display = volume_to_display(voxels, modality, window)
     if display is voxels:
         display = display.copy()  # the caller may change theirs
