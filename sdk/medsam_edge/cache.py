@@ -10,13 +10,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from medsam_edge.errors import InputError
 from medsam_edge.model import Arrays
 
 
 class EmbeddingCache:
-    """Least recently used outputs go first when the budget is exceeded. Safe to use from many threads."""
+    """Least recently used outputs go first when the budget is exceeded. Safe to use from many threads.
+
+    Raises:
+        InputError: a budget that is no number, or below 0; it is called `cache_bytes`, as the caller knows it.
+    """
 
     def __init__(self, budget_bytes: int) -> None:
+        if not (isinstance(budget_bytes, (int, float)) and budget_bytes >= 0):
+            raise InputError(f"cache_bytes: expected a number of bytes, 0 for none, got {budget_bytes!r}")
         self.budget_bytes = budget_bytes
         self.used_bytes = 0
         self._items: OrderedDict[str, Arrays] = OrderedDict()

@@ -67,7 +67,7 @@ class DicomHeader:
         if what := not_an_image(file):
             raise ImageError(f"image: expected an image, {file} is {what}")
         check_elements(file)
-        self.file = file
+        self.file = file.absolute()  # a frame refers to it, wherever the process goes
         self._reader: Any = sitk.ImageFileReader()
         self._reader.SetFileName(str(file))
         self._reader.SetImageIO("GDCMImageIO")  # and no other, whatever the content
@@ -122,7 +122,7 @@ class DicomHeader:
             pixels = pixels.astype(np.float32)
         if frame is None and loaded.frame is not None:
             frame = Frame(loaded.frame.spacing_mm, loaded.frame.origin_mm, loaded.frame.direction, (self.file,))
-        return LoadedImage(pixels, frame, self.modality)
+        return LoadedImage(pixels, frame, self.modality, color=self.is_color)
 
     def _check_encoding(self, head: bytes) -> None:
         """Refuses what GDCM reads wrongly, or what cannot be checked."""

@@ -29,7 +29,7 @@ def dicom_seg(labels: npt.NDArray[np.uint16], frame: Frame | None) -> Any:
         InputError: highdicom is not installed.
         FileMissingError: a file that the image came from is gone.
         ImageError: the image came from no DICOM file, there is no object with pixels (a SEG without segments is not
-            valid), or the files lack what a SEG refers to.
+            valid), or the files cannot be read or lack what a SEG refers to.
     """
     frame = check_source(frame)
     objects = np.unique(labels[labels > 0])
@@ -85,7 +85,7 @@ def _segmentation(labels: npt.NDArray[np.uint16], objects: list[int], frame: Fra
         ) from error
     except AttributeError as error:
         raise ImageError(f"output: {first} cannot be the source of a DICOM SEG, it has no {error.name}") from error
-    except (KeyError, TypeError, ValueError, pydicom.errors.InvalidDicomError) as error:
+    except (OSError, KeyError, TypeError, ValueError, pydicom.errors.InvalidDicomError) as error:
         raise ImageError(f"output: {first} cannot be the source of a DICOM SEG: {error}") from error
 
 

@@ -47,7 +47,11 @@ class Embedding:
 
     @property
     def class_prompt(self) -> tuple[Modality | None, float | None]:
-        """The modality as told, else as recognised; and its probability where it was recognised."""
+        """The modality as told, by any of its names, else as recognised; and its probability where it was recognised.
+
+        Raises:
+            ModalityError: told by a name that is none.
+        """
         if self.modality is not None or self.recognized is None:
-            return self.modality, None
+            return Modality.parse(self.modality), None
         return self.recognized, self.class_scores[self.recognized]

@@ -15,7 +15,7 @@ from medsam_edge.errors import ImageError, MedsamEdgeError
 from medsam_edge.modality import Modality
 
 MAXIMUM_PIXELS = 1 << 28
-"""Larger images and volumes are refused before their pixels are read: 16384 × 16384, or 512 × 512 × 1024."""
+"""Larger images and volumes are refused, files before their pixels are read: 16384 × 16384, or 512 × 512 × 1024."""
 
 MAXIMUM_BYTES = 1 << 30
 """Of the values in memory: 1024 slices of 512 × 512 with four bytes a voxel."""
@@ -28,7 +28,7 @@ MAXIMUM_RATIO = 2048
 class Frame:
     """Where a medical image lies in the patient, in SimpleITK's order (x, y[, z]) and in mm.
 
-    `dicom_files` are the files it was read from, in the order of its slices; none where they were no DICOM.
+    `dicom_files` are the absolute paths it was read from, in the order of its slices; none where they were no DICOM.
     """
 
     spacing_mm: tuple[float, ...]
@@ -47,20 +47,22 @@ class LoadedImage:
         modality: as a DICOM header says, else None.
         boxes: prompts that a challenge npz carries, else None: (N, 4) as they are, (N, 6) with z1 exclusive, where the
             file has the last slice. `compat="rep-medsam"` adds that slice itself: give it the file's own numbers.
+        color: whether the file or SimpleITK says that the last axis is RGB; of arrays and npz the boxes decide.
     """
 
     pixels: npt.NDArray[Any]
     frame: Frame | None = None
     modality: Modality | None = None
     boxes: npt.NDArray[Any] | None = None
+    color: bool = False
 
 
-def check_size(file: Path, size: tuple[int, ...]) -> None:
-    """Raises ImageError when a header says that there are no pixels, or more than are read."""
-    if min(size, default=0) < 1:
-        raise ImageError(f"image: {file} has size {size}: no pixels")
+def check_size(source: Path | str, size: tuple[int, ...]) -> None:
+    """Raises ImageError when there are no pixels, or more than are taken; of a file, as its header says."""
+    if min(size, default=1) < 1:
+        raise ImageError(f"image: {source} has size {size}: no pixels")
     if math.prod(size) > MAXIMUM_PIXELS:
-        raise ImageError(f"image: {file} has size {size}, more than {MAXIMUM_PIXELS} pixels or voxels")
+        raise ImageError(f"image: {source} has size {size}, more than {MAXIMUM_PIXELS} pixels or voxels")
 
 
 def check_claim(file: Path, size: tuple[int, ...], pixel_bytes: int, stored_bits: int | None = None) -> None:

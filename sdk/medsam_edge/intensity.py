@@ -53,16 +53,19 @@ def to_display(
     Args:
         image: (H, W) grey or (H, W, 3) RGB, any real dtype. A boolean image counts as 0/1.
         modality: chooses the rule; None is treated as a grey modality without a window.
-        window: (level, width) in the image's own units, or a name of `WINDOWS`, which are in HU; overrides the rule for
-            grey images.
+        window: (level, width) in the image's own units, or a name of `WINDOWS`, which are in HU; overrides the rule;
+            for grey images only.
 
     Returns:
         uint8 of the same shape; the very same array when it was uint8 already and no window is given.
 
     Raises:
         ImageError: NaN or infinite values, or a dtype that is not a real number.
-        InputError: a window without a positive width, an unknown name, or a name for what is not CT in HU.
+        InputError: a window without a positive width, an unknown name, or a name for what is not CT in HU; or a window
+            for an image in colour.
     """
+    if window is not None and image.shape[2:] == (3,):
+        raise InputError(f"window: is for grey images, expected none for one in colour, got {window!r}")
     window = _level_width(window, image, modality)
     if _is_display(image, window):
         return image.astype(np.uint8, copy=False)

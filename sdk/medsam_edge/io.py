@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import cv2
 import numpy as np
@@ -20,6 +21,8 @@ from medsam_edge.npz import read_npz
 from medsam_edge.picture_file import read_picture
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+SHEAR = 1e-3
+"""Of a pixel, what a step along an axis of a saved file may differ by: headers of images have a few decimals only."""
 MEDICAL_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd", ".dcm")
 
 
@@ -36,9 +39,9 @@ def read_image(path: str | os.PathLike[str]) -> LoadedImage:
         ImageError: unreadable, of an unknown kind, too large, or neither a picture nor a volume.
     """
     file = Path(path)
-    if not file.is_file() and not file.is_dir():
-        raise FileMissingError(f"image: no such file: {file}")
     with reading(file):
+        if not file.is_file() and not file.is_dir():
+            raise FileMissingError(f"image: no such file: {file}")
         loaded = read_series(file) if file.is_dir() else _read(file)
     shape, kind = loaded.pixels.shape, loaded.pixels.dtype
     if kind.kind not in "buif" or loaded.pixels.size == 0 or len(shape) not in (2, 3):
@@ -65,11 +68,13 @@ def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` (same suffixes, in lower case, for not all writers know others) that takes its
     place when the block ends well, and goes if not.
 
-    A process that is killed leaves `.PID.partial.NAME` behind. Nothing reads it and it can be deleted, but not by us:
-    in a shared folder PID may be alive on another machine.
+    Every call has its own, so that threads may save to one path. A process that is killed leaves
+    `.PID.ID.partial.NAME` behind. Nothing reads it and it can be deleted, but not by us: in a shared folder PID may be
+    alive on another machine.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{os.getpid()}.partial.{path.name.lower()}")
+    name = path.name.lower()[-40:]  # the end, for its suffixes; with all of a long name it would be too long
+    partial = path.with_name(f".{os.getpid()}.{uuid4().hex[:8]}.partial.{name}")
     try:
         yield partial
         partial.replace(path)
@@ -156,7 +161,17 @@ def _write_labels_medical(path: Path, labels: npt.NDArray[np.uint16], frame: Fra
         image.SetDirection(frame.direction)
     with _writing(path) as partial:
         sitk.WriteImage(image, str(partial), True)
-        read_medical(partial)  # ITK does not notice a full disk under a NIfTI file
+        held = read_medical(
+            partial
+        ).frame  # ITK does not notice a full disk under a NIfTI file, and makes axes straight
+        wanted = Frame(image.GetSpacing(), image.GetOrigin(), image.GetDirection())
+        if held and (np.abs(_steps(held) - _steps(wanted)) > SHEAR * np.array(wanted.spacing_mm)).any():
+            raise ImageError("output: NIfTI cannot hold this image's axes, not at right angles; use .nrrd or .mha")
+
+
+def _steps(frame: Frame) -> npt.NDArray[np.float64]:
+    """(n, n) mm from a pixel to the next one, an axis in each column."""
+    return np.reshape(frame.direction, (len(frame.spacing_mm),) * 2) * frame.spacing_mm
 
 
 def _write_labels_dicom(path: Path, labels: npt.NDArray[np.uint16], frame: Frame | None) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medsam_edge.errors import ImageError
-from medsam_edge.image import Frame, LoadedImage
+from medsam_edge.image import Frame, LoadedImage, check_size
 from medsam_edge.layout import Layout
 from medsam_edge.metaimage import meta_layout
 from medsam_edge.nifti import nifti_layout
@@ -23,7 +23,9 @@ def read_medical(file: Path) -> LoadedImage:
         ImageError: unreadable, cut, too large, or neither a slice nor a volume.
     """
     pixels, frame = read_volume(file)
-    return LoadedImage(pixels[0] if len(frame.spacing_mm) == 3 and len(pixels) == 1 else pixels, frame)
+    dimensions = len(frame.spacing_mm)
+    plane = pixels[0] if dimensions == 3 and len(pixels) == 1 else pixels
+    return LoadedImage(plane, frame, color=pixels.ndim > dimensions)
 
 
 def read_volume(file: Path) -> tuple[npt.NDArray[Any], Frame]:
@@ -81,16 +83,21 @@ def _first(frame: Frame, count: int) -> Frame:
     return Frame(frame.spacing_mm[:count], frame.origin_mm[:count], tuple(direction.ravel().tolist()))
 
 
-def from_simpleitk(image: Any, source: str = "image") -> LoadedImage:
+def from_simpleitk(image: Any, source: str = "the SimpleITK image") -> LoadedImage:
     """A SimpleITK image of two or three dimensions; one of three with a single slice is taken as that slice.
 
     Raises:
-        ImageError: more dimensions, or neither one nor three components a pixel, or three a voxel.
+        ImageError: too large, more dimensions, or neither one nor three components a pixel, or three a voxel; a label
+            map by objects (sitkLabelUInt8 …).
     """
     import SimpleITK as sitk
 
     size = image.GetSize()
     _check_kind(size, image.GetNumberOfComponentsPerPixel(), source)
+    check_size(source, size)
+    if image.GetPixelIDTypeAsString().startswith("label"):  # to ask it for pixels would end the process
+        raise ImageError(f"image: expected pixels, {source} is a map of labels; see SimpleITK.LabelMapToLabel")
     pixels = sitk.GetArrayFromImage(image)
     frame = Frame(image.GetSpacing(), image.GetOrigin(), image.GetDirection())
-    return LoadedImage(pixels[0] if len(size) == 3 and size[2] == 1 else pixels, frame)
+    plane = pixels[0] if len(size) == 3 and size[2] == 1 else pixels
+    return LoadedImage(plane, frame, color=pixels.ndim > len(size))

@@ -57,4 +57,4 @@ class Model:
         """
         if modality not in self.classes:
             raise ModalityError(f"modality: the model knows {', '.join(self.classes)}, got {modality}")
-        return np.array([[modality is other for other in self.classes]], dtype=np.float32)
+        return np.array([[modality == other for other in self.classes]], dtype=np.float32)

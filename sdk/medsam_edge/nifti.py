@@ -26,6 +26,11 @@ def nifti_layout(file: Path) -> Layout:
     Raises:
         ImageError: no NIfTI-1 in one file, or values that are not read (complex, long double).
     """
+    suffix = file.name[file.name.lower().rfind(".nii") :]
+    if suffix not in (suffix.lower(), suffix.upper()):
+        raise ImageError(
+            f"image: expected {suffix.lower()}, got {file.name}: ITK takes no mixture with capital letters"
+        )
     with file.open("rb") as stream:
         head = stream.read(HEADER_BYTES)
     packed = head.startswith(b"\x1f\x8b")

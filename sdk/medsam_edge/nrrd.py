@@ -85,6 +85,9 @@ def _frame(fields: dict[str, str], domain: list[int], file: Path) -> Frame:
         spacing = [spacings[axis] if spacings and not math.isnan(spacings[axis]) else 1.0 for axis in domain]
         return frame_of(spacing, [0.0] * count, np.eye(count), file)
     vectors = [_numbers(found[1] or "") for found in re.finditer(r"none|\(([^()]*)\)", fields["spacedirections"])]
+    if any(len(vectors[axis]) != count for axis in domain):
+        held = fields["spacedirections"]
+        raise ImageError(f"image: expected {count} directions of {count} numbers, as it has axes; {file} has {held}")
     flips = np.array([*_TO_LPS.get(fields.get("space", "").lower(), ()), *[1] * count][:count])
     columns = np.array([vectors[axis] for axis in domain]).T * flips[:, None]
     with np.errstate(all="ignore"):  # what is not finite is refused by `frame_of`

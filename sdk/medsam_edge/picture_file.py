@@ -50,7 +50,8 @@ def read_picture(file: Path) -> LoadedImage:
     if image.ndim == 2:
         return LoadedImage(image)
     in_place = image.dtype in (np.uint8, np.uint16, np.float32)  # of the others cvtColor knows none
-    return LoadedImage(cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image) if in_place else image[:, :, ::-1])
+    rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image) if in_place else image[:, :, ::-1]
+    return LoadedImage(rgb, color=True)
 
 
 def _claims(raw: bytes, file: Path) -> list[Claim]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from medsam_edge.embedding import Embedding
 from medsam_edge.errors import InputError
-from medsam_edge.geometry import FloatArray, Geometry, Windows
+from medsam_edge.geometry import BoxesLike, FloatArray, Geometry, Windows, box_array
 from medsam_edge.result import CroppedMask, Overlap, Segmentation
 
 if TYPE_CHECKING:
@@ -25,8 +25,13 @@ MARGIN = 3
 
 
 class Rule(Protocol):
-    far_slice_included: bool
-    """Whether the far edge of a box along the slices is its last slice, and not the one after it."""
+    def volume_boxes(self, boxes: BoxesLike, axis: int) -> BoxesLike:
+        """Boxes of a volume, slices along an array axis, as the caller has them → (N, 6) with all far edges exclusive.
+
+        Raises:
+            InputError: more boxes than the rule can number.
+        """
+        ...
 
     def start(self, boxes: FloatArray, geometry: Geometry) -> FloatArray:
         """(N, 4) boxes in image pixels → N prompts (N, 4)."""
@@ -50,7 +55,8 @@ class Corrected:
     too large grow from slice to slice. Where nothing of the grown box lies inside, the user's box prompts again.
     """
 
-    far_slice_included = False
+    def volume_boxes(self, boxes: BoxesLike, axis: int) -> BoxesLike:
+        return boxes
 
     def start(self, boxes: FloatArray, geometry: Geometry) -> FloatArray:
         return boxes
@@ -79,14 +85,17 @@ class Published:
     the padding.
     """
 
-    far_slice_included = True
+    def volume_boxes(self, boxes: BoxesLike, axis: int) -> BoxesLike:
+        rows = box_array(boxes, 6)
+        if len(rows) > 255:
+            raise InputError(f"compat: expected at most 255 boxes, as many as its 8-bit labels, got {len(rows)}")
+        rows[:, 5 - axis] += 1
+        return rows
 
     def start(self, boxes: FloatArray, geometry: Geometry) -> FloatArray:
         return np.trunc(boxes.astype(np.float64) * geometry.scale).astype(np.float32)
 
     def follow(self, mask: CroppedMask, label: int, start: FloatArray, geometry: Geometry) -> FloatArray:
-        if label > 255:
-            raise InputError(f"compat: expected at most 255 boxes, as many as its 8-bit labels, got box {label}")
         plane = np.zeros((geometry.height, geometry.width), dtype=np.uint8)
         plane[mask.where][mask.pixels] = label
         small = cv2.resize(plane, (geometry.new_width, geometry.new_height), interpolation=cv2.INTER_AREA)

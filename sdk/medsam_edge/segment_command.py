@@ -29,6 +29,7 @@ from medsam_edge.propagation import Compat
 from medsam_edge.result import Overlap, Segmentation, VolumeSegmentation
 from medsam_edge.segmenter import Segmenter
 from medsam_edge.settings import AXES, Progress, Settings
+from medsam_edge.volume import is_volume
 
 CHALLENGE_NAME = re.compile(r"[23]DBox_([^_]+)(_.*)?\.npz", re.IGNORECASE)
 
@@ -201,7 +202,7 @@ def prepare(case: Case, boxes: npt.NDArray[np.float64] | None, compat: Compat | 
     carried = boxes is None
     if boxes is None:
         boxes = _carried_boxes(case.image, loaded, compat)
-    label_writer(case.output, 3 if are_volume_boxes(boxes) else 2)
+    label_writer(case.output, 3 if is_volume(loaded, boxes) else 2)
     if case.output.suffix.lower() == ".dcm":
         check_source(loaded.frame)
     return Prompted(loaded, boxes, carried, read_ms)

@@ -23,8 +23,8 @@ from medsam_edge.cache import EmbeddingCache, content_key
 from medsam_edge.detail import Detail
 from medsam_edge.embedding import Embedding
 from medsam_edge.errors import ImageError, InputError
-from medsam_edge.geometry import BoxesLike, Geometry, are_volume_boxes, check_boxes
-from medsam_edge.image import LoadedImage
+from medsam_edge.geometry import BoxesLike, Geometry, check_boxes
+from medsam_edge.image import LoadedImage, check_size
 from medsam_edge.intensity import Window
 from medsam_edge.io import read_image
 from medsam_edge.medical import from_simpleitk
@@ -35,7 +35,7 @@ from medsam_edge.picture import picture_of, segment_picture
 from medsam_edge.propagation import Compat
 from medsam_edge.result import CroppedMask, Overlap, Segmentation, VolumeSegmentation, check_overlap
 from medsam_edge.settings import Axis, Progress, Settings
-from medsam_edge.volume import segment_volume
+from medsam_edge.volume import is_volume, segment_volume
 
 ImageLike = Any
 """(H, W) or (H, W, 3) RGB array, SimpleITK.Image, the path of an image file, or what `read_image` gave; (D, H, W) where
@@ -62,6 +62,7 @@ class Segmenter:
 
     Raises:
         BundleError: the bundle is missing, damaged, tampered with, or cannot be compiled.
+        InputError: `num_threads` or `cache_bytes` that are no such numbers.
     """
 
     def __init__(
@@ -73,13 +74,15 @@ class Segmenter:
         cache_bytes: int = DEFAULT_CACHE_BYTES,
         cache_dir: str | os.PathLike[str] | None = None,
     ) -> None:
+        if num_threads is not None and type(num_threads) is not int:
+            raise InputError(f"num_threads: expected a whole number or None, got {num_threads!r}")
+        self._cache = EmbeddingCache(cache_bytes)
         if not isinstance(bundle, Model):
             from medsam_edge import engine  # here, so that training machines without OpenVINO can import the package
 
             settings = engine.EngineSettings(device, num_threads, Path(cache_dir) if cache_dir else None)
             bundle = engine.load_model(load_bundle(packaged_bundle() if bundle is None else Path(bundle)), settings)
         self.model = bundle
-        self._cache = EmbeddingCache(cache_bytes)
 
     def embed(
         self, image: ImageLike, modality: str | Modality | None = None, *, window: Window | None = None
@@ -216,7 +219,7 @@ class Segmenter:
                 Percentiles are those of the whole volume.
             boxes: (N, 4) x0, y0, x1, y1 in pixels, or (N, 6) x0, y0, z0, x1, y1, z1 in voxels of the array as given,
                 far edges exclusive. They decide what a (…, …, 3) array is: with (N, 4) an RGB picture, with (N, 6) a
-                volume.
+                volume. None, as [], give an empty result.
             modality, window, overlap: as for `embed` and `decode`.
             box_space: `physical` for boxes in mm in the coordinates of a medical file, see
                 `medsam_edge.physical.boxes_to_pixels`: (N, 6), any two opposite corners; (N, 4) for a file of two
@@ -237,7 +240,7 @@ class Segmenter:
                 the box would be less than 12 pixels of the square (`medsam_edge.detail`). Never a tile with `compat`.
 
         Returns:
-            `Segmentation` for (N, 4), `VolumeSegmentation` for (N, 6).
+            `Segmentation` for (N, 4), `VolumeSegmentation` for (N, 6); of a slice in colour always `Segmentation`.
 
         Raises:
             CancelledError: `progress` returned False.
@@ -251,9 +254,12 @@ class Segmenter:
         loaded = _load(image)
         told = self._told(modality, loaded)
         clock.lap("read")
-        volume = are_volume_boxes(boxes)
+        volume = is_volume(loaded, boxes)
         if box_space == "physical":
             boxes = boxes_to_pixels(boxes, loaded.frame)
+            if volume and loaded.color:  # a slice that lies in the patient; there are no volumes in colour
+                height, width = loaded.pixels.shape[:2]
+                boxes, volume = check_boxes(boxes, height, width, 1)[:, [0, 1, 3, 4]], False
         segment_loaded = segment_volume if volume else segment_picture
         return segment_loaded(self, loaded, boxes, told, window, settings, clock)
 
@@ -320,6 +326,7 @@ def _load(image: ImageLike) -> LoadedImage:
     elif type(image).__module__.startswith("SimpleITK"):
         loaded = from_simpleitk(image)
     elif isinstance(image, np.ndarray):
+        check_size("the array", image.shape[:2] if image.shape[2:] == (3,) else image.shape)
         loaded = LoadedImage(image)
     else:
         raise ImageError(f"image: expected an array, a SimpleITK image or a path, got {type(image).__name__}")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,7 +20,7 @@ import numpy.typing as npt
 from medsam_edge.detail import View
 from medsam_edge.embedding import Embedding
 from medsam_edge.errors import CancelledError, ImageError
-from medsam_edge.geometry import BoxesLike, FloatArray, Geometry, box_array, check_boxes
+from medsam_edge.geometry import BoxesLike, FloatArray, Geometry, are_volume_boxes, check_boxes
 from medsam_edge.image import LoadedImage
 from medsam_edge.intensity import Window, volume_to_display, warn_of_values
 from medsam_edge.modality import Modality
@@ -47,10 +47,8 @@ def segment_volume(
 ) -> VolumeSegmentation:
     """Segment what each box of a volume holds; see `Segmenter.segment`."""
     voxels, axis, rule = _voxels(loaded), settings.array_axis, rule_of(settings.compat)
-    if rule.far_slice_included:
-        boxes = box_array(boxes, 6) + np.eye(6)[5 - axis]
     depth, height, width = voxels.shape
-    checked = check_boxes(boxes, height, width, depth)
+    checked = check_boxes(rule.volume_boxes(boxes, axis), height, width, depth)
     display = volume_to_display(voxels, modality, window)
     if display is voxels:
         display = display.copy()  # the caller may change theirs
@@ -92,13 +90,23 @@ def segment_volume(
     )
 
 
+def is_volume(loaded: LoadedImage, boxes: BoxesLike) -> bool:
+    """Whether boxes are those of a volume; where there are none, whether the image is one (a last side of 3 is RGB)."""
+    shape = loaded.pixels.shape
+    with suppress(ValueError):  # rows of different lengths, of which `check_boxes` says what is wrong
+        if np.size(boxes) == 0 and len(shape) == 3 and shape[2] != 3:
+            return True
+    return are_volume_boxes(boxes)
+
+
 def _voxels(loaded: LoadedImage) -> npt.NDArray[Any]:
     """The pixels as (D, H, W); a single medical slice is a volume of one."""
     pixels = loaded.pixels
     if pixels.ndim == 2 and loaded.frame is not None and len(loaded.frame.spacing_mm) == 3:
         pixels = pixels[None]
-    if pixels.ndim != 3 or 0 in pixels.shape:
-        raise ImageError(f"image: boxes of shape (N, 6) are for volumes, (D, H, W); got {pixels.shape}")
+    if pixels.ndim != 3 or 0 in pixels.shape or loaded.color:
+        kind = f"{pixels.shape}{' in colour' * loaded.color}"
+        raise ImageError(f"image: boxes of shape (N, 6) are for volumes, (D, H, W); got {kind}")
     return pixels
 
 
@@ -198,7 +206,8 @@ class _Sweeps:
         with closing(encoded_ahead(self._embed, wanted, self.settings.streams)) as embeddings:
             for z, embedding in embeddings:
                 self._decode(z, embedding, [item for item in self.objects if item.alive(z, upward)])
-                if self.settings.progress and self.settings.progress(position[z], total) is False:
+                answer = self.settings.progress(position[z], total) if self.settings.progress else None
+                if isinstance(answer, (bool, np.bool_)) and not answer:
                     raise CancelledError(f"progress: asked to stop after {position[z]} of {total} slices")
 
     def place(self) -> None:

@@ -68,6 +68,30 @@ def lines(capsys: Captured) -> list[dict[str, Any]]:
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
+def test_boxes_files_without_boxes_give_empty_label_maps(tmp_path: Path) -> None:
+    arguments = pictures(tmp_path, "a.png")
+    sitk.WriteImage(sitk.GetImageFromArray(NOISE), str(tmp_path / "in" / "b.nii.gz"))
+    np.savez(tmp_path / "in" / "c.npz", imgs=NOISE)
+    for name in "abc":
+        (tmp_path / "boxes" / f"{name}.json").write_text("[]")
+    assert main([*arguments, "--overlay", str(tmp_path / "overlays")]) == 0
+    assert labels(tmp_path / "out" / "a.png").shape == NOISE.shape[1:]
+    for name in ("b.nii.gz", "c.npz"):
+        assert labels(tmp_path / "out" / name).shape == NOISE.shape
+        assert not labels(tmp_path / "out" / name).any()
+    assert (
+        main(["segment", str(tmp_path / "in/b.nii.gz"), "--boxes", str(tmp_path / "boxes/b.json"), "-o", "x.png"]) == 2
+    )
+
+
+def test_a_window_costs_only_images_in_colour(tmp_path: Path, capsys: Captured) -> None:
+    arguments = pictures(tmp_path, "grey.png", "rgb.png")
+    cv2.imwrite(str(tmp_path / "in" / "rgb.png"), np.dstack([NOISE[0], NOISE[1], NOISE[2]]))
+    assert main([*arguments, "--window", "100,50"]) == 1
+    assert names(tmp_path / "out") == ["grey.png"]
+    assert "rgb.png: window: is for grey images" in capsys.readouterr().err
+
+
 def test_every_kind_of_image_has_its_label_map_and_nothing_else_is_one(tmp_path: Path, capsys: Captured) -> None:
     arguments = pictures(tmp_path, "a.PNG", "b.jpg", "c.bmp", ".hidden.png")
     folder, boxes = tmp_path / "in", tmp_path / "boxes"

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from medsam_edge import Modality, Segmenter
+from medsam_edge import InputError, Modality, Segmenter
 from medsam_edge.cache import EmbeddingCache, content_key
 from tests.sdk.fake import FakeEncoder, fake_model
 
@@ -21,6 +21,15 @@ def test_least_recently_used_goes_first() -> None:
     cache.put("c", KILOBYTE)
     assert [cache.get(key) is not None for key in "abc"] == [True, False, True]
     assert cache.used_bytes == 2048
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("cache_bytes", None), ("cache_bytes", "1"), ("cache_bytes", -1), ("num_threads", "2"), ("num_threads", 1.5)],
+)
+def test_a_segmenter_refuses_what_is_no_number_at_once(name: str, value: object) -> None:
+    with pytest.raises(InputError, match=f"^{name}: expected .*, got {value!r}"):
+        Segmenter(fake_model(), **{name: value})  # type: ignore[arg-type]
 
 
 def test_same_key_is_counted_once() -> None:

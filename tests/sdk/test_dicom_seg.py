@@ -114,6 +114,18 @@ def test_frames_in_one_file(tmp_path: Path) -> None:
         assert segments(tmp_path / f"{name}.dcm")["object 3"] == points(frame, LABELS == 3)
 
 
+@pytest.mark.parametrize("name", ["slice.dcm", "series", "frames.dcm"])
+def test_sources_are_found_from_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    series(tmp_path / "series", slices())
+    write(tmp_path / "slice.dcm", slices((0,))[0])
+    write(tmp_path / "frames.dcm", enhanced(orientation_is_shared=True))
+    monkeypatch.chdir(tmp_path)
+    loaded = read_image(name)
+    monkeypatch.chdir("/")
+    write_labels(tmp_path / "seg.dcm", np.ones(loaded.pixels.shape, np.uint16), loaded.frame)
+    assert len(segments(tmp_path / "seg.dcm")["object 1"]) == loaded.pixels.size
+
+
 def without(*names: str) -> pydicom.Dataset:
     data = slices((0,))[0]
     for name in names:
@@ -159,6 +171,10 @@ def test_refused_and_nothing_left_behind(tmp_path: Path, monkeypatch: pytest.Mon
         with pytest.raises(InputError, match=r"DICOM SEG needs highdicom: pip install 'medsam-edge\[dicom\]'"):
             write_labels(tmp_path / "seg.dcm", LABELS[0], frame)
     source.unlink()
+    source.mkdir()
+    with pytest.raises(ImageError, match=r"slice\.dcm cannot be the source of a DICOM SEG: .*directory"):
+        write_labels(tmp_path / "seg.dcm", LABELS[0], frame)
+    source.rmdir()
     with pytest.raises(FileMissingError, match=r"slice\.dcm, which the image came from, is gone"):
         write_labels(tmp_path / "seg.dcm", LABELS[0], frame)
     assert list(tmp_path.iterdir()) == []

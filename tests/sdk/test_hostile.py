@@ -195,6 +195,13 @@ REFUSED: dict[str, tuple[bytes, str]] = {
         META.replace(b"= 3", b"= -1") + b"ElementDataFile = LOCAL\n" + VOLUME.tobytes(),
         "-1 dimensions",
     ),
+    "in_space.nrrd": (
+        NRRD.replace(b"7 6 4", b"7 24").replace(b": 3", b": 2")
+        + b"space: left-posterior-superior\nspace directions: (1,0,0) (0,1,0)\n\n",
+        r"expected 2 directions of 2 numbers, as it has axes; .* has \(1,0,0\) \(0,1,0\)",
+    ),
+    "Mixed.Nii.gz": (gzip.compress(b"x"), r"expected \.nii\.gz, got Mixed\.Nii\.gz"),
+    "mixed.NIi": (b"x", r"expected \.nii, got mixed\.NIi"),
     "number.nrrd": (NRRD + b"space directions: (1,0,0) (0," + b"9" * 5000 + b",0) (0,0,1)\n\n", "lies nowhere"),
     "absolute.nrrd": (NRRD + b"data file: /etc/passwd\n\n", "'datafile', which is not read"),
     "list.nrrd": (NRRD + b"DATA FILE: LIST\n/etc/passwd\n\n", "'datafile', which is not read"),
@@ -417,7 +424,7 @@ def test_a_killed_process_leaves_whole_files(tmp_path: Path) -> None:
     for name in WRITTEN:
         assert (tmp_path / name).read_bytes() in whole[name]
     others = {file.name for file in tmp_path.iterdir()} - set(WRITTEN)
-    assert all(re.fullmatch(r"\.\d+\.partial\.labels\.(png|npz|nii\.gz|mha)", name) for name in others)
+    assert all(re.fullmatch(r"\.\d+\.[0-9a-f]{8}\.partial\.labels\.(png|npz|nii\.gz|mha)", name) for name in others)
 
 
 @pytest.mark.parametrize("name", ["x.png", "x.tif", "x.npz", "x.nii", "x.nii.gz", "x.nrrd", "x.mha"])

@@ -73,6 +73,13 @@ def test_named_windows_by_hand(name: str, black: int, grey: int, white: int) -> 
         assert volume_to_display(image[None], modality, name).tolist() == [[[0, 0, 128, 255, 255]]]
 
 
+@pytest.mark.parametrize("window", ["lung", (40.0, 400.0)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_a_window_is_for_grey_images(window: Any, dtype: Any) -> None:
+    with pytest.raises(InputError, match="window: is for grey images, expected none for one in colour"):
+        to_display(np.zeros((4, 5, 3), dtype), None, window)
+
+
 def test_a_named_window_is_for_ct_in_hu() -> None:
     with pytest.raises(InputError, match="one of soft-tissue, lung, brain, bone, liver, got 'abdomen'"):
         to_display(row(0, 1), Modality.CT, "abdomen")

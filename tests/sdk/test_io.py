@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import SimpleITK as sitk
 
 from medsam_edge.errors import BoxError, FileMissingError, ImageError
 from medsam_edge.geometry import check_boxes
-from medsam_edge.io import read_image, replacing, write_picture
+from medsam_edge.io import read_image, replacing, write_labels, write_picture
 from medsam_edge.modality import Modality
 
 GREY = np.arange(48, dtype=np.uint8).reshape(6, 8)
@@ -182,6 +184,19 @@ def test_missing_files_and_folders(tmp_path: Path) -> None:
         read_image(tmp_path / "none.png")
     with pytest.raises(ImageError, match="folder"):
         read_image(tmp_path)
+    with pytest.raises(ImageError, match=r"image: cannot read .*too long"):
+        read_image(tmp_path / ("x" * 300 + ".png"))
+
+
+def test_a_folder_that_may_not_be_entered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rights mean nothing to the user that tests may run as, so that the system's answer is made up."""
+
+    def refuse(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    with pytest.raises(ImageError, match=r"image: cannot read shut/x\.png: .*Permission denied"):
+        read_image("shut/x.png")
 
 
 @pytest.mark.parametrize(
@@ -205,3 +220,28 @@ def test_a_failed_write_keeps_the_old_file(tmp_path: Path) -> None:
         raise RuntimeError
     assert path.read_text(encoding="utf-8") == "old"
     assert [file.name for file in tmp_path.iterdir()] == ["file.txt"]
+
+
+def test_threads_may_save_to_one_path(tmp_path: Path) -> None:
+    """Each writes half, waits for the other, and writes the rest: what is there in the end is of one of them."""
+    path, both = tmp_path / "x.txt", threading.Barrier(2)
+
+    def save(letter: str) -> None:
+        with replacing(path) as partial, partial.open("w") as file:
+            file.write(letter)
+            file.flush()
+            both.wait(10)
+            file.write(letter)
+            file.flush()
+            both.wait(10)
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(save, "ab"))
+    assert path.read_text(encoding="utf-8") in ("aa", "bb")
+    assert [file.name for file in tmp_path.iterdir()] == ["x.txt"]
+
+
+@pytest.mark.parametrize("name", ["x" * 243 + ".nii.gz", "X" * 240 + ".Nii.Gz", "ж" * 120 + ".png"])
+def test_a_name_as_long_as_the_file_system_takes(tmp_path: Path, name: str) -> None:
+    write_labels(tmp_path / name, np.ones((4, 5), np.uint16), None)
+    assert [file.name for file in tmp_path.iterdir()] == [name]

@@ -8,10 +8,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import SimpleITK as sitk
+from pydicom.uid import SecondaryCaptureImageStorage
 
-from medsam_edge import BoxError, InputError, Segmenter
+from medsam_edge import BoxError, ImageError, InputError, Segmentation, Segmenter
 from medsam_edge.image import Frame
+from medsam_edge.io import write_picture
 from medsam_edge.physical import boxes_to_pixels
+from tests.sdk.dicoms import dataset, write
 from tests.sdk.fake import SIZE, fake_model
 
 IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
@@ -89,6 +92,50 @@ def test_a_volume_a_picture_and_a_slice_of_a_volume(tmp_path: Path) -> None:
     assert slice_.label_map.shape == (1, SIZE, SIZE)
     assert np.array_equal(slice_.mask(0)[0], picture.mask(0))
     assert segmenter.segment(medical(pixels), np.zeros((0, 6)), box_space="physical").boxes.shape == (0, 6)
+
+
+def in_colour(path: Path, pixels: npt.NDArray[Any]) -> Path:
+    """An RGB slice with a place in the patient: its first pixel's centre is at 10, -20, 30."""
+    tags = {"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB", "PlanarConfiguration": 0}
+    data = dataset(pixels, SecondaryCaptureImageStorage, Rows=pixels.shape[0], Columns=pixels.shape[1], **tags)
+    del data.NumberOfFrames
+    data.ImagePositionPatient, data.ImageOrientationPatient = [10, -20, 30], [1, 0, 0, 0, 1, 0]
+    data.PixelSpacing, data.SliceThickness = [0.75, 0.5], 3
+    return write(path, data)
+
+
+@pytest.mark.parametrize("kind", ["image", "a.dcm", "a.nrrd", "a.mha"])
+def test_a_slice_in_colour_lies_in_the_patient_too(tmp_path: Path, kind: str) -> None:
+    """Its boxes in mm have six numbers, as those of a grey slice; its masks are those of a picture."""
+    segmenter = Segmenter(fake_model())
+    pixels = np.random.default_rng(0).integers(0, 255, (SIZE, SIZE, 3), dtype=np.uint8)
+    image: Any = sitk.GetImageFromArray(pixels[None], isVector=True)
+    image.SetSpacing((0.5, 0.75, 3.0))
+    image.SetOrigin((10.0, -20.0, 30.0))
+    path = tmp_path / kind
+    if kind == "a.dcm":
+        image = in_colour(path, pixels)
+    elif kind != "image":
+        sitk.WriteImage(image, str(path))
+        image = path
+    result = segmenter.segment(image, [[13.75, -14.375, 30.4, 21.75, -2.375, 29.6]], box_space="physical")
+    expected = segmenter.segment(pixels, [[8, 8, 24, 24]])
+    assert isinstance(result, Segmentation)
+    assert result.boxes.tolist() == [[8, 8, 24, 24]]
+    assert np.array_equal(result.mask(0), expected.mask(0))
+    assert sitk.ReadImage(str(result.save(tmp_path / "labels.nrrd"))).GetOrigin() == pytest.approx((10, -20, 30))
+    assert len(segmenter.segment(image, np.zeros((0, 6)), box_space="physical")) == 0
+    with pytest.raises(BoxError, match="meets the 64x64x1 volume"):
+        segmenter.segment(image, [[13.75, -14.375, 131.5, 21.75, -2.375, 128.5]], box_space="physical")
+    with pytest.raises(ImageError, match=r"\(N, 6\) are for volumes, \(D, H, W\); got \(64, 64, 3\) in colour"):
+        segmenter.segment(image, [[0, 1, 1, 3, 9, 9]])
+
+
+def test_boxes_of_volumes_are_refused_for_pictures_in_colour(tmp_path: Path) -> None:
+    for name in ("x.png", "x.tif"):
+        write_picture(tmp_path / name, np.zeros((20, 24, 3), np.uint8))
+        with pytest.raises(ImageError, match="in colour"):
+            Segmenter(fake_model()).segment(tmp_path / name, [[0, 1, 1, 3, 9, 9]])
 
 
 VOLUME = medical(np.zeros((4, 9, 9), np.uint8))

@@ -12,7 +12,7 @@ from medsam_edge.geometry import Geometry
 from medsam_edge.model import Model
 from medsam_edge.propagation import Corrected, Published
 from medsam_edge.result import CroppedMask, VolumeSegmentation
-from tests.sdk.fake import SIZE, FakeDecoder, SeeingDecoder, SeeingEncoder
+from tests.sdk.fake import SIZE, FakeDecoder, SeeingDecoder, SeeingEncoder, fake_model
 
 START = np.array([5, 6, 7, 8], np.float32)
 
@@ -190,5 +190,12 @@ def test_compat_is_the_published_procedure(shape: tuple[int, int, int]) -> None:
 
 
 def test_published_labels_have_eight_bits() -> None:
-    with pytest.raises(InputError, match="at most 255 boxes"):
-        Published().follow(block(1, 1, 2, 2), 256, START, Geometry(64, 64, SIZE))
+    """More boxes are refused before anything is decoded; 255 are all labelled."""
+    model, volume = fake_model(), np.zeros((3, 9, 9), np.uint8)
+    boxes = [[1, 1, 0, 5, 5, 1]] * 254 + [[6, 6, 0, 9, 9, 1]]
+    for too_many in ([*boxes, boxes[0]], np.array([*boxes, boxes[0]])):
+        with pytest.raises(InputError, match=r"compat: expected at most 255 boxes, .* got 256"):
+            Segmenter(model).segment(volume, too_many, compat="rep-medsam")
+    assert isinstance(model.decoder, FakeDecoder)
+    assert model.decoder.batches == []
+    assert Segmenter(model).segment(volume, boxes, compat="rep-medsam").label_map.max() == 255

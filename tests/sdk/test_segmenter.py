@@ -12,7 +12,18 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from medsam_edge import BoxError, FileMissingError, ImageError, InputError, Modality, ModalityError, Segmenter
+from medsam_edge import (
+    BoxError,
+    FileMissingError,
+    ImageError,
+    InputError,
+    Modality,
+    ModalityError,
+    Segmenter,
+)
+from medsam_edge import (
+    image as image_module,
+)
 from medsam_edge.segmenter import DECODE_BATCH
 from tests.sdk.fake import SIZE, FakeDecoder, FakeEncoder, fake_model
 
@@ -173,17 +184,34 @@ def test_embedding_of_another_model_is_refused() -> None:
     [
         (np.zeros((4, 5, 6, 7), np.uint8), "expected"),
         (np.zeros((8, 64, 64), np.uint8), "volumes"),
-        (np.zeros((0, 5), np.uint8), "expected"),
+        (np.zeros((0, 5), np.uint8), "no pixels"),
+        (np.zeros((), np.uint8), "expected"),
         (np.zeros((5, 5, 4), np.uint8), "expected"),
         (np.zeros((5, 5), complex), "dtype"),
         (np.full((5, 5), np.nan), "finite"),
         ([[1, 2], [3, 4]], "list"),
         (None, "NoneType"),
+        (sitk.Image([5, 5], sitk.sitkLabelUInt8), "expected pixels, the SimpleITK image is a map of labels"),
+        (sitk.Image([5, 5], sitk.sitkLabelUInt64), "map of labels"),
     ],
 )
 def test_bad_images_are_refused(image: Any, message: str) -> None:
     with pytest.raises(ImageError, match=message):
         Segmenter(fake_model()).segment(image, [[0, 0, 1, 1]])
+
+
+@pytest.mark.parametrize("is_array", [True, False])
+def test_what_is_in_memory_has_the_limits_of_files(monkeypatch: pytest.MonkeyPatch, is_array: bool) -> None:
+    """Otherwise labels could be made that `save` refuses, since it reads what it wrote."""
+    segmenter = Segmenter(fake_model())
+    monkeypatch.setattr(image_module, "MAXIMUM_PIXELS", 59)
+    for array, boxes in ((np.zeros((3, 4, 5), np.uint8), [[0, 0, 0, 2, 2, 2]]), (picture(6, 10), [[0, 0, 2, 2]])):
+        with pytest.raises(ImageError, match=r"^image: the .* has size \([\d, ]*\), more than 59 pixels or voxels"):
+            segmenter.segment(array if is_array else sitk.GetImageFromArray(array), boxes)
+    assert encoder_calls(segmenter) == 0
+    colour = np.dstack([picture(5, 11)] * 3)
+    image = colour if is_array else sitk.GetImageFromArray(colour, isVector=True)
+    assert len(segmenter.segment(image, [[0, 0, 2, 2]])) == 1
 
 
 def test_bad_arguments_name_themselves() -> None:
@@ -262,6 +290,18 @@ def test_an_embedding_says_what_the_network_sees_whatever_is_told() -> None:
     again = segmenter.decode(replace(untold, modality=Modality.US), [[8, 16, 40, 48]])
     assert (again.mask(0) == box_at(1)).all()
     assert segmenter.decode(untold, np.zeros((0, 4))).modality is Modality.CT
+
+
+def test_an_embedding_takes_a_modality_by_any_of_its_names() -> None:
+    segmenter = Segmenter(fake_model(classes=PROMPTED))
+    for name in ("US", "ultrasound", Modality.US):
+        for embedding in (segmenter.embed_display(picture(), name), replace(segmenter.embed(picture()), modality=name)):  # type: ignore[arg-type]
+            result = segmenter.decode(embedding, [[8, 16, 40, 48]])
+            assert result.modality is Modality.US
+            assert (result.mask(0) == box_at(1)).all()
+    assert segmenter.model.one_hot("US").tolist() == [[0, 1, 0]]  # type: ignore[arg-type]
+    with pytest.raises(ModalityError, match="modality: expected one of"):
+        segmenter.decode(replace(segmenter.embed(picture()), modality="XYZ"), [[0, 0, 4, 4]])  # type: ignore[arg-type]
 
 
 def test_a_recognised_modality_does_not_change_the_intensities() -> None:

@@ -284,6 +284,9 @@ def test_progress_counts_slices_and_cancels() -> None:
     with pytest.raises(CancelledError, match="after 3 of 10 slices") as caught:
         run(segmenter, numbered(12), CROSSING, progress=lambda done, total: done < 3)
     assert decoder.batches == [1, 1, 1]
+    with pytest.raises(CancelledError, match="after 3 of 10 slices"):
+        run(segmenter, numbered(12), CROSSING, progress=lambda done, total: np.int64(done) < 3)  # numpy's False
+    run(segmenter, numbered(12), CROSSING, progress=lambda done, total: 0)  # type: ignore[arg-type, return-value]
     assert threads_encoding() == []  # though the error, and with it every frame it passed, is still held
     del caught
 
@@ -421,6 +424,20 @@ def test_a_single_medical_slice_is_a_volume_of_one_where_boxes_say_so() -> None:
     assert (result.display == noise(1, 20, 24)).all()
 
 
+@pytest.mark.parametrize("boxes", [[], np.zeros((0, 4)), np.zeros((0, 6)), [[]]])
+def test_no_boxes_of_any_shape_are_those_of_the_image(boxes: Any) -> None:
+    segmenter = Segmenter(fake_model())
+    for image in (noise(4, 9, 8), medical(noise(4, 9, 8))):
+        for settings in ({}, {"compat": "rep-medsam"}):
+            result = run(segmenter, image, boxes, **settings)
+            assert (len(result), result.boxes.shape, result.slice_scores.shape) == (0, (0, 6), (0, 4))
+            assert result.label_map.shape == (4, 9, 8)
+            assert not result.label_map.any()
+    assert len(run(segmenter, medical(noise(4, 9, 8)), boxes, box_space="physical")) == 0
+    if np.shape(boxes) != (0, 6):
+        assert segmenter.segment(noise(4, 9, 3), boxes).label_map.shape == (4, 9)
+
+
 def test_boxes_say_whether_a_last_axis_of_three_is_colour() -> None:
     image = noise(20, 24, 3)
     picture = Segmenter(fake_model()).segment(image, [[1, 1, 9, 9]])
@@ -447,10 +464,9 @@ BOX = [[1, 1, 1, 5, 5, 3]]
     ("image", "boxes", "settings", "error", "message"),
     [
         (noise(4, 9, 9), [[1, 1, 5, 5]], {}, ImageError, r"volumes with boxes \(N, 6\)"),
-        (noise(4, 9, 9), [], {}, ImageError, r"volumes with boxes \(N, 6\)"),
         (noise(4, 9, 9)[0], BOX, {}, ImageError, r"\(N, 6\) are for volumes, \(D, H, W\); got \(9, 9\)"),
         (noise(4, 9, 9)[None], BOX, {}, ImageError, r"got \(1, 4, 9, 9\)"),
-        (np.zeros((0, 9, 9), np.uint8), BOX, {}, ImageError, "got"),
+        (np.zeros((0, 9, 9), np.uint8), BOX, {}, ImageError, "no pixels"),
         (np.full((3, 9, 9), np.nan), BOX, {}, ImageError, "finite"),
         (np.full((3, 9, 9), np.inf, np.float32), BOX, {"window": (0, 1)}, ImageError, "finite"),
         (np.zeros((3, 9, 9), complex), BOX, {}, ImageError, "dtype"),
