@@ -161,9 +161,7 @@ def _write_labels_medical(path: Path, labels: npt.NDArray[np.uint16], frame: Fra
         image.SetDirection(frame.direction)
     with _writing(path) as partial:
         sitk.WriteImage(image, str(partial), True)
-        held = read_medical(
-            partial
-        ).frame  # ITK does not notice a full disk under a NIfTI file, and makes axes straight
+        held = read_medical(partial).frame  # ITK does not notice a full disk, and makes the axes of NIfTI straight
         wanted = Frame(image.GetSpacing(), image.GetOrigin(), image.GetDirection())
         if held and (np.abs(_steps(held) - _steps(wanted)) > SHEAR * np.array(wanted.spacing_mm)).any():
             raise ImageError("output: NIfTI cannot hold this image's axes, not at right angles; use .nrrd or .mha")
