@@ -1,6 +1,7 @@
 """The `medsam-edge` command. stdout carries results, stderr progress and errors.
 
-Exit codes: 0 done, 1 the work failed, 2 wrong usage or bad input. The library raises; only this file exits.
+Exit codes: 0 done, 1 the work failed, 2 wrong usage, bad input or an output that cannot be written. The library raises;
+only this file exits.
 """
 
 from __future__ import annotations
