@@ -62,7 +62,7 @@ def make_config(
     given = {name: value for name, value in options.items() if name not in ("preset", "config")}
     given = {**(typed_settings(read_yaml(yaml_file), config, yaml_file) if yaml_file else {}), **given}
     name = options.get("preset") or next((name for name in presets if given.get(name) is True), None)
-    if name is not None and name not in presets:
+    if name is not None and name not in tuple(presets):  # of a file it may be of any type
         raise InputError(f"preset: expected one of {', '.join(presets) or 'none'}, got {name!r}")
     values = {**(presets[name] if name is not None else {}), **given}
     hints = typing.get_type_hints(config)
