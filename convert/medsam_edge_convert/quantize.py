@@ -52,7 +52,7 @@ def calibration_set(source: str, image_size: int, count: int = CALIBRATION_IMAGE
 
     Raises:
         FileMissingError: the folder does not exist.
-        ImageError: it holds no picture, or one cannot be read, or shards in folders below it.
+        ImageError: it holds no picture, or one cannot be read, or it has shards in train/.
     """
     if source == PHANTOMS:
         images = [_prepare(image, modality, image_size) for image, modality in _phantoms()]
@@ -67,8 +67,8 @@ def calibration_set(source: str, image_size: int, count: int = CALIBRATION_IMAGE
         and not any(part.startswith("mask") for part in file.relative_to(root).parts)
     ]
     cases = find_cases(root) if any(root.glob("*.tar")) else []
-    if not cases and (deeper := next(root.rglob("*.tar"), None)):
-        raise ImageError(f"calibration: {source} has shards in its folders only, give one of them: {deeper.parent}")
+    if any(root.glob("train/*.tar")):  # or the pictures would be those of `train prepare`'s report
+        raise ImageError(f"calibration: {source} has shards in train and val, give one of them: {root / 'train'}")
     total = len(files) + len(cases)
     if not total:
         raise ImageError(f"calibration: found no picture in {source}")

@@ -22,7 +22,7 @@ class EmbeddingCache:
     """
 
     def __init__(self, budget_bytes: int) -> None:
-        if not (isinstance(budget_bytes, (int, float)) and budget_bytes >= 0):
+        if not (isinstance(budget_bytes, (int, float, np.integer)) and budget_bytes >= 0):
             raise InputError(f"cache_bytes: expected a number of bytes, 0 for none, got {budget_bytes!r}")
         self.budget_bytes = budget_bytes
         self.used_bytes = 0

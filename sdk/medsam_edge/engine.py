@@ -52,7 +52,7 @@ class OpenVinoNetwork:
         """
         config: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
         if settings.num_threads is not None:
-            config["INFERENCE_NUM_THREADS"] = settings.num_threads
+            config["INFERENCE_NUM_THREADS"] = int(settings.num_threads)  # OpenVINO knows no numpy
         if settings.cache_dir is not None:
             config["CACHE_DIR"] = str(settings.cache_dir)
         if precision == "f32":

@@ -202,7 +202,7 @@ def prepare(case: Case, boxes: npt.NDArray[np.float64] | None, compat: Compat | 
     carried = boxes is None
     if boxes is None:
         boxes = _carried_boxes(case.image, loaded, compat)
-    label_writer(case.output, 3 if is_volume(loaded, boxes) else 2)
+    label_writer(case.output, 3 if is_volume(loaded, boxes) and not loaded.color else 2)
     if case.output.suffix.lower() == ".dcm":
         check_source(loaded.frame)
     return Prompted(loaded, boxes, carried, read_ms)

@@ -12,6 +12,7 @@ import threading
 import time
 from dataclasses import replace
 from functools import cache
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ class Segmenter:
         cache_bytes: int = DEFAULT_CACHE_BYTES,
         cache_dir: str | os.PathLike[str] | None = None,
     ) -> None:
-        if num_threads is not None and type(num_threads) is not int:
+        if num_threads is not None and not isinstance(num_threads, Integral):
             raise InputError(f"num_threads: expected a whole number or None, got {num_threads!r}")
         self._cache = EmbeddingCache(cache_bytes)
         if not isinstance(bundle, Model):
@@ -219,7 +220,7 @@ class Segmenter:
                 Percentiles are those of the whole volume.
             boxes: (N, 4) x0, y0, x1, y1 in pixels, or (N, 6) x0, y0, z0, x1, y1, z1 in voxels of the array as given,
                 far edges exclusive. They decide what a (…, …, 3) array is: with (N, 4) an RGB picture, with (N, 6) a
-                volume. None, as [], give an empty result.
+                volume. No boxes, [], give an empty result.
             modality, window, overlap: as for `embed` and `decode`.
             box_space: `physical` for boxes in mm in the coordinates of a medical file, see
                 `medsam_edge.physical.boxes_to_pixels`: (N, 6), any two opposite corners; (N, 4) for a file of two

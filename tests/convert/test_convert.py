@@ -103,6 +103,8 @@ def test_calibration_reads_pictures_and_leaves_masks_out(tmp_path: Path) -> None
     import cv2
 
     root = tmp_path / "masked-patients"  # which is not ours to leave out
+    (root / "old").mkdir(parents=True)
+    (root / "old" / "backup.tar").touch()  # nor this
     for folder in ("images", "masks"):
         (root / "CT" / "set" / folder).mkdir(parents=True)
         for number in range(5):
@@ -115,7 +117,7 @@ def test_calibration_reads_pictures_and_leaves_masks_out(tmp_path: Path) -> None
     (tmp_path / "shards" / "train").mkdir(parents=True)
     cv2.imwrite(str(tmp_path / "shards" / "report.png"), np.zeros((8, 8), np.uint8))
     (tmp_path / "shards" / "train" / "000.tar").touch()
-    with pytest.raises(ImageError, match=r"shards has shards in its folders only, give one of them: .*shards/train"):
+    with pytest.raises(ImageError, match=r"shards has shards in train and val, give one of them: .*shards/train"):
         calibration_set(str(tmp_path / "shards"), 64)
     with pytest.raises(InputError, match="no picture"):
         (tmp_path / "empty").mkdir()

@@ -32,6 +32,11 @@ def test_a_segmenter_refuses_what_is_no_number_at_once(name: str, value: object)
         Segmenter(fake_model(), **{name: value})  # type: ignore[arg-type]
 
 
+def test_numbers_may_be_of_numpy() -> None:
+    segmenter = Segmenter(fake_model(), num_threads=np.int64(1), cache_bytes=np.int64(4096))  # type: ignore[arg-type]
+    assert segmenter._cache.budget_bytes == 4096
+
+
 def test_same_key_is_counted_once() -> None:
     cache = EmbeddingCache(4096)
     cache.put("a", KILOBYTE)

@@ -11,8 +11,9 @@ import SimpleITK as sitk
 from pydicom.uid import SecondaryCaptureImageStorage
 
 from medsam_edge import BoxError, ImageError, InputError, Segmentation, Segmenter
+from medsam_edge.cli import main
 from medsam_edge.image import Frame
-from medsam_edge.io import write_picture
+from medsam_edge.io import read_image, write_picture
 from medsam_edge.physical import boxes_to_pixels
 from tests.sdk.dicoms import dataset, write
 from tests.sdk.fake import SIZE, fake_model
@@ -129,6 +130,16 @@ def test_a_slice_in_colour_lies_in_the_patient_too(tmp_path: Path, kind: str) ->
         segmenter.segment(image, [[13.75, -14.375, 131.5, 21.75, -2.375, 128.5]], box_space="physical")
     with pytest.raises(ImageError, match=r"\(N, 6\) are for volumes, \(D, H, W\); got \(64, 64, 3\) in colour"):
         segmenter.segment(image, [[0, 1, 1, 3, 9, 9]])
+
+
+def test_the_command_saves_the_labels_of_a_slice_in_colour_as_a_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("medsam_edge.segment_command.Segmenter", lambda *_, **__: Segmenter(fake_model()))
+    image = in_colour(tmp_path / "a.dcm", np.zeros((SIZE, SIZE, 3), np.uint8))
+    words = ["segment", str(image), "--box", "13.75,-14.375,29.6,21.75,-2.375,30.4", "--box-space", "physical"]
+    assert main([*words, "-o", str(tmp_path / "labels.png")]) == 0
+    assert read_image(tmp_path / "labels.png").pixels.shape == (SIZE, SIZE)
 
 
 def test_boxes_of_volumes_are_refused_for_pictures_in_colour(tmp_path: Path) -> None:

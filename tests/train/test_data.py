@@ -24,6 +24,7 @@ from medsam_edge_train.data import (
     Steps,
     TrainingData,
     ValidationData,
+    case_shares,
     collate,
     find_cases,
     read_case,
@@ -340,9 +341,14 @@ UNEVEN = (
 
 @pytest.mark.parametrize(
     ("exponent", "shares"),
-    [(0.0, (1 / 3, 1 / 3, 1 / 3)), (1.0, (0.9, 0.09, 0.01)), (0.5, (90**0.5 / 13.4868, 3 / 13.4868, 1 / 13.4868))],
+    [
+        (0.0, (1 / 4, 1 / 2, 1 / 4)),
+        (1.0, (0.9, 0.09, 0.01)),
+        (0.5, (9.5394 / 12.5394 * 9.4868 / 10.4868, 3 / 12.5394, 9.5394 / 12.5394 / 10.4868)),
+    ],
 )
-def test_shares_of_the_data_sets(exponent: float, shares: tuple[float, ...]) -> None:
+def test_shares_of_modalities_and_of_the_data_sets_in_each(exponent: float, shares: tuple[float, ...]) -> None:
+    """CT has 91 cases, of which one set has one; US has 9."""
     draws = list(BalancedSampler(UNEVEN, 6000, exponent, 0))
     counts = Counter((UNEVEN[index].modality, UNEVEN[index].dataset) for _, _, index in draws)
     for dataset, share in zip(dict.fromkeys((case.modality, case.dataset) for case in UNEVEN), shares, strict=True):
@@ -350,6 +356,12 @@ def test_shares_of_the_data_sets(exponent: float, shares: tuple[float, ...]) -> 
     first = Counter(index for _, _, index in draws if index < 90)
     assert len(first) == 90  # within a data set, every case is drawn
     assert max(first.values()) < 3 * sum(first.values()) / 90
+
+
+def test_a_folder_for_each_patient_does_not_drown_other_modalities() -> None:
+    patients = [named(Modality.MR, index)._replace(dataset=f"p{index // 5}") for index in range(300)]
+    cases = [*patients, *(named(Modality.US, index) for index in range(300))]
+    assert case_shares(cases, 0.2)[300:].sum() == pytest.approx(0.5)
 
 
 def test_draws_carry_epoch_and_position() -> None:

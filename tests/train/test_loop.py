@@ -244,7 +244,7 @@ def test_a_resumed_run_has_as_many_images(data: Path, tmp_path: Path) -> None:
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried …"), InputError, "batch_size: 2 images a"),
         (torch.OutOfMemoryError("CUDA out of memory"), InputError, "batch_size: 2 images a step take more memory"),
         (RuntimeError("DataLoader worker (pid 3) is killed by signal"), InputError, "workers: one of 0 was killed"),
-        (RuntimeError("a bug"), RuntimeError, "a bug"),
+        (RuntimeError("Caught RuntimeError in DataLoader worker process 0"), RuntimeError, "Caught RuntimeError"),
         (KeyboardInterrupt(), KeyboardInterrupt, "^$"),
     ],
 )

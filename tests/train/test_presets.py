@@ -16,8 +16,8 @@ CONFIGS: dict[str, type[Any]] = {"distill": DistillConfig, "fit": FitConfig, "fi
 
 
 def config_of(stage: str, name: str) -> Any:
-    extra = {"embeddings": Path("store")} if stage == "distill" else {}
-    return CONFIGS[stage](Path("data"), Path("run"), **PRESETS[stage][name], **extra)
+    needed = {"distill": {"embeddings": Path("store")}, "fit": {}, "finetune": {"init": Path("trained.safetensors")}}
+    return CONFIGS[stage](Path("data"), Path("run"), **PRESETS[stage][name], **needed[stage])
 
 
 @pytest.mark.parametrize(("stage", "name"), [(stage, name) for stage, own in PRESETS.items() for name in own])

@@ -192,7 +192,7 @@ def test_it_computes_in_f32_under_autocast(data: Path, tmp_path: Path) -> None:
 
 
 def test_the_training_images_calibrate(data: Path, tmp_path: Path) -> None:
-    config = config_of(data, tmp_path / "run", val_per_modality=2)
+    config = config_of(data, tmp_path / "run", val_per_modality=2, init=tmp_path / "trained.safetensors")
     images = list(calibration_images(config))
     assert len(images) == 4  # of three CT and two fundus images
     assert {tuple(image.shape) for image in images} == {(3, 64, 64)}

@@ -42,7 +42,8 @@ class RunConfig:
         image_size: side of the training square, a multiple of 64; the network is used at 256.
         epochs: number of epochs.
         images_per_epoch: draws per epoch, over all processes; 0 for every image once.
-        balance: exponent of the data sets' shares in images_per_epoch draws: 0 draws data sets equally often, 1 images.
+        balance: exponent of the shares of modalities, and of the data sets (folders) in each, in images_per_epoch
+            draws: 0 draws them equally often, 1 images.
         batch_size: images per step, over all processes.
         learning_rate: AdamW's, after the warm-up.
         weight_decay: AdamW's, on matrices only.

@@ -231,12 +231,26 @@ Draw = tuple[int, int, int]
 """Epoch, position in the epoch, number of the case: all that a sample's random choices depend on, with the seed."""
 
 
+def case_shares(cases: Sequence[Case], exponent: float) -> npt.NDArray[np.float64]:
+    """(N,) probability of each case: a modality's is ∝ (its number of cases) ** exponent, and in it so is a data set's.
+
+    Exponent 0 shows modalities equally often and so the data sets of each, 1 every image equally often.
+    """
+    datasets = [(case.modality, case.dataset) for case in cases]
+    counts = Counter(datasets)
+    weights = np.array([counts[dataset] ** (exponent - 1) for dataset in datasets])
+    modalities = np.array([case.modality.value for case in cases])
+    for modality in np.unique(modalities):
+        own = modalities == modality
+        weights[own] *= own.sum() ** exponent / weights[own].sum()
+    return np.asarray(weights / weights.sum(), dtype=np.float64)
+
+
 @dataclass
 class BalancedSampler(Sampler[Draw]):
-    """Draws `length` cases an epoch, each data set with a probability ∝ (its number of cases) ** exponent.
+    """Draws `length` cases an epoch with the probabilities of `case_shares`.
 
-    Exponent 0 shows every data set equally often, 1 every image equally often. Length 0 is a pass: every image once,
-    in random order. The draws depend on (seed, epoch) alone.
+    Length 0 is a pass: every image once, in random order. The draws depend on (seed, epoch) alone.
     """
 
     cases: Sequence[Case]
@@ -255,10 +269,7 @@ class BalancedSampler(Sampler[Draw]):
     def __iter__(self) -> Iterator[Draw]:
         rng = np.random.default_rng((self.seed, self.epoch))
         if self.length:
-            datasets = [(case.modality, case.dataset) for case in self.cases]
-            counts = Counter(datasets)
-            weights = np.array([counts[dataset] ** (self.exponent - 1) for dataset in datasets])
-            drawn = rng.choice(len(self.cases), self.length, p=weights / weights.sum())
+            drawn = rng.choice(len(self.cases), self.length, p=case_shares(self.cases, self.exponent))
         else:
             drawn = rng.permutation(len(self.cases))
         return ((self.epoch, position, int(index)) for position, index in enumerate(drawn))

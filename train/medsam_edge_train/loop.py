@@ -104,7 +104,7 @@ def own_errors(config: RunConfig) -> Iterator[None]:
     except RuntimeError as error:
         if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
             raise InputError(f"batch_size: {config.batch_size} images a step take more memory than there is") from error
-        if "DataLoader worker" in str(error):
+        if "DataLoader worker (pid" in str(error):  # and not what was raised in one
             raise InputError(f"workers: one of {config.workers} was killed, perhaps for want of memory") from error
         raise
     except SystemExit as leaving:

@@ -114,6 +114,16 @@ def test_dicom_series_among_images(tmp_path: Path) -> None:
     assert reasons(tmp_path / "out") == {"study/images/more": "no labels found"}
 
 
+def test_a_file_goes_before_a_folder_of_its_name_and_links_to_folders_are_not_followed(tmp_path: Path) -> None:
+    picture(tmp_path / "in", "US/a/x")
+    picture(tmp_path / "in", "US/a/y")
+    (tmp_path / "in/US/a/images/x").mkdir()
+    (tmp_path / "in/US/a/images/y.png").unlink()
+    (tmp_path / "in/US/a/images/y").symlink_to(tmp_path)
+    assert list(run(tmp_path / "in", tmp_path / "out", validation=0)) == ["train/US/a/x"]
+    assert reasons(tmp_path / "out") == {"US/a/masks/y.png": "no image found"}
+
+
 def test_single_dicom_files(tmp_path: Path) -> None:
     dicom_series(tmp_path / "in" / "films" / "images", np.full((1, 64, 64), 5, np.int16), "DX")
     picture(tmp_path / "in" / "films", "001", image=np.zeros((64, 64), np.uint8))

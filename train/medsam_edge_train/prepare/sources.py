@@ -163,7 +163,7 @@ def _halves(here: Path, folders: list[str], files: list[str]) -> Iterator[tuple[
 
 def _same_stems(images: Path, labels: Path) -> Iterator[tuple[Path | None, Path | None]]:
     by_stem: dict[str, Path] = {}
-    for image in sorted(images.iterdir()):
+    for image in sorted(images.iterdir(), key=lambda path: (path.is_dir(), path)):  # a file goes before a folder
         stem = image.name if _is_shown_folder(image) else _stem(image.name, IMAGE_SUFFIXES)
         if stem is not None:
             by_stem.setdefault(stem, image)
@@ -180,7 +180,7 @@ def _same_stems(images: Path, labels: Path) -> Iterator[tuple[Path | None, Path 
 
 
 def _is_shown_folder(path: Path) -> bool:
-    return path.is_dir() and not path.name.startswith(".")
+    return path.is_dir() and not path.is_symlink() and not path.name.startswith(".")
 
 
 def _label_of_series(folder: Path) -> Path | None:
