@@ -21,9 +21,9 @@ from medsam_edge.npz import read_npz
 from medsam_edge.picture_file import read_picture
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
-SHEAR = 1e-3
-"""Of a pixel, what a step along an axis of a saved file may differ by: headers of images have a few decimals only."""
 MEDICAL_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd", ".dcm")
+STEP_TOLERANCE = 1e-3
+"""Of a pixel, what a step along an axis of a saved file may differ by: headers of images have a few decimals only."""
 
 
 def read_image(path: str | os.PathLike[str]) -> LoadedImage:
@@ -163,7 +163,7 @@ def _write_labels_medical(path: Path, labels: npt.NDArray[np.uint16], frame: Fra
         sitk.WriteImage(image, str(partial), True)
         held = read_medical(partial).frame  # ITK does not notice a full disk, and makes the axes of NIfTI straight
         wanted = Frame(image.GetSpacing(), image.GetOrigin(), image.GetDirection())
-        if held and (np.abs(_steps(held) - _steps(wanted)) > SHEAR * np.array(wanted.spacing_mm)).any():
+        if held and (np.abs(_steps(held) - _steps(wanted)) > STEP_TOLERANCE * np.array(wanted.spacing_mm)).any():
             raise ImageError("output: NIfTI cannot hold this image's axes, not at right angles; use .nrrd or .mha")
 
 
