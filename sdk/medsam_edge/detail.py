@@ -18,11 +18,30 @@ from medsam_edge.errors import InputError
 from medsam_edge.geometry import FloatArray
 
 Detail = Literal["auto", "image", "crop"]
-ENOUGH = {"auto": 12 / 256, "crop": 32 / 256}
-"""Of the network's square, what the longer side of a box must be shown at; less gets a tile that shows it so. No tile
-is enlarged."""
-CONTEXT = 20 / 256
-"""Of the network's square, what a tile shows around a box, but beyond the image."""
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """Which tiles there are.
+
+    Attributes:
+        most: of a tile's side, what a box's longer side fills at most.
+        ratio: of a tile's side to that of the next smaller ones. A box that fills no less than most / ratio of the
+            image's longer side gets no tile.
+        context: of a tile's side, what is shown around a box, but beyond the image.
+        smallest: side in pixels of the image; None for the network's square, so that no tile is enlarged.
+    """
+
+    most: float
+    ratio: float
+    context: float
+    smallest: int | None
+
+
+TILES = {
+    "auto": Tiles(most=24 / 256, ratio=2, context=20 / 256, smallest=None),
+    "crop": Tiles(most=1 / 4, ratio=math.sqrt(2), context=5 / 16, smallest=32),
+}
 
 
 def check_detail(detail: str) -> None:
@@ -67,20 +86,20 @@ def views(boxes: FloatArray, height: int, width: int, size: int, detail: Detail)
     """
     places: dict[tuple[int, int, int, int], list[int]] = {}
     for index, box in enumerate(boxes.tolist()):
-        tile = _tile(box, height, width, size, ENOUGH[detail]) if detail != "image" else None
+        tile = _tile(box, height, width, size, TILES[detail]) if detail in TILES else None
         places.setdefault(tile or (0, 0, height, width), []).append(index)
     return [View(*place, tuple(own)) for place, own in places.items()]
 
 
-def _tile(box: Sequence[float], height: int, width: int, size: int, enough: float) -> tuple[int, int, int, int] | None:
+def _tile(box: Sequence[float], height: int, width: int, size: int, tiles: Tiles) -> tuple[int, int, int, int] | None:
     """The tile of a box as (top, left, bottom, right); None for the image itself."""
     x0, y0, x1, y1 = box
-    whole, side = max(height, width), max(x1 - x0, y1 - y0)
-    halvings = math.ceil(math.log2(enough * whole / side))
-    if halvings < 1 or whole < 2 * size:
+    whole, side, smallest = max(height, width), max(x1 - x0, y1 - y0), tiles.smallest or size
+    smaller = math.ceil(math.log(tiles.most * whole / side, tiles.ratio) - 1)
+    if smaller < 1 or whole < 2 * smallest:
         return None
-    length = max(math.ceil(whole / 2**halvings), size)
-    step = int(length * (1 - 2 * (enough + CONTEXT)))
+    length = max(math.ceil(whole / tiles.ratio**smaller), smallest)
+    step = int(length * (1 - tiles.most - 2 * tiles.context))
     top, left = _start((y0 + y1) / 2, height, length, step), _start((x0 + x1) / 2, width, length, step)
     return top, left, min(top + length, height), min(left + length, width)
 

@@ -69,16 +69,18 @@ class Geometry:
     def new_width(self) -> int:
         return max(1, int(self.width * self.scale + 0.5))
 
-    def image_to_network(self, image: npt.NDArray[np.uint8]) -> FloatArray:
-        """Shrink, min-max over the image (not its padding) and pad.
+    def image_to_network(self, image: npt.NDArray[np.uint8], enlarging: int = cv2.INTER_LINEAR) -> FloatArray:
+        """Resize, min-max over the image (not its padding) and pad.
 
         Args:
             image: (H, W) or (H, W, 3) uint8, RGB.
+            enlarging: OpenCV's interpolation of an image smaller than the square; larger ones are averaged over areas.
 
         Returns:
             (3, size, size) float32 in [0, 1]; an image of one constant value gives zeros.
         """
-        small = cv2.resize(image, (self.new_width, self.new_height), interpolation=cv2.INTER_AREA)
+        interpolation = enlarging if self.scale > 1 else cv2.INTER_AREA
+        small = cv2.resize(image, (self.new_width, self.new_height), interpolation=interpolation)
         return _to_planes(small, self.size)
 
     def boxes_to_network(self, boxes: FloatArray) -> FloatArray:

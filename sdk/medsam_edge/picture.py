@@ -65,7 +65,7 @@ def segment_picture(
     masks: dict[int, CroppedMask] = {}
     scores = np.zeros(len(checked), dtype=np.float32)
     for view in looks:
-        embedding = segmenter.embed_display(display[view.where], modality)
+        embedding = segmenter.embed_display(display[view.where], modality, rule.enlarging)
         found = rule.decode(segmenter, embedding, rule.start(view.boxes(checked), embedding.geometry))
         timings.update(found.timings_ms)
         masks |= {index: mask.moved(view.top, view.left) for index, mask in zip(view.own, found.masks, strict=True)}

@@ -25,6 +25,8 @@ MARGIN = 3
 
 
 class Rule(Protocol):
+    enlarging: int  # OpenCV's interpolation of slices smaller than the network's square
+
     def volume_boxes(self, boxes: BoxesLike, axis: int) -> BoxesLike:
         """Boxes of a volume, slices along an array axis, as the caller has them → (N, 6) with all far edges exclusive.
 
@@ -55,6 +57,8 @@ class Corrected:
     too large grow from slice to slice. Where nothing of the grown box lies inside, the user's box prompts again.
     """
 
+    enlarging = cv2.INTER_LINEAR
+
     def volume_boxes(self, boxes: BoxesLike, axis: int) -> BoxesLike:
         return boxes
 
@@ -84,6 +88,8 @@ class Published:
     so that an object's next box depends on its number; that box has the last pixel for a far edge and may reach into
     the padding.
     """
+
+    enlarging = cv2.INTER_AREA  # which leaves each pixel a block when it enlarges
 
     def volume_boxes(self, boxes: BoxesLike, axis: int) -> BoxesLike:
         rows = box_array(boxes, 6)

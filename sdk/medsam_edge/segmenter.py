@@ -16,6 +16,7 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -113,19 +114,22 @@ class Segmenter:
         laps = {stage: embedding.timings_ms[stage] + clock.laps_ms.get(stage, 0.0) for stage in embedding.timings_ms}
         return replace(embedding, frame=loaded.frame, timings_ms=laps)
 
-    def embed_display(self, display: npt.NDArray[np.uint8], modality: Modality | None = None) -> Embedding:
+    def embed_display(
+        self, display: npt.NDArray[np.uint8], modality: Modality | None = None, enlarging: int = cv2.INTER_LINEAR
+    ) -> Embedding:
         """`embed` for what is a picture already, of which the embedding keeps no copy.
 
         Args:
             display: (H, W) or (H, W, 3) uint8, not to be changed any more.
+            enlarging: OpenCV's interpolation of a picture smaller than the network's square.
         """
         clock = _Clock()
         geometry = Geometry.of(display.shape[:2], self.model.image_size)
-        key = content_key(display, self.model.identity)
+        key = content_key(display, self.model.identity, enlarging)
         outputs = self._cache.get(key)
         clock.lap("prepare")
         if outputs is None:
-            planes = geometry.image_to_network(display)
+            planes = geometry.image_to_network(display, enlarging)
             clock.lap("prepare")
             outputs = self.model.encoder.infer({"image": planes[None]})
             for array in outputs.values():

@@ -216,7 +216,7 @@ class _Sweeps:
             item.masks = {z: mask.moved(self.view.top, self.view.left) for z, mask in item.masks.items()}
 
     def _embed(self, z: int) -> Embedding:
-        return self.segmenter.embed_display(self.slices[z], self.modality)
+        return self.segmenter.embed_display(self.slices[z], self.modality, self.rule.enlarging)
 
     def _decode(self, z: int, embedding: Embedding, alive: Sequence[_Object]) -> None:
         if not alive:  # they have all ended while this slice was encoded ahead

@@ -5,7 +5,7 @@ import numpy.typing as npt
 import pytest
 
 from medsam_edge import Segmenter
-from medsam_edge.detail import CONTEXT, ENOUGH, Detail, View, check_detail, views
+from medsam_edge.detail import TILES, Detail, View, check_detail, views
 from medsam_edge.errors import InputError
 from medsam_edge.geometry import FloatArray
 from medsam_edge.metrics import dice
@@ -35,7 +35,17 @@ def test_the_smaller_the_box_the_smaller_the_tile(side: int, length: int | None)
 
 @pytest.mark.parametrize("extent", [(256, 256), (300, 511), (511, 384)])
 def test_images_little_larger_than_the_network_are_never_cut(extent: tuple[int, int]) -> None:
-    assert views(boxes((1, 1, 3, 3)), *extent, 256, "crop") == [View(0, 0, *extent, (0,))]
+    assert views(boxes((1, 1, 3, 3)), *extent, 256, "auto") == [View(0, 0, *extent, (0,))]
+
+
+def test_crops_enlarge_by_hand() -> None:
+    """Tiles of 300 pixels' sides are 300, 213, 150, 107 … 38, 32. A box of 25 fills a quarter of 107 at most, and tiles
+    of 107 are 13 apart: the one whose middle, 53.5 + 13·k, is nearest to 112.5 starts at 65. One of 54 stays."""
+    assert views(boxes((100, 5, 125, 9), (1, 1, 55, 3)), 300, 200, 256, "crop") == [
+        View(0, 65, 107, 172, (0,)),
+        View(0, 0, 300, 200, (1,)),
+    ]
+    assert views(boxes((100, 5, 102, 6)), 300, 200, 256, "crop") == [View(0, 84, 32, 116, (0,))]
 
 
 def test_image_never_cuts_and_near_boxes_share() -> None:
@@ -47,7 +57,7 @@ def test_image_never_cuts_and_near_boxes_share() -> None:
 
 @pytest.mark.parametrize("detail", ["auto", "crop"])
 def test_every_box_is_in_one_view_with_its_context_and_large_enough(detail: Detail) -> None:
-    rng = np.random.default_rng(0)
+    rng, tiles = np.random.default_rng(0), TILES[detail]
     for height, width in [(512, 512), (513, 4096), (1920, 2560), (3024, 700), (4000, 90)]:
         corners = rng.uniform(0, [width, height], (300, 2))
         sides = np.exp(rng.uniform(0, np.log(200), (300, 2)))
@@ -60,13 +70,13 @@ def test_every_box_is_in_one_view_with_its_context_and_large_enough(detail: Deta
             assert 0 <= view.left < view.right <= width
             tile = max(view.bottom - view.top, view.right - view.left)
             inside = view.boxes(own)
-            context = CONTEXT * tile - 1  # a step is cut to whole pixels
+            context = tiles.context * tile - 1  # a step is cut to whole pixels
             far = np.array([view.right - view.left, view.bottom - view.top])
             beyond = np.array([width - view.right, height - view.bottom])
             assert ((inside[:, :2] >= context) | (np.array([view.left, view.top]) == 0)).all()
             assert ((far - inside[:, 2:] >= context) | (beyond == 0)).all()
-            shown = (inside[:, 2:] - inside[:, :2]).max(axis=1) / tile
-            assert (shown >= ENOUGH[detail] - 1e-5).all() or tile == 256
+            shown = (inside[:, 2:] - inside[:, :2]).max(axis=1) / (tile - 1)  # a tile's side is whole pixels too
+            assert (shown >= tiles.most / tiles.ratio - 1e-5).all() or tile == (tiles.smallest or 256)
 
 
 def test_a_box_that_moves_a_little_stays_in_its_tile() -> None:

@@ -54,6 +54,16 @@ def test_image_to_network_by_hand() -> None:
         np.testing.assert_allclose(plane, expected, atol=1e-6)
 
 
+def test_images_smaller_than_the_square_are_interpolated() -> None:
+    """Centres of the four columns lie at -1/4, 1/4, 3/4 and 5/4 of the two pixels; published scripts leave blocks."""
+    image = np.array([[0, 200]], dtype=np.uint8)
+    rows = {
+        area: Geometry(1, 2, size=4).image_to_network(image, area)[0, 0] for area in (cv2.INTER_LINEAR, cv2.INTER_AREA)
+    }
+    np.testing.assert_allclose(rows[cv2.INTER_LINEAR], [0, 0.25, 0.75, 1], atol=0.01)
+    np.testing.assert_array_equal(rows[cv2.INTER_AREA], [0, 0, 1, 1])
+
+
 def test_image_to_network_averages_areas() -> None:
     image = np.array([[0, 0, 10, 30], [0, 0, 20, 20], [100, 100, 40, 40], [100, 100, 40, 40]], dtype=np.uint8)
     planes = Geometry(4, 4, size=2).image_to_network(image)

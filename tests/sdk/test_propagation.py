@@ -36,6 +36,18 @@ class Recorder(FakeDecoder):
         return super().infer(inputs)
 
 
+class Keeper(SeeingEncoder):
+    """Keeps the images it encodes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.images: list[npt.NDArray[Any]] = []
+
+    def infer(self, inputs: Any) -> dict[str, npt.NDArray[Any]]:
+        self.images.append(inputs["image"][0])
+        return super().infer(inputs)
+
+
 def recording() -> tuple[Segmenter, Recorder]:
     recorder = Recorder()
     return Segmenter(Model(SeeingEncoder(), recorder, SIZE, "recording", SIZE)), recorder
@@ -199,3 +211,17 @@ def test_published_labels_have_eight_bits() -> None:
     assert isinstance(model.decoder, FakeDecoder)
     assert model.decoder.batches == []
     assert Segmenter(model).segment(volume, boxes, compat="rep-medsam").label_map.max() == 255
+
+
+@pytest.mark.parametrize("boxes", [[[2, 3, 9, 12]], [[2, 3, 0, 9, 12, 1]]])
+def test_published_slices_are_enlarged_in_blocks(boxes: list[list[int]]) -> None:
+    """Ours are interpolated; neither finds the other's embedding."""
+    keeper = Keeper()
+    segmenter = Segmenter(Model(keeper, SeeingDecoder(0), SIZE, "seeing", SIZE))
+    image = np.random.default_rng(0).integers(0, 256, (16, 16)).astype(np.uint8)
+    pixels = image if len(boxes[0]) == 4 else np.stack([image] * 2)
+    segmenter.segment(pixels, boxes)
+    segmenter.segment(pixels, [[*box[:-1], box[-1] - 1] for box in boxes], compat="rep-medsam")
+    geometry = Geometry(16, 16, SIZE)
+    for seen, enlarging in zip(keeper.images, (cv2.INTER_LINEAR, cv2.INTER_AREA), strict=True):
+        np.testing.assert_array_equal(seen, geometry.image_to_network(image, enlarging))

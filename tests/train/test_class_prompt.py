@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from copy import deepcopy
+
 import pytest
 import torch
 from torch import nn
@@ -95,3 +97,11 @@ def test_decode_without_a_class_takes_its_own(network: ClassPromptMedSAM) -> Non
         rows = network.embed(torch.rand(1, 3, 16, 16))
         own = predicted(network.classify(rows))
         torch.testing.assert_close(network.decode(rows, BOXES), network.decode(rows, BOXES, classes=own))
+
+
+def test_a_frozen_encoder_leaves_the_head_to_train(network: ClassPromptMedSAM) -> None:
+    own = deepcopy(network)
+    own.freeze(("image_encoder", "prompt_encoder"))
+    frozen = {name for name, weight in own.named_parameters() if not weight.requires_grad}
+    prompts = {f"prompt_encoder.{name}" for name, _ in own.prompt_encoder.named_parameters()}
+    assert frozen == {"image_encoder.weight", "image_encoder.bias"} | prompts

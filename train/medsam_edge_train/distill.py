@@ -87,8 +87,7 @@ class DistillModule(StageModule):
         if config.teacher is not None:
             for line in copy_decoder(config.teacher, self.network):
                 print(f"teacher: {line}", file=sys.stderr)
-        self.network.prompt_encoder.requires_grad_(False)
-        self.network.mask_decoder.requires_grad_(False)
+        self.network.freeze(("prompt_encoder", "mask_decoder"))
         self._sums: dict[str, list[float]] = {}  # images, sum of mean squared errors, of mean squares of the teacher
 
     def training_step(self, batch: Pair, _: int) -> Tensor:

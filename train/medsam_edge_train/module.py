@@ -47,8 +47,7 @@ class StageModule(pl.LightningModule):
         self.network = self.build_network()
         # faster on a CPU; torch's types do not know that a module takes the argument alone
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        for part in config.freeze:
-            self.network.get_submodule(part).requires_grad_(False)
+        self.network.freeze(config.freeze)
         self.train()
         self._running: dict[str, list[float]] = {}  # training metrics of this epoch so far: [sum, weight]
         self._plateau: torch.optim.lr_scheduler.ReduceLROnPlateau | None = None

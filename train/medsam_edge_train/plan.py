@@ -34,11 +34,9 @@ def plan(config: FitConfig | DistillConfig) -> str:
         network = build(config.architecture).reparameterize()
         if qat:
             fuse(network)
-    for part in config.freeze:
-        network.get_submodule(part).requires_grad_(False)
+    network.freeze(config.freeze)
     if isinstance(config, DistillConfig):
-        network.prompt_encoder.requires_grad_(False)
-        network.mask_decoder.requires_grad_(False)
+        network.freeze(("prompt_encoder", "mask_decoder"))
     everything = sum(p.numel() for p in network.parameters())
     trained = sum(p.numel() for p in network.parameters() if p.requires_grad)
     own = config.batch_size // world_size()

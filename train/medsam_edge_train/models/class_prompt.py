@@ -10,6 +10,7 @@ Keys are the published code's. Where paper and code differ, the arguments of `zo
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal, cast
 
 import torch
@@ -59,6 +60,11 @@ class ClassPromptMedSAM(MedSAM):
         self.class_encoder = PromptEncoder()
         self.cat_encoder = MLP([len(CLASSES), 2 * DIM, 2 * DIM, 2 * DIM, 2 * DIM, 2 * DIM])
         self.pooling = pooling
+
+    def freeze(self, parts: Iterable[str]) -> None:
+        """As `MedSAM.freeze`, but for the head, which lies in the image encoder and reads its embedding."""
+        super().freeze(parts)
+        self.image_encoder.get_submodule("class_prediction_head").requires_grad_(True)
 
     def classify(self, rows: Tensor) -> Tensor:
         """Embedding rows (B, P, 256) as `embed` gives them → logits (B, 11) in the order of `CLASSES`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import NamedTuple, cast
 
 from torch import Tensor, nn
@@ -33,6 +34,11 @@ class MedSAM(nn.Module):
         """Decode by exact, cheaper arithmetic from now on (`mask_decoder.py`); returns itself."""
         self.mask_decoder.reparameterize()
         return self
+
+    def freeze(self, parts: Iterable[str]) -> None:
+        """Give the weights of parts no gradient."""
+        for part in parts:
+            self.get_submodule(part).requires_grad_(False)
 
     def embed(self, images: Tensor) -> Tensor:
         """(B, 3, S, S) in [0, 1] → (B, (S/4)², 256): the embedding as rows, with the dense prompt added."""
