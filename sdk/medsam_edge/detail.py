@@ -2,7 +2,8 @@
 
 The network sees a square of 256 pixels: a nucleus of 20 pixels on a slide of 2,560 becomes 2, and is lost. Such a box
 is shown in a tile instead, a part of the image that is embedded and cached as an image of its own. Tiles stand on fixed
-grids, each half the size of the one above, so that near boxes share one and a box that moves finds its embedding again.
+grids, a grid for each size, so that near boxes share one and a box that moves finds its embedding again. `auto` has
+large tiles for many boxes, each half the size of the one above; `crop` has tiles for one box with its surroundings.
 """
 
 from __future__ import annotations

@@ -240,9 +240,11 @@ class Segmenter:
             compat: `rep-medsam` for the published scripts' rules, quirks included, to compare with their figures:
                 boxes cut to whole network pixels, the next slice's box from shrunken label values, and z1 the last
                 slice, as in the challenge's files (the command makes the z1 of such a file exclusive as it reads it).
-            detail: where to look for a box that is small in a large image or slice. `image`: in the whole, shrunk to
-                the network's square. `crop`: in a tile around it, which is embedded as well. `auto`: in a tile where
-                the box would be less than 12 pixels of the square (`medsam_edge.detail`). Never a tile with `compat`.
+            detail: where to look for a box that is small in its image or slice. `image`: in the whole, resized to the
+                network's square. `auto`: in a tile around it, embedded as well, where it would be less than 12 pixels
+                of the square; no tile is enlarged. `crop`: in a tile of which it fills about a fifth, enlarged where
+                need be, which is better for boxes that are exact and worse for others, and most boxes cost an
+                encoding (`medsam_edge.detail`). Never a tile with `compat`.
 
         Returns:
             `Segmentation` for (N, 4), `VolumeSegmentation` for (N, 6); of a slice in colour always `Segmentation`.
