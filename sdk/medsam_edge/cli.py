@@ -7,6 +7,7 @@ only this file exits.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import platform
 import sys
@@ -36,6 +37,8 @@ EXTRAS = {"train": "train", "convert": "convert", "bench": "benchmarks"}
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names that the terminal's encoding has not
     arguments = list(sys.argv[1:] if argv is None else argv)
     command: Callable[[list[str]], int] = run
     if arguments and arguments[0] in EXTENSIONS:

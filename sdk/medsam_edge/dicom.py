@@ -61,7 +61,7 @@ def read_series(folder: Path) -> LoadedImage:
     volume = np.empty((len(headers), first.size[1], first.size[0]), np.float32 if kind.kind == "f" else kind)
     for target, header in zip(volume, headers, strict=True):
         target[:] = header.load().pixels
-    return LoadedImage(volume, frame, first.modality)
+    return LoadedImage(volume, frame, first.modality, color=False)
 
 
 def _check_one_series(folder: Path, headers: Sequence[DicomHeader]) -> None:

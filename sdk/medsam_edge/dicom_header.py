@@ -18,7 +18,7 @@ import numpy as np
 from medsam_edge.dicom_elements import BIG_ENDIAN, DEFLATED, check_elements
 from medsam_edge.dicom_geometry import Floats, functional_frame, parse_decimals
 from medsam_edge.errors import ImageError, ModalityError
-from medsam_edge.image import Frame, LoadedImage, check_claim
+from medsam_edge.image import Frame, LoadedImage, check_claim, itk_path
 from medsam_edge.medical import from_simpleitk
 from medsam_edge.modality import Modality
 
@@ -69,7 +69,7 @@ class DicomHeader:
         check_elements(file)
         self.file = file.absolute()  # a frame refers to it, wherever the process goes
         self._reader: Any = sitk.ImageFileReader()
-        self._reader.SetFileName(str(file))
+        self._reader.SetFileName(itk_path(file))
         self._reader.SetImageIO("GDCMImageIO")  # and no other, whatever the content
         with _reading(file):
             self._reader.ReadImageInformation()

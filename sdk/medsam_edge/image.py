@@ -47,14 +47,26 @@ class LoadedImage:
         modality: as a DICOM header says, else None.
         boxes: prompts that a challenge npz carries, else None: (N, 4) as they are, (N, 6) with z1 exclusive, where the
             file has the last slice. `compat="rep-medsam"` adds that slice itself: give it the file's own numbers.
-        color: whether the file or SimpleITK says that the last axis is RGB; of arrays and npz the boxes decide.
+        color: whether the file or SimpleITK says that the last axis is RGB; None of arrays and npz, where boxes decide.
     """
 
     pixels: npt.NDArray[Any]
     frame: Frame | None = None
     modality: Modality | None = None
     boxes: npt.NDArray[Any] | None = None
-    color: bool = False
+    color: bool | None = None
+
+
+def itk_path(file: Path) -> str:
+    """For SimpleITK, which ends the process at a name that is no UTF-8.
+
+    Raises:
+        ImageError: it is one.
+    """
+    try:
+        return str(file).encode().decode()
+    except UnicodeEncodeError as error:
+        raise ImageError(f"path: expected UTF-8, which is all that ITK opens, got {str(file)!a}") from error
 
 
 def check_size(source: Path | str, size: tuple[int, ...]) -> None:

@@ -143,11 +143,11 @@ def _floats(image: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
 
 
 def _color(values: npt.NDArray[np.float32], unit_range: bool) -> npt.NDArray[np.uint8]:
-    """Floats within 0–1 are taken as 0–255 divided by 255; what leaves 0–255 is stretched from min to max."""
+    """Floats up to 2 are taken as 0–255 divided by 255, cut at 1; what leaves 0–255 is stretched from min to max."""
     low, high = float(values.min()), float(values.max())
     if low < 0 or high > 255:
         return _stretch(values, low, high)
-    return np.rint(values * 255.0 if unit_range and high <= 1 else values).astype(np.uint8)
+    return np.rint(np.minimum(values, 1) * 255.0 if unit_range and high <= 2 else values).astype(np.uint8)
 
 
 def _grey(

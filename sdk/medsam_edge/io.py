@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from medsam_edge.dicom import is_dicom, read_dicom, read_series
 from medsam_edge.errors import FileMissingError, ImageError
-from medsam_edge.image import Frame, LoadedImage, reading, unreadable
+from medsam_edge.image import Frame, LoadedImage, itk_path, reading, unreadable
 from medsam_edge.medical import read_medical
 from medsam_edge.npz import read_npz
 from medsam_edge.picture_file import read_picture
@@ -131,11 +131,13 @@ def label_writer(path: Path, dimensions: int = 2) -> _Writer:
     """The function that writes a label map of two or three dimensions to a path of this suffix.
 
     Raises:
-        ImageError: none does.
+        ImageError: none does, or ITK could not open the path.
     """
     writers = [item for item in _LABEL_WRITERS if dimensions == 2 or item[1] is not _write_labels_picture]
     for suffixes, writer in writers:
         if path.name.lower().endswith(suffixes):
+            if writer is _write_labels_medical:
+                itk_path(path)
             return writer
     known = " ".join(suffix for suffixes, _ in writers for suffix in suffixes)
     raise ImageError(f"output: expected one of {known}{' for a volume' * (dimensions == 3)}, got {path.name}")
@@ -160,7 +162,7 @@ def _write_labels_medical(path: Path, labels: npt.NDArray[np.uint16], frame: Fra
         image.SetOrigin(frame.origin_mm)
         image.SetDirection(frame.direction)
     with _writing(path) as partial:
-        sitk.WriteImage(image, str(partial), True)
+        sitk.WriteImage(image, itk_path(partial), True)
         held = read_medical(partial).frame  # ITK does not notice a full disk, and makes the axes of NIfTI straight
         wanted = Frame(image.GetSpacing(), image.GetOrigin(), image.GetDirection())
         if held and (np.abs(_steps(held) - _steps(wanted)) > STEP_TOLERANCE * np.array(wanted.spacing_mm)).any():

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from medsam_edge.errors import ImageError
-from medsam_edge.image import MAXIMUM_RATIO, Frame, unreadable
+from medsam_edge.image import MAXIMUM_RATIO, Frame, itk_path, unreadable
 from medsam_edge.layout import HEADER_BYTES, Layout, frame_of
 
 _HEADER_BYTES = 348
@@ -67,7 +67,7 @@ def _asked_itk(file: Path) -> tuple[tuple[int, ...], int, Frame]:
     import SimpleITK as sitk
 
     reader = sitk.ImageFileReader()
-    reader.SetFileName(str(file))
+    reader.SetFileName(itk_path(file))
     reader.SetImageIO("NiftiImageIO")  # or it would choose among twenty kinds by content
     try:
         reader.ReadImageInformation()

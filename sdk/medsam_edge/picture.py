@@ -29,7 +29,7 @@ def picture_of(loaded: LoadedImage, modality: Modality | None, window: Window | 
         ImageError: no picture, or what `medsam_edge.intensity.to_display` refuses.
     """
     shape = loaded.pixels.shape
-    if 0 in shape or not (len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)):
+    if 0 in shape or not (len(shape) == 2 or (len(shape) == 3 and shape[2] == 3 and loaded.color is not False)):
         hint = "; `segment` takes volumes with boxes (N, 6): x0, y0, z0, x1, y1, z1" if len(shape) == 3 else ""
         raise ImageError(f"image: expected (H, W) or (H, W, 3), got {shape}{hint}")
     display = to_display(loaded.pixels, modality, window)

@@ -18,6 +18,8 @@ from medsam_edge.image import LoadedImage, check_claim
 JPEG_SCANS = 100
 """A progressive picture has about ten. Each costs a pass over all pixels, however few its bytes."""
 
+_PNG = b"\x89PNG\r\n\x1a\n"
+_PNG_GREY_ALPHA = 4
 _JPEG_SIZES = (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0))  # SOF0 to SOF15
 _JPEG_SCAN = 0xDA
 _JPEG_BARE = (0x01, *range(0xD0, 0xD8))  # markers without a length
@@ -49,6 +51,8 @@ def read_picture(file: Path) -> LoadedImage:
         raise ImageError(f"image: cannot read {file}: damaged, or a variant that OpenCV does not know")
     if image.ndim == 2:
         return LoadedImage(image)
+    if raw.startswith(_PNG) and raw[25] == _PNG_GREY_ALPHA:  # which OpenCV gives three channels
+        return LoadedImage(np.ascontiguousarray(image[:, :, 0]))
     in_place = image.dtype in (np.uint8, np.uint16, np.float32)  # of the others cvtColor knows none
     rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image) if in_place else image[:, :, ::-1]
     return LoadedImage(rgb, color=True)
@@ -56,7 +60,7 @@ def read_picture(file: Path) -> LoadedImage:
 
 def _claims(raw: bytes, file: Path) -> list[Claim]:
     """What the header asks memory for."""
-    readers = {b"\x89PNG\r\n\x1a\n": _png, b"\xff\xd8\xff": _jpeg, b"BM": _bmp, b"II": _tiff, b"MM": _tiff}
+    readers = {_PNG: _png, b"\xff\xd8\xff": _jpeg, b"BM": _bmp, b"II": _tiff, b"MM": _tiff}
     reader = next((reader for magic, reader in readers.items() if raw.startswith(magic)), None)
     if reader is None:
         raise ImageError(f"image: cannot read {file}: not a png, jpg, bmp or tif")

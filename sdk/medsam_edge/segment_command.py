@@ -96,8 +96,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--detail",
         choices=get_args(Detail),
         default="auto",
-        help="where a small box is looked for: image: in the whole; auto: in a tile around it where the whole shows too "
-        "little of it; crop: enlarged in a tile around it, slower, better where boxes are exact; default: auto",
+        help="where a small box is looked for: image: in the whole; auto: in a tile around it where the whole shows "
+        "too little of it; crop: enlarged in a tile around it, slower, better where boxes are exact; default: auto",
     )
     add("--json", action="store_true", help="print the result as JSON; for a folder a line for each image, then a sum")
 

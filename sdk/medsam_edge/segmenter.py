@@ -60,11 +60,12 @@ class Segmenter:
         device: OpenVINO device.
         num_threads: CPU threads of one inference; None for OpenVINO's choice.
         cache_bytes: budget for embeddings kept by content; 0 keeps none.
-        cache_dir: folder for compiled models, which makes later starts faster; None for none.
+        cache_dir: folder for compiled models, which makes later starts faster; None for none. What lies there is not
+            checked: it must be yours alone to write.
 
     Raises:
         BundleError: the bundle is missing, damaged, tampered with, or cannot be compiled.
-        InputError: `num_threads` or `cache_bytes` that are no such numbers.
+        InputError: `num_threads` or `cache_bytes` that are no such numbers, or a `cache_dir` that is a file.
     """
 
     def __init__(
@@ -78,6 +79,8 @@ class Segmenter:
     ) -> None:
         if num_threads is not None and not isinstance(num_threads, Integral):
             raise InputError(f"num_threads: expected a whole number or None, got {num_threads!r}")
+        if cache_dir and Path(cache_dir).is_file():
+            raise InputError(f"cache_dir: expected a folder, got the file {cache_dir}")
         self._cache = EmbeddingCache(cache_bytes)
         if not isinstance(bundle, Model):
             from medsam_edge import engine  # here, so that training machines without OpenVINO can import the package
@@ -125,7 +128,7 @@ class Segmenter:
         """
         clock = _Clock()
         geometry = Geometry.of(display.shape[:2], self.model.image_size)
-        key = content_key(display, self.model.identity, enlarging)
+        key = content_key(display, self.model.identity, enlarging if geometry.scale > 1 else None)
         outputs = self._cache.get(key)
         clock.lap("prepare")
         if outputs is None:
@@ -236,7 +239,7 @@ class Segmenter:
             stop_when_empty: whether an object ends, in that direction, at the first slice without a mask. If not, its
                 box prompts the next slice.
             progress: called with (slices done, slices in all) after each slice; returning False cancels.
-                Slices on which all objects have ended are passed over.
+                Slices on which all objects have ended are passed over. A slice counts once for each of its tiles.
             compat: `rep-medsam` for the published scripts' rules, quirks included, to compare with their figures:
                 boxes cut to whole network pixels, the next slice's box from shrunken label values, and z1 the last
                 slice, as in the challenge's files (the command makes the z1 of such a file exclusive as it reads it).

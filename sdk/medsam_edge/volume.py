@@ -60,7 +60,7 @@ def segment_volume(
     timings = Counter(dict.fromkeys(STAGES, 0.0) | clock.laps_ms)
     confidence = None
     if modality is None and segmenter.model.classes and spans:
-        embedding = segmenter.embed_display(slices[spans[0].middle])
+        embedding = segmenter.embed_display(slices[spans[0].middle], enlarging=rule.enlarging)
         modality, confidence = embedding.class_prompt
         timings.update(embedding.timings_ms)
     sweeps = []
@@ -94,7 +94,7 @@ def is_volume(loaded: LoadedImage, boxes: BoxesLike) -> bool:
     """Whether boxes are those of a volume; where there are none, whether the image is one (a last side of 3 is RGB)."""
     shape = loaded.pixels.shape
     with suppress(ValueError):  # rows of different lengths, of which `check_boxes` says what is wrong
-        if np.size(boxes) == 0 and len(shape) == 3 and shape[2] != 3:
+        if np.size(boxes) == 0 and len(shape) == 3 and (shape[2] != 3 or loaded.color is False):
             return True
     return are_volume_boxes(boxes)
 
@@ -105,7 +105,7 @@ def _voxels(loaded: LoadedImage) -> npt.NDArray[Any]:
     if pixels.ndim == 2 and loaded.frame is not None and len(loaded.frame.spacing_mm) == 3:
         pixels = pixels[None]
     if pixels.ndim != 3 or 0 in pixels.shape or loaded.color:
-        kind = f"{pixels.shape}{' in colour' * loaded.color}"
+        kind = f"{pixels.shape}{' in colour' if loaded.color else ''}"
         raise ImageError(f"image: boxes of shape (N, 6) are for volumes, (D, H, W); got {kind}")
     return pixels
 

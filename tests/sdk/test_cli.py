@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -298,3 +299,12 @@ def test_module_runs() -> None:
         [sys.executable, "-m", "medsam_edge", "--version"], capture_output=True, text=True, check=True
     )
     assert done.stdout.startswith("medsam-edge ")
+
+
+def test_names_that_the_terminal_cannot_write(image: Path, tmp_path: Path) -> None:
+    target = tmp_path / "脑.png"
+    command = [sys.executable, "-m", "medsam_edge", "segment", str(image), "--box", "9,9,60,60", "-o", str(target)]
+    ended = subprocess.run(command, env=os.environ | {"PYTHONIOENCODING": "ascii"}, capture_output=True, timeout=120)
+    assert ended.returncode == 0, ended.stderr
+    assert b"\\u8111.png" in ended.stdout
+    assert target.exists()

@@ -182,6 +182,7 @@ def test_tiny_values_keep_their_greys() -> None:
     ("image", "expected"),
     [
         (np.array([[[0.0, 0.5, 1.0]]], dtype=np.float32), [0, 128, 255]),  # floats within 0–1 are shares of 255
+        (np.array([[[0.0, 0.5, 1.02]]], dtype=np.float32), [0, 128, 255]),  # so are those a little above, cut at 1
         (np.array([[[0.0, 100.0, 255.0]]], dtype=np.float64), [0, 100, 255]),  # floats within 0–255 are kept
         (np.array([[[0, 1, 1]]], dtype=np.uint16), [0, 1, 1]),  # integers are never shares
         (np.array([[[3, 100, 255]]], dtype=np.int32), [3, 100, 255]),

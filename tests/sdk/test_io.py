@@ -1,6 +1,11 @@
 from __future__ import annotations
 
+import os
+import shutil
+import struct
+import sys
 import threading
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -32,6 +37,39 @@ def test_sixteen_bits_and_alpha(tmp_path: Path) -> None:
     assert (read_image(tmp_path / "deep.png").pixels == GREY.astype(np.uint16) * 1000).all()
     cv2.imwrite(str(tmp_path / "alpha.png"), np.dstack([RGB[..., ::-1], GREY]))
     assert (read_image(tmp_path / "alpha.png").pixels == RGB).all()
+
+
+@pytest.mark.parametrize("dtype", ["uint8", ">u2"])
+def test_grey_with_alpha_is_grey(tmp_path: Path, dtype: str) -> None:
+    rows = np.dstack([GREY, 255 - GREY]).astype(dtype)
+    lines = b"".join(b"\0" + row.tobytes() for row in rows)  # 0: not filtered
+    header = struct.pack(">IIBBBBB", 8, 6, 8 * rows.itemsize, 4, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(lines)), (b"IEND", b"")]
+    packed = [struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks]
+    (tmp_path / "la.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(packed))
+    read = read_image(tmp_path / "la.png")
+    assert not read.color
+    np.testing.assert_array_equal(read.pixels, GREY)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere no file has such a name")
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".dcm"])
+def test_paths_that_are_not_utf8(tmp_path: Path, suffix: str) -> None:
+    """ITK ends the process at one."""
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xe9"))
+    folder.mkdir()
+    sitk.WriteImage(sitk.GetImageFromArray(GREY), str(tmp_path / f"x{suffix}"))
+    shutil.copy(tmp_path / f"x{suffix}", folder)
+    if suffix == ".nrrd":  # read here, not by ITK
+        np.testing.assert_array_equal(read_image(folder / "x.nrrd").pixels, GREY)
+        with pytest.raises(
+            ImageError, match=r"path: expected UTF-8, which is all that ITK opens, got '.*udce9/y.nrrd'"
+        ):
+            write_labels(folder / "y.nrrd", GREY.astype(np.uint16), None)
+        assert [file.name for file in folder.iterdir()] == ["x.nrrd"]
+    else:
+        with pytest.raises(ImageError, match=r"path: expected UTF-8, which is all that ITK opens, got '.*udce9"):
+            read_image(folder / f"x{suffix}")
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16, np.float32, np.float64])

@@ -9,6 +9,7 @@ import pytest
 
 from medsam_edge import InputError, Segmentation, Segmenter
 from medsam_edge.geometry import Geometry
+from medsam_edge.modality import Modality
 from medsam_edge.model import Model
 from medsam_edge.propagation import Corrected, Published
 from medsam_edge.result import CroppedMask, VolumeSegmentation
@@ -225,3 +226,10 @@ def test_published_slices_are_enlarged_in_blocks(boxes: list[list[int]]) -> None
     geometry = Geometry(16, 16, SIZE)
     for seen, enlarging in zip(keeper.images, (cv2.INTER_LINEAR, cv2.INTER_AREA), strict=True):
         np.testing.assert_array_equal(seen, geometry.image_to_network(image, enlarging))
+
+
+def test_a_class_is_recognised_in_the_slice_that_is_segmented() -> None:
+    model = fake_model(classes=(Modality.CT, Modality.MR))
+    small = np.random.default_rng(0).integers(0, 256, (2, 16, 16)).astype(np.uint8)
+    Segmenter(model).segment(small, [[2, 3, 0, 9, 12, 0]], compat="rep-medsam", streams=0)
+    assert model.encoder.calls == 1  # type: ignore[attr-defined]

@@ -19,7 +19,9 @@ from medsam_edge import (
     InputError,
     Modality,
     ModalityError,
+    Segmentation,
     Segmenter,
+    VolumeSegmentation,
 )
 from medsam_edge import (
     image as image_module,
@@ -347,3 +349,31 @@ def test_threads_agree_with_serial() -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(work, range(8)))
+
+
+def test_a_cache_dir_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cache_dir: expected a folder, got the file"):
+        Segmenter(fake_model(), cache_dir=tmp_path / "file")
+
+
+def test_both_rules_share_an_embedding_that_is_not_enlarged() -> None:
+    segmenter = Segmenter(fake_model())
+    image = np.random.default_rng(0).integers(0, 256, (70, 90)).astype(np.uint8)
+    segmenter.segment(image, [[2, 3, 60, 50]], detail="image")
+    assert segmenter.segment(image, [[2, 3, 60, 50]], compat="rep-medsam").timings_ms["encode"] == 0.0
+
+
+@pytest.mark.parametrize("boxes", [[[1, 1, 3, 9]], []])
+def test_a_grey_volume_three_voxels_wide_is_no_picture(boxes: list[list[int]]) -> None:
+    """Of an array nobody knows; SimpleITK says so."""
+    voxels, segmenter = np.zeros((20, 30, 3), dtype=np.int16), Segmenter(fake_model())
+    assert isinstance(segmenter.segment(voxels, boxes), Segmentation)
+    volume = sitk.GetImageFromArray(voxels)
+    if boxes:
+        with pytest.raises(
+            ImageError, match=r"expected \(H, W\) or \(H, W, 3\), got \(20, 30, 3\); `segment` takes volumes"
+        ):
+            segmenter.segment(volume, boxes)
+    else:
+        assert isinstance(segmenter.segment(volume, boxes), VolumeSegmentation)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import SimpleITK as sitk
 
 from medsam_edge.errors import ImageError
-from medsam_edge.image import MAXIMUM_PIXELS, reading
+from medsam_edge.image import MAXIMUM_PIXELS, itk_path, reading
 from medsam_edge.io import PICTURE_SUFFIXES, read_image
 from medsam_edge.medical import layout_of, read_volume
 from medsam_edge.npz import read_array
@@ -72,14 +72,14 @@ def _read_volume(files: list[Path]) -> tuple[npt.NDArray[Any], tuple[float, ...]
             raise ImageError(f"expected one value a voxel, got shape {values.shape}")
         return values, frame.direction
     header = sitk.ImageFileReader()
-    header.SetFileName(str(files[0]))
+    header.SetFileName(itk_path(files[0]))
     header.ReadImageInformation()
     if math.prod(header.GetSize()) * len(files) > MAXIMUM_PIXELS:
         raise ImageError(f"expected at most {MAXIMUM_PIXELS} voxels, got {header.GetSize()} x {len(files)}")
     if header.GetNumberOfComponents() != 1:
         raise ImageError(f"expected one value a voxel, got {header.GetNumberOfComponents()}")
     series = sitk.ImageSeriesReader()
-    series.SetFileNames([str(file) for file in files])
+    series.SetFileNames([itk_path(file) for file in files])
     image = header.Execute() if len(files) == 1 else series.Execute()
     return sitk.GetArrayFromImage(image), image.GetDirection()
 

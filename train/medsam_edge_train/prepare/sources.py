@@ -28,6 +28,7 @@ from typing import NamedTuple
 import SimpleITK as sitk
 
 from medsam_edge.errors import FileMissingError, ImageError, MedsamEdgeError, ModalityError
+from medsam_edge.image import itk_path
 from medsam_edge.io import PICTURE_SUFFIXES, read_image
 from medsam_edge.modality import Modality
 
@@ -119,7 +120,7 @@ def series_files(folder: Path) -> list[Path]:
         ImageError: there are several, or none.
     """
     reader = sitk.ImageSeriesReader
-    series = reader.GetGDCMSeriesIDs(str(folder))
+    series = reader.GetGDCMSeriesIDs(itk_path(folder))
     if len(series) > 1:
         raise ImageError(f"expected one DICOM series in the folder, found {len(series)}")
     if not series:
