@@ -273,3 +273,10 @@ def test_a_damaged_image_is_one_line(data: Path, tmp_path: Path, workers: int) -
     with pytest.raises(ImageError) as caught:
         fit(tiny_config(tmp_path, tmp_path / "run", workers=workers))
     assert re.fullmatch(r"data: cannot read \S+\.png", str(caught.value))
+
+
+def test_a_run_that_diverges_is_no_success(data: Path, tmp_path: Path) -> None:
+    config = tiny_config(data, tmp_path / "run", learning_rate=1e30, gradient_clip=0.0)
+    with pytest.raises(InputError, match=r"^learning_rate: .* expected less than 1e\+30"):
+        fit(config)
+    assert not (config.output / "best.safetensors").exists()
