@@ -219,6 +219,7 @@ def test_each_process_needs_a_validation_image(data: Path, tmp_path: Path, monke
         ({"batch_size": 1}, "resume: the run in .* was begun with other settings: batch_size 2"),
         ({"architecture": "tiny_rep", "image_size": 128}, "settings: architecture tiny, image_size 64"),
         ({"leave_out": ("Fundus",)}, r"settings: leave_out \(\)"),
+        ({"early_stop": 3}, "settings: early_stop 0"),  # Lightning would keep the old one
     ],
 )
 def test_a_resumed_run_has_the_settings_of_the_first(
