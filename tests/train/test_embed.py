@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +23,12 @@ from medsam_edge_train.embed import (
     image_tensor,
     run_teacher,
 )
+from medsam_edge_train.models import ZOO
+from medsam_edge_train.models.class_prompt import ClassPromptMedSAM
+from medsam_edge_train.models.mask_decoder import MaskDecoder
+from medsam_edge_train.models.prompt_encoder import PromptEncoder
 from medsam_edge_train.models.vit import ViT
+from medsam_edge_train.plan import plan
 from tests.train.tiny import tiny, write_data
 
 pytestmark = pytest.mark.usefixtures("tiny_zoo")
@@ -266,3 +272,18 @@ def test_a_distillation_that_diverges_is_no_success(config: EmbedConfig, tmp_pat
     with pytest.raises(InputError, match=r"^learning_rate: .* expected less than 1e\+30"):
         distill(run)
     assert not (tmp_path / "run/best.safetensors").exists()
+
+
+def test_only_the_encoder_without_its_class_head_is_distilled(
+    config: EmbedConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder, decoder = nn.Conv2d(3, 256, 4, 4), MaskDecoder(depth=1)
+    monkeypatch.setitem(ZOO, "tiny_cp", lambda: ClassPromptMedSAM(deepcopy(encoder), PromptEncoder(), decoder))
+    run = replace(distill_config(config, tmp_path / "run"), architecture="tiny_cp")
+    trained = {name for name, weight in DistillModule(run).network.named_parameters() if weight.requires_grad}
+    assert trained == {"image_encoder.weight", "image_encoder.bias"}
+    assert f" {256 * 3 * 4 * 4 + 256:,} trained" in plan(run)
+    frozen = replace(run, freeze=("image_encoder",))
+    assert " 0 trained" in plan(frozen)
+    with pytest.raises(InputError, match="freeze: expected to leave a part to train, got image_encoder"):
+        distill(frozen)
