@@ -41,6 +41,7 @@ from medsam_edge_convert.accuracy import ELLIPSE
 from medsam_edge_convert.checks import IMAGE_SIZE
 from medsam_edge_convert.torch_model import torch_model
 from medsam_edge_train import checkpoint
+from medsam_edge_train.models import TEACHER
 
 PACKAGED, TORCH = "packaged", "torch"
 CACHE_BYTES = 512 * 1024**2
@@ -171,6 +172,8 @@ def _models(options: argparse.Namespace) -> dict[str, Model]:
         models[name] = Segmenter(path).model
     if options.checkpoint:
         network, architecture = checkpoint.load(options.checkpoint)
+        if architecture == TEACHER:
+            raise InputError(f"--checkpoint: {TEACHER} sees larger images than the others and is not measured here")
         network.quantizers = None  # f32, without the rounding of --qat
         models[TORCH] = torch_model(network, IMAGE_SIZE, architecture)
     for name, model in models.items():
