@@ -1,8 +1,8 @@
 """The loop of every training stage, which can be killed and resumed.
 
 One process, or several on one or more machines under `torchrun`: the batch is split, the gradients are averaged, and
-the result is that of one process. Every draw follows from (seed, epoch, position), so a resumed run repeats nothing
-and skips nothing.
+the result is that of one process; on CPUs nearly, where each has the batch statistics of its own images. Every draw
+follows from (seed, epoch, position), so a resumed run repeats nothing and skips nothing.
 """
 
 from __future__ import annotations
