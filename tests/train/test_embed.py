@@ -120,9 +120,10 @@ def test_a_damaged_shard_of_images_that_are_gone_is_forgotten(config: EmbedConfi
     EmbeddingStore(fewer.output).check([key for key in keys(config) if key.startswith("val/")])
 
 
-def test_a_damaged_index_is_refused(config: EmbedConfig, tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", ["{", "{}", "[]", '{"image_size": 64, "shards": []}'])
+def test_a_damaged_index_is_refused(config: EmbedConfig, tmp_path: Path, text: str) -> None:
     broken = copy_of(config, tmp_path / "store")
-    (broken.output / "index.json").write_text("{")
+    (broken.output / "index.json").write_text(text)
     for read in (lambda: embed(broken), lambda: EmbeddingStore(broken.output)):
         with pytest.raises(CheckpointError, match=r"embeddings: .*index.json is damaged"):
             read()

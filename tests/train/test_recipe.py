@@ -180,6 +180,7 @@ def test_other_weights_are_refused_before_they_are_parsed(
         ("steps: [{name: weights, stage: fit}]", "got 'weights'"),
         ("steps: [{name: a, stage: fit}, {name: a, stage: fit}]", "got 'a'"),
         ("steps: [{name: a, stage: export}]", "step a: expected a stage among phantoms, .* got 'export'"),
+        ("steps: [{name: a, stage: [fit]}]", r"step a: expected a stage among phantoms, .* got \['fit'\]"),
         ("steps: [{name: a, stage: fit, output: x}]", "step a: output is the command's to give"),
         ("steps: [{name: a, stage: fit, minutes: 1}]", "step a: minutes is the command's to give"),
         ("{steps: [{name: a, stage: fit}], weights: x.pth}", "weights: expected text for package, file, sha256"),

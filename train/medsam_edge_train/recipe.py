@@ -94,7 +94,7 @@ def _read_step(entry: Any, taken: set[str]) -> Step:
     name, stage = entry["name"], entry["stage"]
     if not isinstance(name, str) or not KEY.fullmatch(name) or "/" in name or name in taken:
         raise InputError(f"recipe: expected a name of letters and digits that is not in use, got {name!r}")
-    if stage not in STAGES:
+    if stage not in tuple(STAGES):  # it may be of any type
         raise InputError(f"recipe: step {name}: expected a stage among {', '.join(STAGES)}, got {stage!r}")
     if own := [key for key in FROM_THE_COMMAND if key in settings]:
         raise InputError(f"recipe: step {name}: {', '.join(own)} is the command's to give")
