@@ -48,7 +48,8 @@ class CalibrationSet:
 
 
 def calibration_set(source: str, image_size: int, count: int = CALIBRATION_IMAGES) -> CalibrationSet:
-    """At most `count` images, evenly spread: pictures of a folder tree (without `masks` and `labels`), shards, or phantoms.
+    """At most `count` images, evenly spread: pictures of a folder tree (`masks` and `labels` left out), of shards, or
+    phantoms.
 
     Raises:
         FileMissingError: the folder does not exist.

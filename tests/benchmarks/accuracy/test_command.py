@@ -79,7 +79,14 @@ def test_the_command_writes_every_output(
     assert len(re.findall("<img", page)) == 4
     assert "http" not in re.sub(r"src='[^']*'", "", page)
     for words in (page, printed.out):
-        for expected in ("LiteMedSAM", "not comparable", "87.07", "one, per slice", "calibration error", "its sides stay"):
+        for expected in (
+            "LiteMedSAM",
+            "not comparable",
+            "87.07",
+            "one, per slice",
+            "calibration error",
+            "its sides stay",
+        ):
             assert expected.casefold() in " ".join(words.split()).casefold()
     assert cv2.imread(str(tmp_path / "w.png")).shape == (2 * 258, 5 * 224, 3)  # nine objects
     assert cv2.imread(str(tmp_path / "e.png")).shape == (3 * 224, 5 * 224, 3)
