@@ -131,6 +131,8 @@ def run_recipe(
         raise InputError(f"recipe: runs in one process, got {world_size()}")
     if not 0 <= minutes < float("inf"):
         raise InputError(f"minutes: expected 0 or more, got {minutes}")
+    if weights is not None and recipe.weights is None:
+        raise InputError(f"weights: expected none, for the recipe starts from none, got {weights}")
     end = time.monotonic() + 60 * minutes
     progress = Progress(output, recipe)
     todo = [step for step in recipe.steps if not progress.is_done(step)]
@@ -227,7 +229,8 @@ class Progress:
         return dict(json.loads(json.dumps(settings, default=str)))
 
     def is_done(self, step: Step) -> bool:
-        return bool(self.begun.get(step.name, {}).get("done"))
+        """Whether it came to its end, and what it made is still there."""
+        return bool(self.begun.get(step.name, {}).get("done")) and step.made(self.path.parent).exists()
 
     def mark(self, step: Step, done: bool) -> None:
         self.begun[step.name] = {"settings": self._settings(step), "done": done}
