@@ -81,6 +81,8 @@ class ConvertConfig:
             raise InputError(f"output: {self.output} is no bundle and is not replaced by one")
         if self.report and self.report.suffix not in (".html", ".json"):
             raise InputError(f"report: expected a file .html or .json, got {self.report}")
+        if self.report and self.output.resolve() in (self.report.resolve(), *self.report.resolve().parents):
+            raise InputError(f"report: expected a file outside the bundle, got {self.report}")
 
 
 def convert(

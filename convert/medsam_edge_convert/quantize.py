@@ -48,7 +48,8 @@ class CalibrationSet:
 
 
 def calibration_set(source: str, image_size: int, count: int = CALIBRATION_IMAGES) -> CalibrationSet:
-    """At most `count` images, evenly spread: pictures of a folder tree (`masks` folders left out), shards, or phantoms.
+    """At most `count` images, evenly spread: pictures of a folder tree (`masks` and `labels` left out), of shards, or
+    phantoms.
 
     Raises:
         FileMissingError: the folder does not exist.
@@ -64,7 +65,7 @@ def calibration_set(source: str, image_size: int, count: int = CALIBRATION_IMAGE
         file
         for file in sorted(root.rglob("*"))
         if file.suffix.lower() in PICTURE_SUFFIXES
-        and not any(part.startswith("mask") for part in file.relative_to(root).parts)
+        and not any(part.startswith(("mask", "labels")) for part in file.relative_to(root).parts)
     ]
     cases = find_cases(root) if any(root.glob("*.tar")) else []
     if any(root.glob("train/*.tar")):  # or the pictures would be those of `train prepare`'s report

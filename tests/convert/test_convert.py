@@ -105,10 +105,11 @@ def test_calibration_reads_pictures_and_leaves_masks_out(tmp_path: Path) -> None
     root = tmp_path / "masked-patients"  # which is not ours to leave out
     (root / "old").mkdir(parents=True)
     (root / "old" / "backup.tar").touch()  # nor this
-    for folder in ("images", "masks"):
-        (root / "CT" / "set" / folder).mkdir(parents=True)
-        for number in range(5):
-            cv2.imwrite(str(root / "CT" / "set" / folder / f"{number}.png"), np.full((8, 8), number, np.uint8))
+    layouts = ("set/images", "set/masks", "other/images", "other/labels", "nnunet/imagesTr", "nnunet/labelsTr")
+    for folder, count in zip(layouts, (3, 3, 1, 1, 1, 1), strict=True):
+        (root / "CT" / folder).mkdir(parents=True)
+        for number in range(count):
+            cv2.imwrite(str(root / "CT" / folder / f"{number}.png"), np.full((8, 8), number, np.uint8))
     found = calibration_set(str(root), 64, count=3)
     assert found.source == "3 of 5 images"
     assert found.images[0].shape == (3, 64, 64)

@@ -90,6 +90,8 @@ def test_bad_gates_are_refused(tmp_path: Path) -> None:
         ConvertConfig(tmp_path / "a", tmp_path / "b", "mixed", "phantoms")
     with pytest.raises(InputError, match=r"report: expected a file \.html or \.json"):
         ConvertConfig(tmp_path / "a", tmp_path / "b", "f32", report=tmp_path / "report.txt")
+    with pytest.raises(InputError, match=r"report: expected a file outside the bundle, got .*report.html"):
+        ConvertConfig(tmp_path / "a", tmp_path / "b", "f32", report=tmp_path / "b" / "report.html")
 
 
 def test_a_wrong_folder_is_said_before_the_slow_steps(source: Path, tmp_path: Path) -> None:

@@ -323,6 +323,8 @@ def test_a_checkpoint_that_is_fused_already(tmp_path: Path, name: str) -> None:
 def test_export_refuses_what_it_cannot_do(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="layout: expected one of flat, wrapped, module, got 'zip'"):
         checkpoint.export(tmp_path / "own.safetensors", tmp_path / "out.pth", "zip")
+    with pytest.raises(InputError, match=r"output: expected a name such as x.pth, .* got .*out.safetensors"):
+        checkpoint.export(tmp_path / "own.safetensors", tmp_path / "out.safetensors")
     (tmp_path / "out.pth").touch()
     with pytest.raises(InputError, match=r"output: .* exists already"):
         checkpoint.export(tmp_path / "own.safetensors", tmp_path / "out.pth")

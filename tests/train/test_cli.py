@@ -136,3 +136,5 @@ def test_phantoms_are_a_data_folder(tmp_path: Path) -> None:
         PhantomConfig(tmp_path / "phantoms")
     with pytest.raises(InputError, match="count: expected at least 1, got 0"):
         PhantomConfig(tmp_path / "other", count=0)
+    with pytest.raises(InputError, match="seed: expected 0 or more, got -1"):
+        PhantomConfig(tmp_path / "other", seed=-1)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +23,12 @@ from medsam_edge_train.embed import (
     image_tensor,
     run_teacher,
 )
+from medsam_edge_train.models import ZOO
+from medsam_edge_train.models.class_prompt import ClassPromptMedSAM
+from medsam_edge_train.models.mask_decoder import MaskDecoder
+from medsam_edge_train.models.prompt_encoder import PromptEncoder
 from medsam_edge_train.models.vit import ViT
+from medsam_edge_train.plan import plan
 from tests.train.tiny import tiny, write_data
 
 pytestmark = pytest.mark.usefixtures("tiny_zoo")
@@ -114,9 +120,10 @@ def test_a_damaged_shard_of_images_that_are_gone_is_forgotten(config: EmbedConfi
     EmbeddingStore(fewer.output).check([key for key in keys(config) if key.startswith("val/")])
 
 
-def test_a_damaged_index_is_refused(config: EmbedConfig, tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", ["{", "{}", "[]", '{"image_size": 64, "shards": []}'])
+def test_a_damaged_index_is_refused(config: EmbedConfig, tmp_path: Path, text: str) -> None:
     broken = copy_of(config, tmp_path / "store")
-    (broken.output / "index.json").write_text("{")
+    (broken.output / "index.json").write_text(text)
     for read in (lambda: embed(broken), lambda: EmbeddingStore(broken.output)):
         with pytest.raises(CheckpointError, match=r"embeddings: .*index.json is damaged"):
             read()
@@ -266,3 +273,18 @@ def test_a_distillation_that_diverges_is_no_success(config: EmbedConfig, tmp_pat
     with pytest.raises(InputError, match=r"^learning_rate: .* expected less than 1e\+30"):
         distill(run)
     assert not (tmp_path / "run/best.safetensors").exists()
+
+
+def test_only_the_encoder_without_its_class_head_is_distilled(
+    config: EmbedConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder, decoder = nn.Conv2d(3, 256, 4, 4), MaskDecoder(depth=1)
+    monkeypatch.setitem(ZOO, "tiny_cp", lambda: ClassPromptMedSAM(deepcopy(encoder), PromptEncoder(), decoder))
+    run = replace(distill_config(config, tmp_path / "run"), architecture="tiny_cp")
+    trained = {name for name, weight in DistillModule(run).network.named_parameters() if weight.requires_grad}
+    assert trained == {"image_encoder.weight", "image_encoder.bias"}
+    assert f" {256 * 3 * 4 * 4 + 256:,} trained" in plan(run)
+    frozen = replace(run, freeze=("image_encoder",))
+    assert " 0 trained" in plan(frozen)
+    with pytest.raises(InputError, match="freeze: expected to leave a part to train, got image_encoder"):
+        distill(frozen)

@@ -219,6 +219,7 @@ def test_each_process_needs_a_validation_image(data: Path, tmp_path: Path, monke
         ({"batch_size": 1}, "resume: the run in .* was begun with other settings: batch_size 2"),
         ({"architecture": "tiny_rep", "image_size": 128}, "settings: architecture tiny, image_size 64"),
         ({"leave_out": ("Fundus",)}, r"settings: leave_out \(\)"),
+        ({"early_stop": 3}, "settings: early_stop 0"),  # Lightning would keep the old one
     ],
 )
 def test_a_resumed_run_has_the_settings_of_the_first(
@@ -273,3 +274,10 @@ def test_a_damaged_image_is_one_line(data: Path, tmp_path: Path, workers: int) -
     with pytest.raises(ImageError) as caught:
         fit(tiny_config(tmp_path, tmp_path / "run", workers=workers))
     assert re.fullmatch(r"data: cannot read \S+\.png", str(caught.value))
+
+
+def test_a_run_that_diverges_is_no_success(data: Path, tmp_path: Path) -> None:
+    config = tiny_config(data, tmp_path / "run", learning_rate=1e30, gradient_clip=0.0)
+    with pytest.raises(InputError, match=r"^learning_rate: .* expected less than 1e\+30"):
+        fit(config)
+    assert not (config.output / "best.safetensors").exists()

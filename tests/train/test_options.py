@@ -85,6 +85,8 @@ def test_options_go_before_the_file_and_the_file_before_the_preset(tmp_path: Pat
     ("text", "message"),
     [
         ("cuont: 3", "config: expected settings among output, count, .* got cuont"),
+        ("{3: 4, foo: 1}", "config: expected settings among .* got 3, foo$"),
+        ("count: .inf", "config: count: expected int, got inf"),
         ("[1, 2]", "config: expected settings among .* got list"),
         ("count: many", "config: count: expected int, got 'many'"),
         ("count: 1.5", "config: count: expected int, got 1.5"),

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import re
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -70,6 +71,21 @@ def test_what_is_done_is_not_done_again(whole: Path, data: Path) -> None:
     assert made == whole / "out/fine/best.safetensors"
     assert lines == ["recipe: done: coarse, fine; nothing left"]
     assert {path: path.stat().st_mtime_ns for path in (whole / "out").rglob("*")} == before
+
+
+def test_what_is_gone_is_not_done(whole: Path, data: Path, tmp_path: Path) -> None:
+    shutil.copytree(whole / "out", tmp_path / "out")
+    (tmp_path / "out/fine/best.safetensors").unlink()
+    with pytest.raises(InputError, match=r"output: .*fine/best.safetensors is gone and its run is finished"):
+        run_recipe(read(tmp_path, COARSE, FINE), data, tmp_path / "out")
+    shutil.rmtree(tmp_path / "out/fine")
+    assert run_recipe(read(tmp_path, COARSE, FINE), data, tmp_path / "out") == tmp_path / "out/fine/best.safetensors"
+    assert (tmp_path / "out/fine/best.safetensors").is_file()
+
+
+def test_weights_for_a_recipe_without_are_refused(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"weights: expected none, for the recipe starts from none, got x.pth"):
+        run_recipe(read(tmp_path, COARSE), data, tmp_path / "out", weights=Path("x.pth"))
 
 
 def test_many_short_calls_make_what_one_long_call_makes(
@@ -180,6 +196,7 @@ def test_other_weights_are_refused_before_they_are_parsed(
         ("steps: [{name: weights, stage: fit}]", "got 'weights'"),
         ("steps: [{name: a, stage: fit}, {name: a, stage: fit}]", "got 'a'"),
         ("steps: [{name: a, stage: export}]", "step a: expected a stage among phantoms, .* got 'export'"),
+        ("steps: [{name: a, stage: [fit]}]", r"step a: expected a stage among phantoms, .* got \['fit'\]"),
         ("steps: [{name: a, stage: fit, output: x}]", "step a: output is the command's to give"),
         ("steps: [{name: a, stage: fit, minutes: 1}]", "step a: minutes is the command's to give"),
         ("{steps: [{name: a, stage: fit}], weights: x.pth}", "weights: expected text for package, file, sha256"),

@@ -79,10 +79,13 @@ def export(source: Path, target: Path, layout: str = "flat", architecture: str |
 
     Raises:
         CheckpointError: the source cannot be read or does not match its architecture.
-        InputError: an unknown layout, the target exists, or the source is fused and quantized.
+        InputError: an unknown layout, the target exists or is named as safetensors, or the source is fused and
+            quantized.
     """
     if layout not in LAYOUTS:
         raise InputError(f"layout: expected one of {', '.join(LAYOUTS)}, got {layout!r}")
+    if target.suffix == ".safetensors":
+        raise InputError(f"output: expected a name such as x.pth, for a file of PyTorch, got {target}")
     if target.exists():
         raise InputError(f"output: {target} exists already")
     network, _ = load(source, architecture)

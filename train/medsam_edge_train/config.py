@@ -38,7 +38,8 @@ class RunConfig:
         architecture: network, a name of the zoo.
         init: checkpoint to start from; none for random weights.
         partial_init: take from init what fits and report the rest, instead of refusing a mismatch.
-        freeze: parts that are not trained: image_encoder, prompt_encoder, mask_decoder.
+        freeze: parts that are not trained: image_encoder, prompt_encoder, mask_decoder; with class prompts, fit trains
+            the class head in the image encoder all the same.
         image_size: side of the training square, a multiple of 64; the network is used at 256.
         epochs: number of epochs.
         images_per_epoch: draws per epoch, over all processes; 0 for every image once.

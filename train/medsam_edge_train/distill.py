@@ -20,6 +20,7 @@ from medsam_edge_train.data import Case, Draw, find_cases
 from medsam_edge_train.embed import EmbeddingStore, copy_decoder, embedding_key, image_tensor
 from medsam_edge_train.loader import ResumableLoader, step_loader, validation_cases
 from medsam_edge_train.loop import check_output, run
+from medsam_edge_train.models import MedSAM
 from medsam_edge_train.module import StageModule
 from medsam_edge_train.processes import merge
 
@@ -77,6 +78,13 @@ def flip(maps: Tensor, flips: Tensor) -> Tensor:
     return torch.where(flips[:, 1, None, None, None], maps.flip(-2), maps)
 
 
+def freeze_rest(network: MedSAM) -> None:
+    """Freeze what the loss does not reach: all but the image encoder, and the class head inside it."""
+    for name, weight in network.named_parameters():
+        if not name.startswith("image_encoder.") or ".class_prediction_head." in name:
+            weight.requires_grad_(False)
+
+
 class DistillModule(StageModule):
     """The student. It sees flipped images; its embedding is flipped back to where the teacher's is."""
 
@@ -87,7 +95,7 @@ class DistillModule(StageModule):
         if config.teacher is not None:
             for line in copy_decoder(config.teacher, self.network):
                 print(f"teacher: {line}", file=sys.stderr)
-        self.network.freeze(("prompt_encoder", "mask_decoder"))
+        freeze_rest(self.network)
         self._sums: dict[str, list[float]] = {}  # images, sum of mean squared errors, of mean squares of the teacher
 
     def training_step(self, batch: Pair, _: int) -> Tensor:

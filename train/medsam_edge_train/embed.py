@@ -155,8 +155,12 @@ def _write_index(folder: Path, made_by: dict[str, Any], shards: dict[str, Any]) 
 
 def _read_index(folder: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads((folder / INDEX).read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
+        index = dict(json.loads((folder / INDEX).read_text(encoding="utf-8")))
+        shards = {
+            name: {"sha256": str(own["sha256"]), "keys": list(own["keys"])} for name, own in index["shards"].items()
+        }
+        return {**index, "image_size": int(index["image_size"]), "shards": shards}
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise CheckpointError(f"embeddings: {folder / INDEX} is damaged; choose another folder") from error
 
 

@@ -143,7 +143,9 @@ class PipelineModule(StageModule):
             told = one_hot([sample.modality]).to(sample.boxes)
             start = time.perf_counter()
             prediction = self._predict(sample.image[None], sample.boxes, index, told)
-            dice = batch_dice(prediction.logits, sample.masks).tolist()
+            finite = prediction.logits.isfinite().flatten(1).all(1) & prediction.scores.isfinite()
+            # a network that has diverged gives empty masks, and 0 would be a score
+            dice = batch_dice(prediction.logits, sample.masks).where(finite, torch.nan).tolist()
             _add(self._timing, "seconds", [1.0, time.perf_counter() - start])
             masks, truths = (prediction.logits > 0).cpu().numpy(), sample.masks.cpu().numpy()
             surfaces = [nsd(mask, truth) for mask, truth in zip(masks, truths, strict=True)]

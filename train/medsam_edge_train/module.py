@@ -22,7 +22,7 @@ from medsam_edge_train.models import MedSAM, build
 from medsam_edge_train.models.quantize import is_quantized
 from medsam_edge_train.processes import merge, rank, world_size
 
-MAY_CHANGE = ("epochs", "early_stop", "minutes", "checkpoint_steps", "workers", "precision")
+MAY_CHANGE = ("epochs", "minutes", "checkpoint_steps", "workers", "precision")
 
 
 def lasting_settings(config: RunConfig) -> dict[str, str]:

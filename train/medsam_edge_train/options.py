@@ -108,8 +108,8 @@ def typed_settings(loaded: Any, config: type[Any], path: Path) -> dict[str, Any]
     hints = typing.get_type_hints(config)
     names = [field.name for field in dataclasses.fields(config)]
     if not isinstance(loaded, dict) or not set(loaded) <= set(names):
-        unknown = ", ".join(sorted(set(loaded) - set(names))) if isinstance(loaded, dict) else type(loaded).__name__
-        raise InputError(f"config: expected settings among {', '.join(names)} in {path}, got {unknown}")
+        unknown = sorted(map(str, set(loaded) - set(names))) if isinstance(loaded, dict) else [type(loaded).__name__]
+        raise InputError(f"config: expected settings among {', '.join(names)} in {path}, got {', '.join(unknown)}")
     return {name: _typed(name, value, hints[name]) for name, value in loaded.items()}
 
 
@@ -127,7 +127,7 @@ def _typed(name: str, value: Any, hint: Any) -> Any:
         if isinstance(value, bool) is not (hint is bool) or (hint is int and int(value) != float(value)):
             raise ValueError
         return hint(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise InputError(f"config: {name}: expected {hint.__name__}, got {value!r}") from None
 
 

@@ -39,6 +39,8 @@ class PhantomConfig:
         for name in ("count", "val_count"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        if self.seed < 0:
+            raise InputError(f"seed: expected 0 or more, got {self.seed}")
         if self.output.exists():
             raise InputError(f"output: {self.output} exists already")
 

@@ -36,7 +36,7 @@ def plan(config: FitConfig | DistillConfig) -> str:
             fuse(network)
     network.freeze(config.freeze)
     if isinstance(config, DistillConfig):
-        network.freeze(("prompt_encoder", "mask_decoder"))
+        distill.freeze_rest(network)
     everything = sum(p.numel() for p in network.parameters())
     trained = sum(p.numel() for p in network.parameters() if p.requires_grad)
     own = config.batch_size // world_size()

@@ -94,7 +94,7 @@ def _read_step(entry: Any, taken: set[str]) -> Step:
     name, stage = entry["name"], entry["stage"]
     if not isinstance(name, str) or not KEY.fullmatch(name) or "/" in name or name in taken:
         raise InputError(f"recipe: expected a name of letters and digits that is not in use, got {name!r}")
-    if stage not in STAGES:
+    if stage not in tuple(STAGES):  # it may be of any type
         raise InputError(f"recipe: step {name}: expected a stage among {', '.join(STAGES)}, got {stage!r}")
     if own := [key for key in FROM_THE_COMMAND if key in settings]:
         raise InputError(f"recipe: step {name}: {', '.join(own)} is the command's to give")
@@ -131,6 +131,8 @@ def run_recipe(
         raise InputError(f"recipe: runs in one process, got {world_size()}")
     if not 0 <= minutes < float("inf"):
         raise InputError(f"minutes: expected 0 or more, got {minutes}")
+    if weights is not None and recipe.weights is None:
+        raise InputError(f"weights: expected none, for the recipe starts from none, got {weights}")
     end = time.monotonic() + 60 * minutes
     progress = Progress(output, recipe)
     todo = [step for step in recipe.steps if not progress.is_done(step)]
@@ -227,7 +229,8 @@ class Progress:
         return dict(json.loads(json.dumps(settings, default=str)))
 
     def is_done(self, step: Step) -> bool:
-        return bool(self.begun.get(step.name, {}).get("done"))
+        """Whether it came to its end, and what it made is still there."""
+        return bool(self.begun.get(step.name, {}).get("done")) and step.made(self.path.parent).exists()
 
     def mark(self, step: Step, done: bool) -> None:
         self.begun[step.name] = {"settings": self._settings(step), "done": done}

@@ -41,6 +41,7 @@ from medsam_edge_convert.accuracy import ELLIPSE
 from medsam_edge_convert.checks import IMAGE_SIZE
 from medsam_edge_convert.torch_model import torch_model
 from medsam_edge_train import checkpoint
+from medsam_edge_train.models import TEACHER
 
 PACKAGED, TORCH = "packaged", "torch"
 CACHE_BYTES = 512 * 1024**2
@@ -49,7 +50,7 @@ CACHE_BYTES = 512 * 1024**2
 
 def add_accuracy(suites: Suites) -> argparse.ArgumentParser:
     suite: argparse.ArgumentParser = suites.add_parser(
-        "accuracy", help="DSC, NSD and IoU on images and volumes with labels, beside the ellipse and GrabCut"
+        "accuracy", help="DSC and NSD on images and volumes with labels, beside the ellipse and GrabCut"
     )
     suite.add_argument(
         "--data",
@@ -96,7 +97,7 @@ def add_accuracy(suites: Suites) -> argparse.ArgumentParser:
         help="where networks look for small boxes, as `segment --detail`; with several, each as a method of its own; "
         "default: auto",
     )
-    suite.add_argument("--csv", type=Path, metavar="FILE", help="write every object's scores")
+    suite.add_argument("--csv", type=Path, metavar="FILE", help="write every object's scores, IoU among them")
     suite.add_argument("--html", type=Path, metavar="FILE", help="write a page with pictures, complete in itself")
     suite.add_argument("--worst", type=Path, metavar="PNG", help=f"draw the first bundle's {COUNT} worst objects")
     suite.add_argument("--examples", type=Path, metavar="PNG", help=f"draw {PER_MODALITY} images of each modality")
@@ -171,6 +172,8 @@ def _models(options: argparse.Namespace) -> dict[str, Model]:
         models[name] = Segmenter(path).model
     if options.checkpoint:
         network, architecture = checkpoint.load(options.checkpoint)
+        if architecture == TEACHER:
+            raise InputError(f"--checkpoint: {TEACHER} sees larger images than the others and is not measured here")
         network.quantizers = None  # f32, without the rounding of --qat
         models[TORCH] = torch_model(network, IMAGE_SIZE, architecture)
     for name, model in models.items():

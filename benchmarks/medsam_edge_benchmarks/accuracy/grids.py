@@ -47,7 +47,10 @@ def main_grids(report: Report) -> Iterator[Grid]:
 def further_grids(report: Report) -> Iterator[Grid]:
     """By dataset, object size and jitter; calibration; recognition; seconds."""
     size = "Side of the object's box in the 256 × 256 square that networks see; mean over objects of all modalities."
-    moved = "Each side of each box moved by up to so many network pixels. Mean over modalities, plain."
+    moved = (
+        "Each side of each box moved by up to so many network pixels; on an axis where the box would be thinner than a "
+        "pixel, its sides stay. Mean over modalities, plain."
+    )
     yield from _both("by dataset", "Mean over objects.", report.datasets, report)
     yield from _both("by object size", size, report.sizes, report)
     if len(report.jitters) > 1:

@@ -55,7 +55,10 @@ def _pictures(report: Report) -> Iterable[str]:
         "DSC by object size", charts.lines(report.sizes, report.methods, sides, range(len(report.sizes))), size
     )
     if len(report.jitters) > 1:
-        text = "What boxes cost that are not tight: each side is moved, in or out. The same boxes for every method."
+        text = (
+            "What boxes cost that are not tight: each side is moved, in or out, unless the box would be thinner than a "
+            "pixel. The same boxes for every method."
+        )
         label = "network pixels that each side is moved by at most"
         yield section(
             "DSC by jitter",

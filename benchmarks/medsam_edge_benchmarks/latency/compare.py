@@ -71,6 +71,8 @@ def read(path: Path) -> dict[str, Any]:
     found = result.get("schema") if isinstance(result, dict) else None
     if found != SCHEMA:
         raise InputError(f"compare: expected schema {SCHEMA!r} in {path}, got {found!r}")
+    if missing := [name for name in ("settings", "machine", "cases", "cold_start") if name not in result]:
+        raise InputError(f"compare: expected {', '.join(missing)} in {path}, found none")
     return dict(result)
 
 

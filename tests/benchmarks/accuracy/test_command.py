@@ -15,6 +15,7 @@ import torch
 
 from medsam_edge import Segmenter
 from medsam_edge.cli import main
+from medsam_edge.errors import InputError
 from medsam_edge.modality import Modality
 from medsam_edge.model import Model
 from medsam_edge.phantom import phantom, phantom_volume
@@ -22,7 +23,7 @@ from medsam_edge_benchmarks.accuracy import command
 from medsam_edge_benchmarks.accuracy.measure import Row, measure
 from medsam_edge_convert.torch_model import torch_model
 from medsam_edge_train import checkpoint
-from medsam_edge_train.models import ZOO
+from medsam_edge_train.models import TEACHER, ZOO
 from medsam_edge_train.models.quantize import calibrate
 from tests.benchmarks.accuracy.test_items import write_volume
 from tests.sdk.fake import FakeEncoder, fake_model
@@ -78,7 +79,14 @@ def test_the_command_writes_every_output(
     assert len(re.findall("<img", page)) == 4
     assert "http" not in re.sub(r"src='[^']*'", "", page)
     for words in (page, printed.out):
-        for expected in ("LiteMedSAM", "not comparable", "87.07", "one, per slice", "calibration error"):
+        for expected in (
+            "LiteMedSAM",
+            "not comparable",
+            "87.07",
+            "one, per slice",
+            "calibration error",
+            "its sides stay",
+        ):
             assert expected.casefold() in " ".join(words.split()).casefold()
     assert cv2.imread(str(tmp_path / "w.png")).shape == (2 * 258, 5 * 224, 3)  # nine objects
     assert cv2.imread(str(tmp_path / "e.png")).shape == (3 * 224, 5 * 224, 3)
@@ -218,6 +226,13 @@ def test_a_checkpoint_trained_for_int8_is_measured_in_f32(
     options = argparse.Namespace(bundle=None, checkpoint=tmp_path / "qat.safetensors", modality="told")
     measured = command._models(options)["torch"].encoder.infer({"image": image.numpy()})
     assert np.array_equal(measured["embedding"], expected["embedding"])
+
+
+def test_the_teacher_is_refused(fake: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoint, "load", lambda path: (tiny_rep(), TEACHER))
+    options = argparse.Namespace(bundle=None, checkpoint=Path("medsam_vit_b.pth"), modality="told")
+    with pytest.raises(InputError, match="--checkpoint: medsam_vit_b sees larger images"):
+        command._models(options)
 
 
 @pytest.mark.parametrize(

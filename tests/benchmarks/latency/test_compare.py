@@ -135,7 +135,7 @@ def test_what_cannot_be_compared_is_refused(
     assert error.count("\n") == 1
 
 
-@pytest.mark.parametrize("text", ["[]", "{", "{}"])
+@pytest.mark.parametrize("text", ["[]", "{", "{}", json.dumps({"schema": SCHEMA})])
 def test_files_of_something_else_are_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "a.json").write_text(text)
     assert main(["bench", "compare", str(tmp_path / "a.json"), str(tmp_path / "a.json")]) == 2
