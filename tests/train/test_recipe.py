@@ -73,14 +73,14 @@ def test_what_is_done_is_not_done_again(whole: Path, data: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in (whole / "out").rglob("*")} == before
 
 
-def test_what_is_gone_is_not_done(whole: Path, data: Path, tmp_path: Path) -> None:
+def test_what_was_made_and_is_gone_is_said(whole: Path, data: Path, tmp_path: Path) -> None:
     shutil.copytree(whole / "out", tmp_path / "out")
-    (tmp_path / "out/fine/best.safetensors").unlink()
-    with pytest.raises(InputError, match=r"output: .*fine/best.safetensors is gone and its run is finished"):
-        run_recipe(read(tmp_path, COARSE, FINE), data, tmp_path / "out")
-    shutil.rmtree(tmp_path / "out/fine")
-    assert run_recipe(read(tmp_path, COARSE, FINE), data, tmp_path / "out") == tmp_path / "out/fine/best.safetensors"
-    assert (tmp_path / "out/fine/best.safetensors").is_file()
+    shutil.rmtree(tmp_path / "out/coarse")  # of no more use
+    recipe, made = read(tmp_path, COARSE, FINE), tmp_path / "out/fine/best.safetensors"
+    assert run_recipe(recipe, data, tmp_path / "out") == made
+    made.unlink()
+    with pytest.raises(FileMissingError, match=r"recipe: .*fine/best.safetensors was made and is gone"):
+        run_recipe(recipe, data, tmp_path / "out")
 
 
 def test_weights_for_a_recipe_without_are_refused(data: Path, tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def run(module: StageModule, training: ResumableLoader, validation: DataLoader[A
     """Train, and return the best checkpoint, `output/best.safetensors`; None when the time was up before the end.
 
     Raises:
-        InputError: training diverged, so that there is none; or a finished run's has been removed.
+        InputError: training diverged, so that there is none.
     """
     config = module.config
     last, best = config.output / "last.ckpt", config.output / "best.safetensors"
@@ -42,10 +42,6 @@ def run(module: StageModule, training: ResumableLoader, validation: DataLoader[A
         trainer = make_trainer(config, resume)
         trainer.fit(module, training, validation, ckpt_path=last if resume else None, weights_only=True)
         if rank() == 0 and not best.is_file():
-            if any(
-                isinstance(own, BestCheckpoint) and own.best > float("-inf") for own in cast(Any, trainer).callbacks
-            ):
-                raise InputError(f"output: {best} is gone and its run is finished; remove the folder to train anew")
             raise InputError(
                 f"learning_rate: no epoch's validation score was a number, expected less than {config.learning_rate}"
             )

@@ -18,7 +18,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from medsam_edge.errors import InputError
+from medsam_edge.errors import FileMissingError, InputError
 from medsam_edge.io import replacing
 from medsam_edge_train.config import RunConfig
 from medsam_edge_train.options import make_config, read_yaml, typed_settings
@@ -125,7 +125,7 @@ def run_recipe(
 
     Raises:
         InputError: a setting of a step is wrong, or the folder was begun with other settings.
-        FileMissingError, CheckpointError: of the weights.
+        FileMissingError, CheckpointError: of the weights; or what the recipe made is gone.
     """
     if world_size() > 1:
         raise InputError(f"recipe: runs in one process, got {world_size()}")
@@ -150,7 +150,12 @@ def run_recipe(
     left = [step.name for step in recipe.steps if not progress.is_done(step)]
     more = f"left: {', '.join(left)}; the same command goes on from here" if left else "nothing left"
     report(f"recipe: done: {', '.join(done) or 'nothing'}; {more}")
-    return None if left else recipe.steps[-1].made(output)
+    if left:
+        return None
+    made = recipe.steps[-1].made(output)
+    if not made.exists():
+        raise FileMissingError(f"recipe: {made} was made and is gone; with another -o all is made anew")
+    return made
 
 
 def _config(step: Step, recipe: Recipe, data: Path, output: Path, workers: int | None, weights: Path | None) -> Any:
@@ -229,8 +234,7 @@ class Progress:
         return dict(json.loads(json.dumps(settings, default=str)))
 
     def is_done(self, step: Step) -> bool:
-        """Whether it came to its end, and what it made is still there."""
-        return bool(self.begun.get(step.name, {}).get("done")) and step.made(self.path.parent).exists()
+        return bool(self.begun.get(step.name, {}).get("done"))
 
     def mark(self, step: Step, done: bool) -> None:
         self.begun[step.name] = {"settings": self._settings(step), "done": done}
