@@ -34,6 +34,7 @@ def write_pareto(path: Path, rows: Sequence[Row]) -> None:
         InputError: no picture was timed.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator
 
     timed, group = _of_pictures(rows)
     methods = list(dict.fromkeys(row.method for row in rows))
@@ -55,6 +56,9 @@ def write_pareto(path: Path, rows: Sequence[Row]) -> None:
             axes.axhline(ellipse, color=FAINT, ls=":", lw=1)
             axes.annotate(ELLIPSE, (0.01, ellipse), xycoords=("axes fraction", "data"), color=FAINT, fontsize=8)
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter("")  # or labels lie over one another where the range is less than a decade
         axes.margins(x=0.35, y=0.15)
         axes.set_xlabel("seconds per picture", color="#4b5563")
         axes.set_ylabel(f"{metric.upper()}, mean over modalities", color="#4b5563")
