@@ -64,9 +64,10 @@ def itk_path(file: Path) -> str:
         ImageError: it is one.
     """
     try:
-        return str(file).encode().decode()
+        str(file).encode()
     except UnicodeEncodeError as error:
         raise ImageError(f"path: expected UTF-8, which is all that ITK opens, got {str(file)!a}") from error
+    return str(file)
 
 
 def check_size(source: Path | str, size: tuple[int, ...]) -> None:
