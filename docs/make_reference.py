@@ -18,7 +18,8 @@ from typing import Any
 from unittest import mock
 
 import medsam_edge
-from medsam_edge import cli, errors
+from medsam_edge import errors
+from medsam_edge.cli import main as cli
 
 PAGE = Path(__file__).with_name("reference.md")
 WIDTH = 100

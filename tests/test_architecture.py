@@ -28,7 +28,7 @@ MAY_IMPORT = {
         "medsam_edge",
         "medsam_edge_train.models",
         "medsam_edge_train.checkpoint",
-        "medsam_edge_train.data",
+        "medsam_edge_train.data.datasets",
         "medsam_edge_train.metrics",
     },
     "medsam_edge_benchmarks": {"medsam_edge", "medsam_edge_train", "medsam_edge_convert"},
@@ -96,7 +96,7 @@ def test_one_file_imports_openvino() -> None:
             "import numpy, medsam_edge; medsam_edge.segment(numpy.eye(99), [[1, 1, 50, 50]], 'MR')",
             ["SimpleITK", "highdicom", "pydicom", "torch", "nncf", "matplotlib", "scipy"],
         ),
-        ("import medsam_edge_train.fit, medsam_edge_train.cli", ["openvino", "SimpleITK", "nncf"]),
+        ("import medsam_edge_train.stages.fit, medsam_edge_train.cli.main", ["openvino", "SimpleITK", "nncf"]),
     ],
 )
 def test_light_imports(code: str, absent: list[str]) -> None:

@@ -25,9 +25,10 @@ from unittest import mock
 
 import pytest
 
-from medsam_edge import cli, engine
-from medsam_edge.bundle import Bundle
-from medsam_edge.model import Model
+from medsam_edge.cli import main as cli
+from medsam_edge.networks import engine
+from medsam_edge.networks.bundle import Bundle
+from medsam_edge.networks.model import Model
 from tests.docs_files import write_files
 
 ROOT = Path(__file__).parent.parent

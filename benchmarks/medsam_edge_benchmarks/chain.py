@@ -15,11 +15,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from medsam_edge.boxes import boxes_from_masks
 from medsam_edge.errors import InputError, MedsamEdgeError
-from medsam_edge.geometry import boxes_from_masks
-from medsam_edge_benchmarks.output import write_json
-from medsam_edge_train.curves import read_curves
-from medsam_edge_train.data import find_cases, read_case
+from medsam_edge_benchmarks.report.output import write_json
+from medsam_edge_train.data.cases import find_cases, read_case
+from medsam_edge_train.loop.curves import read_curves
 
 FAST = "--preset small --images-per-epoch 64 --batch-size 4 --warmup-steps 10 --ema 0.9 --val-per-modality 4"
 

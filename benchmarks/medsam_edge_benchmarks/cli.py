@@ -14,18 +14,19 @@ from typing import Any
 import openvino as ov
 import torch
 
-from medsam_edge.bundle import load_bundle, packaged_bundle
-from medsam_edge.cli import cpu_features
+from medsam_edge.cli.info import cpu_features
 from medsam_edge.errors import InputError, MedsamEdgeError
-from medsam_edge_benchmarks import decoder, encoder, model
+from medsam_edge.networks.bundle import load_bundle, packaged_bundle
 from medsam_edge_benchmarks.accuracy.command import add_accuracy
 from medsam_edge_benchmarks.chain import chain
-from medsam_edge_benchmarks.encoder import Timing
 from medsam_edge_benchmarks.latency.command import add_compare, add_latency
-from medsam_edge_benchmarks.output import write_json
+from medsam_edge_benchmarks.network import decoder, encoder
+from medsam_edge_benchmarks.network import profile as model
+from medsam_edge_benchmarks.network.encoder import Timing
+from medsam_edge_benchmarks.report.output import write_json
 from medsam_edge_train import checkpoint
 from medsam_edge_train.models import TEACHER, ZOO, build
-from medsam_edge_train.phantoms import PhantomConfig, write_phantoms
+from medsam_edge_train.stages.phantoms import PhantomConfig, write_phantoms
 
 
 def run(argv: list[str]) -> int:

@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from medsam_edge import Segmenter
-from medsam_edge.geometry import boxes_from_masks
+from medsam_edge.boxes import boxes_from_masks
 from medsam_edge.metrics import dice
 from medsam_edge.modality import Modality
-from medsam_edge_train.data import Case, read_case
+from medsam_edge_train.data.cases import Case, read_case
 from medsam_edge_train.metrics import nsd
 
 T = TypeVar("T")

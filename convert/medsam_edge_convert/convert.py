@@ -16,9 +16,9 @@ import openvino as ov
 from torch import nn
 
 from medsam_edge import Segmenter
-from medsam_edge.bundle import CARD_FILE, MANIFEST_FILE, MODEL_FILES, Manifest, sha256
 from medsam_edge.errors import ConversionError, InputError
 from medsam_edge.modality import Modality
+from medsam_edge.networks.bundle import CARD_FILE, MANIFEST_FILE, MODEL_FILES, Manifest, sha256
 from medsam_edge_convert.accuracy import Progress
 from medsam_edge_convert.checks import (
     AGREEMENT_LIMIT,

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from medsam_edge import Segmenter
 from medsam_edge.errors import ConversionError, ImageError, InputError
 from medsam_edge_convert.accuracy import ELLIPSE, ObjectScore, Progress, by_modality, draw_case, evenly, measure
-from medsam_edge_train.data import Case, find_cases
+from medsam_edge_train.data.cases import Case, find_cases
 
 TORCH, EXACT, FINAL = "torch", "f32", "bundle"
 WORST = 12

@@ -18,13 +18,14 @@ from medsam_edge import Segmenter
 from medsam_edge.errors import FileMissingError, ImageError
 from medsam_edge.geometry import Geometry
 from medsam_edge.intensity import to_display
-from medsam_edge.io import PICTURE_SUFFIXES, read_image
 from medsam_edge.modality import Modality
-from medsam_edge.model import Arrays, Model
+from medsam_edge.networks.model import Arrays, Model
 from medsam_edge.phantom import phantom
+from medsam_edge.reading.read import read_image
+from medsam_edge.reading.suffixes import PICTURE_SUFFIXES
 from medsam_edge_convert.accuracy import by_modality, measure
 from medsam_edge_convert.gate import OBJECTS, Gate
-from medsam_edge_train.data import Case, find_cases, read_case
+from medsam_edge_train.data.cases import Case, find_cases, read_case
 
 PHANTOMS = "phantoms"
 CALIBRATION_IMAGES = 300

@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from medsam_edge.bundle import Manifest
-from medsam_edge.io import replacing
+from medsam_edge.networks.bundle import Manifest
+from medsam_edge.writing.whole import replacing
 from medsam_edge_convert.accuracy import Progress, as_markdown
 from medsam_edge_convert.gate import Accuracy
 

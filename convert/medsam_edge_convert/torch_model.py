@@ -8,7 +8,7 @@ from typing import Any
 import numpy.typing as npt
 import torch
 
-from medsam_edge.model import Arrays, Model
+from medsam_edge.networks.model import Arrays, Model
 from medsam_edge_convert.export import DecoderPart, EncoderPart, classes_of
 from medsam_edge_train.models import MedSAM
 

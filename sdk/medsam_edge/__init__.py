@@ -8,7 +8,6 @@ result.save("labels.png")
 
 import sys
 
-from medsam_edge.embedding import Embedding
 from medsam_edge.errors import (
     BoxError,
     BundleError,
@@ -21,8 +20,9 @@ from medsam_edge.errors import (
     MedsamEdgeError,
     ModalityError,
 )
+from medsam_edge.inference.embedding import Embedding
 from medsam_edge.modality import Modality
-from medsam_edge.result import Segmentation, VolumeSegmentation
+from medsam_edge.results.result import Segmentation, VolumeSegmentation
 from medsam_edge.segmenter import Segmenter, segment
 
 __all__ = [

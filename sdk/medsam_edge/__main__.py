@@ -1,5 +1,5 @@
 import sys
 
-from medsam_edge.cli import main
+from medsam_edge.cli.main import main
 
 sys.exit(main())

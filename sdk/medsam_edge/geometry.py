@@ -10,21 +10,18 @@ a mask is (xmin, ymin, xmax + 1, ymax + 1) and `image[y0:y1, x0:x1]` is what a w
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from medsam_edge.errors import BoxError, ImageError
+from medsam_edge.errors import ImageError
 
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
-BoxesLike = npt.ArrayLike | Sequence[Sequence[float]]
 
 
 CELL = 4
@@ -178,121 +175,6 @@ def _to_planes(image: npt.NDArray[Any], size: int) -> FloatArray:
     planes = np.zeros((3, size, size), dtype=np.float32)
     planes[:, : image.shape[0], : image.shape[1]] = scaled if scaled.ndim == 2 else scaled.transpose(2, 0, 1)
     return planes
-
-
-def check_boxes(boxes: BoxesLike, height: int, width: int, depth: int | None = None) -> FloatArray:
-    """The one rule for box prompts.
-
-    Args:
-        boxes: (N, 4) x0, y0, x1, y1 in image pixels, or (N, 6) x0, y0, z0, x1, y1, z1 in voxels where there is a depth
-            (one box of shape (4,) is taken as (1, 4), (6,) as (1, 6)); ints or floats.
-        height, width: of the image, or of a volume's slices.
-        depth: number of slices of a volume; None for an image.
-
-    Returns:
-        (N, 4) or (N, 6) float32 inside the image; no rows for no boxes. A box that is partly outside is clipped, with
-        a warning.
-
-    Raises:
-        BoxError: another shape, not numbers, NaN or infinite, swapped corners, no area (or volume) as float32, or
-            wholly outside.
-    """
-    sides = (width, height) if depth is None else (width, height, depth)
-    array = box_array(boxes, 2 * len(sides))
-    clipped = array.clip(0, sides * 2)
-    used = clipped.astype(np.float32)
-    for index, box in enumerate(array):
-        _check_box(index, box, used[index], sides)
-    if (clipped != array).any():
-        outside = np.flatnonzero((clipped != array).any(axis=1)).tolist()
-        warnings.warn(f"boxes {outside} reach outside the {_extent(sides)} and were clipped", stacklevel=3)
-    return used
-
-
-def box_array(boxes: BoxesLike, columns: int) -> npt.NDArray[np.float64]:
-    """Numbers of shape (N, columns); `check_boxes` says whether they are boxes.
-
-    Raises:
-        BoxError: another shape, or not numbers.
-    """
-    names = "x0, y0, x1, y1" if columns == 4 else "x0, y0, z0, x1, y1, z1"
-    try:
-        array = _numbers(boxes)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise BoxError(f"boxes: expected numbers of shape (N, {columns}), got {boxes!r}") from error
-    if array.size == 0:
-        return np.zeros((0, columns))
-    if array.ndim == 1:
-        array = array[None]
-    if array.ndim != 2 or array.shape[1] != columns:
-        raise BoxError(f"boxes: expected shape (N, {columns}) as {names}, got {np.shape(boxes)}")
-    return array
-
-
-def _numbers(values: BoxesLike) -> npt.NDArray[np.float64]:
-    """float64; TypeError or ValueError where numpy would make numbers of what is none: strings, dates, truth values."""
-    array = np.asarray(values)
-    plain = array.dtype.kind in "iuf" or array.size == 0
-    if not plain and not (array.dtype == object and all(isinstance(value, Real) for value in array.flat)):
-        raise TypeError(f"expected real numbers, got {array.dtype}")
-    return array.astype(np.float64)
-
-
-def are_volume_boxes(boxes: BoxesLike) -> bool:
-    """Whether they have six columns; what else they are, `check_boxes` says."""
-    try:
-        return np.shape(boxes)[-1:] == (6,)
-    except ValueError:  # rows of different lengths
-        return False
-
-
-def _check_box(index: int, box: npt.NDArray[np.float64], used: FloatArray, sides: tuple[int, ...]) -> None:
-    """`used` is the box clipped and rounded to float32, which may have no area though the box has one."""
-    shown = f"({', '.join(f'{value:g}' for value in box)})"
-    low, high = box[: len(sides)], box[len(sides) :]
-    meets = bool((high > 0).all() and (low < sides).all())
-    if not np.isfinite(box).all():
-        raise BoxError(f"boxes[{index}]: expected finite numbers, got {shown}")
-    if (low > high).any():
-        order = " and ".join(f"{name}0 < {name}1" for name in "xyz"[: len(sides)])
-        raise BoxError(f"boxes[{index}]: expected {order}, got swapped corners {shown}")
-    if (low == high).any() or (meets and (used[: len(sides)] == used[len(sides) :]).any()):
-        raise BoxError(
-            f"boxes[{index}]: expected a box with {'an area' if len(sides) == 2 else 'a volume'}, got {shown}"
-        )
-    if not meets:
-        raise BoxError(f"boxes[{index}]: expected a box that meets the {_extent(sides)}, got {shown}")
-
-
-def _extent(sides: tuple[int, ...]) -> str:
-    return f"{'x'.join(map(str, sides))} {'image' if len(sides) == 2 else 'volume'}"
-
-
-def boxes_from_masks(labels: npt.NDArray[np.integer[Any]]) -> FloatArray:
-    """Tight boxes of a label map's objects, in the order of their values; one pass, whatever their number.
-
-    Args:
-        labels: (H, W) or (D, H, W) integers, 0 background.
-
-    Returns:
-        float32 with the far edges exclusive: (N, 4) x0, y0, x1, y1, or (N, 6) x0, y0, z0, x1, y1, z1 for a volume;
-        no rows when there is no object.
-    """
-    planes = labels.reshape(-1, *labels.shape[-2:])
-    sides = planes.shape[::-1]
-    seen = [np.zeros((int(planes.max(initial=0)) + 1, side), dtype=bool) for side in sides]  # x, y, z
-    for z, plane in enumerate(planes):
-        rows, columns = np.flatnonzero(plane.any(axis=1)), np.flatnonzero(plane.any(axis=0))
-        if rows.size:
-            part = plane[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-            seen[0][part, np.arange(columns[0], columns[-1] + 1)] = True
-            seen[1][part, np.arange(rows[0], rows[-1] + 1)[:, None]] = True
-            seen[2][part, z] = True
-    values = 1 + np.flatnonzero(seen[2][1:].any(axis=1))
-    axes = [hit[values] for hit in seen[: labels.ndim]]
-    low = [hit.argmax(axis=1) for hit in axes]
-    high = [hit.shape[1] - hit[:, ::-1].argmax(axis=1) for hit in axes]
-    return np.stack(low + high, axis=1).astype(np.float32)
 
 
 def _reach(first: int, last: int, small: int, large: int) -> tuple[int, int]:

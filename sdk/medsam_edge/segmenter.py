@@ -20,24 +20,34 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from medsam_edge.bundle import load_bundle, packaged_bundle
-from medsam_edge.cache import EmbeddingCache, content_key
-from medsam_edge.detail import Detail
-from medsam_edge.embedding import Embedding
+from medsam_edge.boxes import BoxesLike, check_boxes
 from medsam_edge.errors import ImageError, InputError
-from medsam_edge.geometry import BoxesLike, Geometry, check_boxes
-from medsam_edge.image import LoadedImage, check_size
+from medsam_edge.geometry import Geometry
+from medsam_edge.image import LoadedImage
+from medsam_edge.inference.cache import EmbeddingCache, content_key
+from medsam_edge.inference.embedding import Embedding
+from medsam_edge.inference.physical import boxes_to_pixels
+from medsam_edge.inference.picture import picture_of, segment_picture
+from medsam_edge.inference.volume import is_volume, segment_volume
 from medsam_edge.intensity import Window
-from medsam_edge.io import read_image
-from medsam_edge.medical import from_simpleitk
 from medsam_edge.modality import Modality
-from medsam_edge.model import Model
-from medsam_edge.physical import BoxSpace, boxes_to_pixels, check_box_space
-from medsam_edge.picture import picture_of, segment_picture
-from medsam_edge.propagation import Compat
-from medsam_edge.result import CroppedMask, Overlap, Segmentation, VolumeSegmentation, check_overlap
-from medsam_edge.settings import Axis, Progress, Settings
-from medsam_edge.volume import is_volume, segment_volume
+from medsam_edge.networks.bundle import load_bundle, packaged_bundle
+from medsam_edge.networks.model import Model
+from medsam_edge.reading.itk import from_simpleitk
+from medsam_edge.reading.limits import check_size
+from medsam_edge.reading.read import read_image
+from medsam_edge.results.mask import CroppedMask
+from medsam_edge.results.result import Segmentation, VolumeSegmentation
+from medsam_edge.settings import (
+    Axis,
+    BoxSpace,
+    Compat,
+    Detail,
+    Overlap,
+    Progress,
+    Settings,
+    check_choice,
+)
 
 ImageLike = Any
 """(H, W) or (H, W, 3) RGB array, SimpleITK.Image, the path of an image file, or what `read_image` gave; (D, H, W) where
@@ -83,7 +93,7 @@ class Segmenter:
             raise InputError(f"cache_dir: expected a folder, got the file {cache_dir}")
         self._cache = EmbeddingCache(cache_bytes)
         if not isinstance(bundle, Model):
-            from medsam_edge import engine  # here, so that training machines without OpenVINO can import the package
+            from medsam_edge.networks import engine
 
             settings = engine.EngineSettings(device, num_threads, Path(cache_dir) if cache_dir else None)
             bundle = engine.load_model(load_bundle(packaged_bundle() if bundle is None else Path(bundle)), settings)
@@ -160,13 +170,13 @@ class Segmenter:
             overlap: who owns a pixel of several masks in the label map: `later` box or higher `score`.
 
         Raises:
-            BoxError: a box breaks the rule of `medsam_edge.geometry.check_boxes`.
+            BoxError: a box breaks the rule of `medsam_edge.boxes.check_boxes`.
             InputError: an embedding of another model, or an unknown `overlap`.
             ModalityError: the embedding's modality is no class of a network with class prompts.
         """
         if embedding.model != self.model.identity:
             raise InputError("embedding: made by another model than the one that is to decode it")
-        check_overlap(overlap)
+        check_choice("overlap", overlap, Overlap)
         geometry = embedding.geometry
         checked = check_boxes(boxes, geometry.height, geometry.width)
         prompts = geometry.boxes_to_network(checked)
@@ -230,7 +240,7 @@ class Segmenter:
                 volume. No boxes, [], give an empty result.
             modality, window, overlap: as for `embed` and `decode`.
             box_space: `physical` for boxes in mm in the coordinates of a medical file, see
-                `medsam_edge.physical.boxes_to_pixels`: (N, 6), any two opposite corners; (N, 4) for a file of two
+                `medsam_edge.inference.physical`: (N, 6), any two opposite corners; (N, 4) for a file of two
                 dimensions. The box used is the smallest along the array's axes that holds it. A result's `boxes` are
                 in pixels, and so is what an error says of a box outside the image.
             axis: of a volume's array, along which slices are taken: 0 or axial, 1 or coronal, 2 or sagittal. This and
@@ -247,7 +257,7 @@ class Segmenter:
                 network's square. `auto`: in a tile around it, embedded as well, where it would be less than 12 pixels
                 of the square; no tile is enlarged. `crop`: in a tile of which it fills about a fifth, enlarged where
                 need be, which is better for boxes that are exact and worse for others, and most boxes cost an
-                encoding (`medsam_edge.detail`). Never a tile with `compat`.
+                encoding (`medsam_edge.inference.tiles`). Never a tile with `compat`.
 
         Returns:
             `Segmentation` for (N, 4), `VolumeSegmentation` for (N, 6); of a slice in colour always `Segmentation`.
@@ -258,8 +268,7 @@ class Segmenter:
                 physical boxes for an image that does not know where it lies, of other dimensions, or with `compat`.
             What `embed` and `decode` raise.
         """
-        settings = Settings(axis, streams, stop_when_empty, progress, compat, overlap, detail)
-        check_box_space(box_space, compat)
+        settings = Settings(box_space, overlap, axis, streams, stop_when_empty, progress, compat, detail)
         clock = _Clock()
         loaded = _load(image)
         told = self._told(modality, loaded)

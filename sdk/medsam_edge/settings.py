@@ -1,32 +1,38 @@
-"""What a caller may choose, beside image, boxes and modality, checked before anything is read."""
+"""What a caller may choose beside image, boxes and modality: names only, the rules behind them live elsewhere."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, get_args
 
-from medsam_edge.detail import Detail, View, check_detail, views
 from medsam_edge.errors import InputError
-from medsam_edge.geometry import FloatArray
-from medsam_edge.propagation import Compat, rule_of
-from medsam_edge.result import Overlap, check_overlap
 
 Axis = Literal["axial", "coronal", "sagittal", 0, 1, 2]
+BoxSpace = Literal["pixel", "physical"]
+Compat = Literal["rep-medsam"]
+Detail = Literal["auto", "image", "crop"]
+Overlap = Literal["later", "score"]
 Progress = Callable[[int, int], bool | None]
+
 AXES = ("axial", "coronal", "sagittal")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How boxes are looked for in a picture or a volume; see `Segmenter.segment`."""
+    """How boxes are segmented in a picture or a volume. `Segmenter.segment` describes each field.
 
+    Raises:
+        InputError: a value that is not one of the names, or physical boxes together with `compat`.
+    """
+
+    box_space: BoxSpace = "pixel"
+    overlap: Overlap = "later"
     axis: Axis = 0
     streams: int = 1
     stop_when_empty: bool = False
     progress: Progress | None = None
     compat: Compat | None = None
-    overlap: Overlap = "later"
     detail: Detail = "auto"
 
     def __post_init__(self) -> None:
@@ -34,14 +40,28 @@ class Settings:
             raise InputError(f"axis: expected axial, coronal, sagittal, 0, 1 or 2, got {self.axis!r}")
         if not isinstance(self.streams, int) or isinstance(self.streams, bool) or not 0 <= self.streams <= 64:
             raise InputError(f"streams: expected a whole number from 0 to 64, got {self.streams!r}")
-        rule_of(self.compat)
-        check_overlap(self.overlap)
-        check_detail(self.detail)
+        if self.compat not in (None, *get_args(Compat)):
+            raise InputError(f"compat: expected 'rep-medsam' or None, got {self.compat!r}")
+        check_choice("overlap", self.overlap, Overlap)
+        check_choice("detail", self.detail, Detail)
+        check_choice("box_space", self.box_space, BoxSpace)
+        if self.box_space == "physical" and self.compat is not None:
+            raise InputError(f"box_space: compat={self.compat!r} follows scripts with boxes in pixels, got 'physical'")
 
-    def views(self, boxes: FloatArray, shape: tuple[int, ...], size: int) -> list[View]:
-        """Where to look for each box of a slice of this shape; the published scripts always look at the whole."""
-        return views(boxes, shape[0], shape[1], size, "image" if self.compat else self.detail)
+    @property
+    def tiling(self) -> Detail:
+        """`detail`; with `compat` always the whole image, because the published scripts have no tiles."""
+        return "image" if self.compat else self.detail
 
     @property
     def array_axis(self) -> int:
+        """The array axis along which a volume is sliced."""
         return AXES.index(self.axis) if isinstance(self.axis, str) else int(self.axis)
+
+
+def check_choice(argument: str, value: object, choices: Any) -> None:
+    """Raise InputError unless `value` is one of the names of a Literal type."""
+    names = get_args(choices)
+    if value not in names:
+        expected = f"{', '.join(map(repr, names[:-1]))} or {names[-1]!r}"
+        raise InputError(f"{argument}: expected {expected}, got {value!r}")

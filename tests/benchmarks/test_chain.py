@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from medsam_edge.cli import main
+from medsam_edge.cli.main import main
 from medsam_edge.errors import InputError, MedsamEdgeError
 from medsam_edge_benchmarks import cli
 from medsam_edge_benchmarks.chain import ChainResult, Student, chain, run_command
-from medsam_edge_train.phantoms import PhantomConfig, write_phantoms
 from medsam_edge_train.prepare.prepare import PrepareConfig, prepare
+from medsam_edge_train.stages.phantoms import PhantomConfig, write_phantoms
 
 
 class Pretender:

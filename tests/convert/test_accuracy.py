@@ -9,8 +9,8 @@ import pytest
 from medsam_edge import Modality, Segmenter
 from medsam_edge_convert import accuracy
 from medsam_edge_convert.accuracy import ObjectScore, as_markdown, by_modality, inscribed_ellipse
-from medsam_edge_train.data import Case, find_cases
-from medsam_edge_train.shards import Blob
+from medsam_edge_train.data.cases import Case, find_cases
+from medsam_edge_train.data.shards import Blob
 from tests.sdk.fake import fake_model
 
 

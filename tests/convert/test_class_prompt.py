@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from medsam_edge import BundleError, ConversionError, Modality, Segmenter
-from medsam_edge.bundle import load_bundle
+from medsam_edge.networks.bundle import load_bundle
 from medsam_edge_convert import quantize
 from medsam_edge_convert.checks import check_parity, make_probe
 from medsam_edge_convert.convert import ConvertConfig, convert

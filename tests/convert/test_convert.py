@@ -12,17 +12,9 @@ import pytest
 import torch
 from torch import nn
 
-from medsam_edge import (
-    CheckpointError,
-    ConversionError,
-    FileMissingError,
-    ImageError,
-    InputError,
-    Modality,
-    Segmenter,
-)
-from medsam_edge.bundle import MANIFEST_FILE, load_bundle
-from medsam_edge.cli import main
+from medsam_edge import CheckpointError, ConversionError, FileMissingError, ImageError, InputError, Modality, Segmenter
+from medsam_edge.cli.main import main
+from medsam_edge.networks.bundle import MANIFEST_FILE, load_bundle
 from medsam_edge_convert import convert as module
 from medsam_edge_convert.checks import check_decoder, check_fusion, check_parity, make_probe
 from medsam_edge_convert.convert import ConvertConfig, convert

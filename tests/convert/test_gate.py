@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from medsam_edge import ConversionError, FileMissingError, ImageError, InputError, Modality, Segmenter
-from medsam_edge.bundle import load_bundle
-from medsam_edge.cli import main
+from medsam_edge.cli.main import main
+from medsam_edge.networks.bundle import load_bundle
 from medsam_edge_convert import convert as module
 from medsam_edge_convert.accuracy import ObjectScore
 from medsam_edge_convert.checks import IMAGE_SIZE, REACH, make_probe, reach_of
@@ -21,10 +21,10 @@ from medsam_edge_convert.export import export_encoder
 from medsam_edge_convert.gate import Accuracy, Gate, check_accuracy, measure_accuracy
 from medsam_edge_convert.torch_model import torch_model
 from medsam_edge_train import checkpoint
-from medsam_edge_train.data import Case
+from medsam_edge_train.data.cases import Case
+from medsam_edge_train.data.shards import Blob
 from medsam_edge_train.models import ZOO, MedSAM
 from medsam_edge_train.models.mask_decoder import MLP
-from medsam_edge_train.shards import Blob
 from tests.convert.tiny import tiny
 from tests.train.tiny import write_data
 

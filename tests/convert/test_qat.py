@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from medsam_edge import InputError, Modality, Segmenter
-from medsam_edge.bundle import load_bundle
+from medsam_edge.networks.bundle import load_bundle
 from medsam_edge.phantom import phantom
 from medsam_edge_convert.checks import IMAGE_SIZE, make_probe
 from medsam_edge_convert.convert import ConvertConfig, convert

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medsam_edge.modality import Modality
-from medsam_edge.model import Arrays, Model
+from medsam_edge.networks.model import Arrays, Model
 
 SIZE = 64
 

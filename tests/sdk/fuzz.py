@@ -36,9 +36,9 @@ import numpy.typing as npt
 import pydicom
 import SimpleITK as sitk
 
-from medsam_edge.bundle import MODEL_FILES, Manifest, load_bundle
 from medsam_edge.errors import BundleError, FileMissingError, ImageError
-from medsam_edge.io import read_image
+from medsam_edge.networks.bundle import MODEL_FILES, Manifest, load_bundle
+from medsam_edge.reading.read import read_image
 from tests.sdk.dicoms import enhanced
 
 SECONDS, BYTES, WALL_SECONDS = 2.0, 1 << 30, 30.0

@@ -8,8 +8,9 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from medsam_edge.boxes import are_volume_boxes, boxes_from_masks, check_boxes
 from medsam_edge.errors import BoxError, ImageError, InputError
-from medsam_edge.geometry import BoolArray, FloatArray, Geometry, are_volume_boxes, boxes_from_masks, check_boxes
+from medsam_edge.geometry import BoolArray, FloatArray, Geometry
 
 
 @pytest.mark.parametrize(

@@ -23,9 +23,7 @@ from medsam_edge import (
     Segmenter,
     VolumeSegmentation,
 )
-from medsam_edge import (
-    image as image_module,
-)
+from medsam_edge import image as image_module
 from medsam_edge.segmenter import DECODE_BATCH
 from tests.sdk.fake import SIZE, FakeDecoder, FakeEncoder, fake_model
 

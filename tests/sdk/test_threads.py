@@ -13,9 +13,9 @@ import numpy.typing as npt
 import pytest
 
 from medsam_edge import Segmentation, Segmenter, VolumeSegmentation
-from medsam_edge.engine import OpenVinoNetwork
 from medsam_edge.geometry import Geometry
-from medsam_edge.result import CroppedMask
+from medsam_edge.networks.engine import OpenVinoNetwork
+from medsam_edge.results.mask import CroppedMask
 from tests.sdk.tiny_bundle import SIZE, write_tiny_bundle
 
 THREADS, CALLS = 16, 200

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import openvino as ov
 from openvino import opset13 as ops
 
-from medsam_edge.bundle import CARD_FILE, MANIFEST_FILE, MODEL_FILES, Manifest, sha256
+from medsam_edge.networks.bundle import CARD_FILE, MANIFEST_FILE, MODEL_FILES, Manifest, sha256
 
 SIZE = 64
 CHANNELS = 8

@@ -13,13 +13,13 @@ import cv2
 import numpy as np
 from torch import nn
 
-from medsam_edge_train.fit import FitConfig, fit
+from medsam_edge_train.loop.module import StageModule
 from medsam_edge_train.models import ZOO, MedSAM
 from medsam_edge_train.models.layers import ConvBN
 from medsam_edge_train.models.mask_decoder import MaskDecoder
 from medsam_edge_train.models.prompt_encoder import PromptEncoder
 from medsam_edge_train.models.repvit import RepViTBlock
-from medsam_edge_train.module import StageModule
+from medsam_edge_train.stages.fit import FitConfig, fit
 
 
 def tiny() -> MedSAM:

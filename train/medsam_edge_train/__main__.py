@@ -2,7 +2,7 @@
 
 import sys
 
-from medsam_edge.cli import guarded
-from medsam_edge_train.cli import run
+from medsam_edge.cli.main import guarded
+from medsam_edge_train.cli.main import run
 
 sys.exit(guarded(run, sys.argv[1:]))

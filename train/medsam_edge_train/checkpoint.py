@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from medsam_edge.errors import CheckpointError, FileMissingError, InputError
-from medsam_edge.io import replacing
+from medsam_edge.writing.whole import replacing
 from medsam_edge_train.models import ZOO, MedSAM, build, fuse, quantize
 from medsam_edge_train.models.efficientnet import IMAGENET_KEY, imagenet_state
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from medsam_edge_benchmarks.accuracy.calibration import Calibration
 from medsam_edge_benchmarks.accuracy.methods import GRABCUT
 from medsam_edge_benchmarks.accuracy.summary import MEAN, Estimate, Groups
-from medsam_edge_benchmarks.plot import FAINT, address, figure, finish, plain
+from medsam_edge_benchmarks.report.plot import FAINT, address, figure, finish, plain
 from medsam_edge_convert.accuracy import ELLIPSE
 
 if TYPE_CHECKING:

@@ -12,31 +12,23 @@ from typing import Any, get_args
 import numpy as np
 
 from medsam_edge import Segmenter
-from medsam_edge.detail import Detail
 from medsam_edge.errors import ImageError, InputError
-from medsam_edge.io import check_picture_suffix, write_picture
 from medsam_edge.modality import Modality
-from medsam_edge.model import Model
+from medsam_edge.networks.model import Model
+from medsam_edge.settings import Detail
+from medsam_edge.writing.picture import check_picture_suffix, write_picture
 from medsam_edge_benchmarks.accuracy import text
 from medsam_edge_benchmarks.accuracy.examples import PER_MODALITY, draw_examples
 from medsam_edge_benchmarks.accuracy.items import Item, choose, find_items
 from medsam_edge_benchmarks.accuracy.measure import TELLING, Row, measure
-from medsam_edge_benchmarks.accuracy.methods import (
-    GRABCUT,
-    PER_SLICE,
-    Ellipse,
-    GrabCut,
-    Method,
-    Network,
-    PerSlice,
-)
+from medsam_edge_benchmarks.accuracy.methods import GRABCUT, PER_SLICE, Ellipse, GrabCut, Method, Network, PerSlice
 from medsam_edge_benchmarks.accuracy.mosaic import mosaics
 from medsam_edge_benchmarks.accuracy.page import write_page
 from medsam_edge_benchmarks.accuracy.pareto import write_pareto
 from medsam_edge_benchmarks.accuracy.report import Report, summarize
 from medsam_edge_benchmarks.accuracy.sheet import write_csv
 from medsam_edge_benchmarks.accuracy.worst import COUNT, Worst
-from medsam_edge_benchmarks.output import Suites, console, progress, write_json
+from medsam_edge_benchmarks.report.output import Suites, console, progress, write_json
 from medsam_edge_convert.accuracy import ELLIPSE
 from medsam_edge_convert.checks import IMAGE_SIZE
 from medsam_edge_convert.torch_model import torch_model

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medsam_edge.modality import Modality
-from medsam_edge.result import VolumeSegmentation
+from medsam_edge.results.result import VolumeSegmentation
 from medsam_edge_benchmarks.accuracy.items import Item
 from medsam_edge_benchmarks.accuracy.measure import tell
 from medsam_edge_benchmarks.accuracy.methods import Network

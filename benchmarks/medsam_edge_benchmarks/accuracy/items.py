@@ -16,7 +16,7 @@ from medsam_edge.errors import FileMissingError, ImageError
 from medsam_edge.intensity import to_display, volume_to_display
 from medsam_edge.modality import Modality
 from medsam_edge_convert.accuracy import evenly
-from medsam_edge_train.data import Case, find_cases, read_case
+from medsam_edge_train.data.cases import Case, find_cases, read_case
 from medsam_edge_train.prepare.readers import read_labels, read_pixels
 from medsam_edge_train.prepare.sources import Pair, Skipped, find_pairs
 

@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from medsam_edge import Segmenter
-from medsam_edge.detail import Detail
 from medsam_edge.geometry import BoolArray, FloatArray
 from medsam_edge.modality import Modality
-from medsam_edge.result import CroppedMask
+from medsam_edge.results.mask import CroppedMask
+from medsam_edge.settings import Detail
 from medsam_edge_benchmarks.accuracy.prompts import Prompts
 from medsam_edge_convert.accuracy import inscribed_ellipse
 

@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from html import escape
 from pathlib import Path
 
-from medsam_edge.io import replacing
+from medsam_edge.writing.whole import replacing
 from medsam_edge_benchmarks.accuracy import charts
 from medsam_edge_benchmarks.accuracy.grids import Cell, Grid, figure, further_grids, main_grids
 from medsam_edge_benchmarks.accuracy.report import Report
 from medsam_edge_benchmarks.accuracy.summary import MEAN
 from medsam_edge_benchmarks.accuracy.text import notes
-from medsam_edge_benchmarks.page import document, facts, section, tiles
+from medsam_edge_benchmarks.report.page import document, facts, section, tiles
 from medsam_edge_convert.accuracy import ELLIPSE
 
 

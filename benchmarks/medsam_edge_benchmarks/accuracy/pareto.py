@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from medsam_edge.errors import InputError
-from medsam_edge.io import replacing
+from medsam_edge.writing.whole import replacing
 from medsam_edge_benchmarks.accuracy.charts import style
 from medsam_edge_benchmarks.accuracy.measure import Row
 from medsam_edge_benchmarks.accuracy.seconds import KINDS, Seconds, seconds_each
 from medsam_edge_benchmarks.accuracy.summary import MEAN, METRICS, Group, by_modality
-from medsam_edge_benchmarks.plot import FAINT, WIDTH, plain
+from medsam_edge_benchmarks.report.plot import FAINT, WIDTH, plain
 from medsam_edge_convert.accuracy import ELLIPSE
 
 

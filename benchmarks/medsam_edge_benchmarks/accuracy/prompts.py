@@ -9,7 +9,8 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from medsam_edge.geometry import FloatArray, Geometry, boxes_from_masks
+from medsam_edge.boxes import boxes_from_masks
+from medsam_edge.geometry import FloatArray, Geometry
 from medsam_edge_benchmarks.accuracy.items import Labels
 
 NETWORK = 256

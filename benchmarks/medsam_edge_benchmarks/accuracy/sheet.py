@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import astuple, fields
 from pathlib import Path
 
-from medsam_edge.io import replacing
+from medsam_edge.writing.whole import replacing
 from medsam_edge_benchmarks.accuracy.measure import Row
 
 COLUMNS = tuple(field.name for field in fields(Row))

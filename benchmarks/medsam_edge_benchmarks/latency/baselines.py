@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from medsam_edge.intensity import volume_to_display
-from medsam_edge.io import read_image, replacing
+from medsam_edge.reading.read import read_image
+from medsam_edge.writing.whole import replacing
 from medsam_edge_benchmarks.latency import published
 from medsam_edge_benchmarks.latency.cases import DrawnCase
 from medsam_edge_benchmarks.latency.variants import TOTAL, Run, Stopwatch

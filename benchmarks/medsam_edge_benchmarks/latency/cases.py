@@ -12,9 +12,9 @@ import numpy as np
 from medsam_edge.errors import InputError
 from medsam_edge.geometry import FloatArray
 from medsam_edge.intensity import to_display
-from medsam_edge.io import replacing
 from medsam_edge.modality import Modality
 from medsam_edge.phantom import Phantom, phantom, phantom_volume
+from medsam_edge.writing.whole import replacing
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from medsam_edge_benchmarks.latency.figures import CaseFigures, Figures
 from medsam_edge_benchmarks.latency.roofline import Roofline
 from medsam_edge_benchmarks.latency.text import START_STAGES, duration, median, ratio
 from medsam_edge_benchmarks.latency.variants import BASELINE, OURS, STAGES
-from medsam_edge_benchmarks.plot import FAINT, INK, address, figure, finish, legend
+from medsam_edge_benchmarks.report.plot import FAINT, INK, address, figure, finish, legend
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -14,7 +14,7 @@ from medsam_edge_benchmarks.latency.figures import Report
 from medsam_edge_benchmarks.latency.page import write_page
 from medsam_edge_benchmarks.latency.run import QUICK, Plan, measure, steps
 from medsam_edge_benchmarks.latency.sheet import write_csv
-from medsam_edge_benchmarks.output import Suites, console, progress, write_json
+from medsam_edge_benchmarks.report.output import Suites, console, progress, write_json
 
 
 def add_latency(suites: Suites) -> argparse.ArgumentParser:

@@ -11,9 +11,9 @@ import openvino as ov
 import torch
 
 import medsam_edge
-from medsam_edge.cli import cpu_features
-from medsam_edge.engine import OpenVinoNetwork
-from medsam_edge.model import Model, Network
+from medsam_edge.cli.info import cpu_features
+from medsam_edge.networks.engine import OpenVinoNetwork
+from medsam_edge.networks.model import Model, Network
 
 SETTINGS = ("PERFORMANCE_HINT", "NUM_STREAMS", "INFERENCE_NUM_THREADS")
 

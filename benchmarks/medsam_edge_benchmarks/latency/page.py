@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medsam_edge.io import replacing
+from medsam_edge.writing.whole import replacing
 from medsam_edge_benchmarks.latency import charts
 from medsam_edge_benchmarks.latency.figures import Figures, Report
 from medsam_edge_benchmarks.latency.fresh import WARM
@@ -26,7 +26,7 @@ from medsam_edge_benchmarks.latency.text import (
     work,
 )
 from medsam_edge_benchmarks.latency.variants import BASELINE, OURS, STAGES
-from medsam_edge_benchmarks.page import document, facts, section, tiles
+from medsam_edge_benchmarks.report.page import document, facts, section, tiles
 
 
 def write_page(path: Path, report: Report) -> None:

@@ -16,9 +16,9 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
-from medsam_edge.bundle import Bundle
-from medsam_edge.model import Model, Network
-from medsam_edge_benchmarks.model import PARTS, macs, prompts, read_part
+from medsam_edge.networks.bundle import Bundle
+from medsam_edge.networks.model import Model, Network
+from medsam_edge_benchmarks.network.profile import PARTS, macs, prompts, read_part
 
 Call = Callable[[], Any]
 PRECISIONS = ("f32", "bf16", "int8")

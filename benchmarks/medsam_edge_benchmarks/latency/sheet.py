@@ -6,7 +6,7 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
-from medsam_edge.io import replacing
+from medsam_edge.writing.whole import replacing
 from medsam_edge_benchmarks.latency.figures import Figures, Report
 
 COLUMNS = (

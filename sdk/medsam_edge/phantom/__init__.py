@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from medsam_edge.boxes import boxes_from_masks
 from medsam_edge.errors import ImageError, InputError, ModalityError
-from medsam_edge.geometry import FloatArray, boxes_from_masks
+from medsam_edge.geometry import FloatArray
 from medsam_edge.modality import Modality
 from medsam_edge.phantom.canvas import Canvas
 from medsam_edge.phantom.painters import FIELD_MM, PAINTERS, SLICE_MM, VOLUMES, Picture

@@ -14,10 +14,10 @@ import pytest
 import torch
 
 from medsam_edge import Segmenter
-from medsam_edge.cli import main
+from medsam_edge.cli.main import main
 from medsam_edge.errors import InputError
 from medsam_edge.modality import Modality
-from medsam_edge.model import Model
+from medsam_edge.networks.model import Model
 from medsam_edge.phantom import phantom, phantom_volume
 from medsam_edge_benchmarks.accuracy import command
 from medsam_edge_benchmarks.accuracy.measure import Row, measure

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from medsam_edge.errors import InputError
-from medsam_edge.io import read_image
 from medsam_edge.modality import Modality
+from medsam_edge.reading.read import read_image
 from medsam_edge_benchmarks.latency.cases import CASES, Case, DrawnCase, PaperSeconds, choose, draw
 
 PAPER = PaperSeconds(4, 2, 1)

@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 import pytest
 import torch
 
-from medsam_edge.cli import main
+from medsam_edge.cli.main import main
 from medsam_edge.errors import InputError, MedsamEdgeError
 from medsam_edge.modality import Modality
 from medsam_edge_benchmarks.latency import cases, fresh, roofline, run

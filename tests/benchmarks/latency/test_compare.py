@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from medsam_edge.cli import main
+from medsam_edge.cli.main import main
 from medsam_edge_benchmarks.latency.figures import SCHEMA
 
 

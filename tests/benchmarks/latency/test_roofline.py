@@ -4,9 +4,9 @@ import openvino as ov
 import pytest
 
 from medsam_edge import Segmenter
-from medsam_edge.bundle import load_bundle, packaged_bundle
+from medsam_edge.networks.bundle import load_bundle, packaged_bundle
 from medsam_edge_benchmarks.latency import roofline
-from medsam_edge_benchmarks.model import macs, read_part
+from medsam_edge_benchmarks.network.profile import macs, read_part
 
 
 def test_graphs_by_hand() -> None:

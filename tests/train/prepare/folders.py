@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
 
-from medsam_edge_train.data import Case, find_cases
+from medsam_edge_train.data.cases import Case, find_cases
 from medsam_edge_train.prepare.config import PrepareConfig
 from medsam_edge_train.prepare.prepare import prepare
 

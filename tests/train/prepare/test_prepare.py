@@ -10,8 +10,9 @@ import pytest
 
 from medsam_edge.errors import FileMissingError, ImageError, InputError
 from medsam_edge.modality import Modality
-from medsam_edge_train.augment import Augmentation
-from medsam_edge_train.data import TrainingData, ValidationData, find_cases, read_case
+from medsam_edge_train.data.augment import Augmentation
+from medsam_edge_train.data.cases import find_cases, read_case
+from medsam_edge_train.data.datasets import TrainingData, ValidationData
 from medsam_edge_train.prepare import parts
 from medsam_edge_train.prepare.config import PrepareConfig
 from medsam_edge_train.prepare.prepare import prepare

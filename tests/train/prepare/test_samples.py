@@ -7,7 +7,7 @@ import numpy as np
 from medsam_edge.intensity import to_display
 from medsam_edge.modality import Modality
 from medsam_edge.phantom import phantom, phantom_volume
-from medsam_edge_train.data import read_case
+from medsam_edge_train.data.cases import read_case
 from tests.train.prepare.folders import picture, report_of, run, square, volume
 
 

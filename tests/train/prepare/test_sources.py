@@ -8,7 +8,7 @@ import pytest
 from medsam_edge.intensity import to_display
 from medsam_edge.modality import Modality
 from medsam_edge.phantom import phantom, phantom_volume
-from medsam_edge_train.data import read_case
+from medsam_edge_train.data.cases import read_case
 from medsam_edge_train.prepare.sources import Pair, Skipped, find_pairs
 from tests.train.prepare.folders import dicom_series, picture, reasons, report_of, run, square, volume
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from medsam_edge_train.data import Case
+from medsam_edge_train.data.cases import Case
 from medsam_edge_train.prepare.config import PrepareConfig
 from medsam_edge_train.prepare.split import make_plan
 from tests.train.prepare.folders import picture, run, square

@@ -10,12 +10,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from medsam_edge.io import replacing
+from medsam_edge.writing.whole import replacing
+from medsam_edge_train.data.shards import write_shard
 from medsam_edge_train.prepare.report import LEVELS
 from medsam_edge_train.prepare.samples import Prepared
 from medsam_edge_train.prepare.sources import Pair, Skipped
 from medsam_edge_train.prepare.split import Stream
-from medsam_edge_train.shards import write_shard
 
 
 @dataclass

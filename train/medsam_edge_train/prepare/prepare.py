@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 
 from medsam_edge.errors import ImageError, InputError
-from medsam_edge.io import replacing
 from medsam_edge.modality import Modality
+from medsam_edge.writing.whole import replacing
 from medsam_edge_train.prepare.config import PrepareConfig, fractions_of
 from medsam_edge_train.prepare.parallel import in_order
 from medsam_edge_train.prepare.parts import Part, finished_parts, write_parts

@@ -12,10 +12,11 @@ import numpy.typing as npt
 import SimpleITK as sitk
 
 from medsam_edge.errors import ImageError
-from medsam_edge.image import MAXIMUM_PIXELS, itk_path, reading
-from medsam_edge.io import PICTURE_SUFFIXES, read_image
-from medsam_edge.medical import layout_of, read_volume
-from medsam_edge.npz import read_array
+from medsam_edge.reading.limits import MAXIMUM_PIXELS, itk_path, reading
+from medsam_edge.reading.medical import layout_of, read_volume
+from medsam_edge.reading.npz import read_array
+from medsam_edge.reading.read import read_image
+from medsam_edge.reading.suffixes import PICTURE_SUFFIXES
 from medsam_edge_train.prepare.sources import VOLUME_SUFFIXES, Pair, series_files
 
 Labels = npt.NDArray[np.uint16]

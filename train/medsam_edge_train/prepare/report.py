@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from medsam_edge.io import replacing
+from medsam_edge.writing.whole import replacing
 from medsam_edge_train.prepare.sources import Skipped
 
 LEVELS = 256

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from medsam_edge.errors import MedsamEdgeError
+from medsam_edge_train.data.shards import make_key
 from medsam_edge_train.prepare.config import PrepareConfig, fractions_of
 from medsam_edge_train.prepare.readers import read_labels, read_pixels
 from medsam_edge_train.prepare.report import LEVELS
@@ -28,7 +29,6 @@ from medsam_edge_train.prepare.slices import (
 )
 from medsam_edge_train.prepare.sources import Pair
 from medsam_edge_train.prepare.split import patient_of, uniform
-from medsam_edge_train.shards import make_key
 
 
 class Prepared(NamedTuple):

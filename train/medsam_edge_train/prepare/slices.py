@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
 
+from medsam_edge.boxes import boxes_from_masks
 from medsam_edge.errors import ImageError
-from medsam_edge.geometry import Geometry, boxes_from_masks
+from medsam_edge.geometry import Geometry
 from medsam_edge.intensity import Window, to_display
 from medsam_edge.modality import Modality
 

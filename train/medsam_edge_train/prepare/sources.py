@@ -28,9 +28,10 @@ from typing import NamedTuple
 import SimpleITK as sitk
 
 from medsam_edge.errors import FileMissingError, ImageError, MedsamEdgeError, ModalityError
-from medsam_edge.image import itk_path
-from medsam_edge.io import PICTURE_SUFFIXES, read_image
 from medsam_edge.modality import Modality
+from medsam_edge.reading.limits import itk_path
+from medsam_edge.reading.read import read_image
+from medsam_edge.reading.suffixes import PICTURE_SUFFIXES
 
 VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 IMAGE_SUFFIXES = (*PICTURE_SUFFIXES, ".dcm", *VOLUME_SUFFIXES)

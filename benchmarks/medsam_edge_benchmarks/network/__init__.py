@@ -1,0 +1,1 @@
+"""Encoder and decoder by themselves: time per variant, cost per node."""

@@ -1,0 +1,1 @@
+"""The `medsam-edge` command."""

@@ -1,0 +1,176 @@
+"""`medsam-edge segment` for a folder: every image in it, one after the other, with one model.
+
+A job that was broken off goes on where it stopped, because a file is whole or not there. A bad image costs itself only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from medsam_edge.cli.boxes import BOX_SUFFIXES, boxes_of
+from medsam_edge.cli.output import as_json, show_error, slices_shown, table
+from medsam_edge.cli.segment import Case, make_segmenter, prepare, refuse_same, run_case, settings_of
+from medsam_edge.errors import BoxError, FileMissingError, InputError, MedsamEdgeError
+from medsam_edge.reading.dicom.series import is_dicom
+from medsam_edge.reading.suffixes import MEDICAL_SUFFIXES, PICTURE_SUFFIXES
+from medsam_edge.segmenter import Segmenter
+from medsam_edge.writing.labels import label_writer
+
+SUFFIXES = sorted((*PICTURE_SUFFIXES, *MEDICAL_SUFFIXES, ".npz"), key=len, reverse=True)  # .nii.gz before .gz
+OUTPUT_SUFFIXES = dict.fromkeys(PICTURE_SUFFIXES, ".png") | {".mhd": ".mha", ".dcm": ".nii.gz", "": ".nii.gz"}
+OUTCOMES = ("done", "skipped", "failed")
+
+
+def is_batch(options: argparse.Namespace) -> bool:
+    """Whether the image is a folder of images. A DICOM series and nothing else is one image, unless boxes come by
+    folder."""
+    if not options.image.is_dir():
+        return False
+    files = _visible_files(options.image)
+    is_series = bool(files) and all(map(_is_dicom, files))
+    return not is_series or (options.boxes is not None and options.boxes.is_dir())
+
+
+def segment_folder(options: argparse.Namespace) -> int:
+    """Segment every image; 0 when all are done, 1 when some failed. Raises InputError for what is wrong with the job
+    as a whole, before anything is segmented."""
+    settings, cases = settings_of(options), plan(options)
+    segmenter = make_segmenter(options)
+    started = time.perf_counter()
+    reports = []
+    for number, case in enumerate(cases, start=1):
+        if not options.overwrite and all(file.exists() for file in case.files):
+            report: dict[str, Any] = {"output": str(case.output), "skipped": True}
+        else:
+            print(f"{number} of {len(cases)}: {case.image.name}", file=sys.stderr, flush=True)
+            report = _segment(segmenter, case, settings, options.boxes)
+        report = {"image": str(case.image), **report}
+        if options.json:
+            print(json.dumps(report), flush=True)
+        reports.append(report)
+    counts = Counter("failed" if "error" in it else "skipped" if "skipped" in it else "done" for it in reports)
+    _print_summary(counts, time.perf_counter() - started, reports, options.json)
+    return 1 if counts["failed"] else 0
+
+
+def plan(options: argparse.Namespace) -> list[Case]:
+    """The images of a folder, by name, and where their files go.
+
+    Raises:
+        InputError, FileMissingError: no image; options that do not go with a folder; folders that are missing, one
+            and the same, or files; two images whose files would have one name.
+    """
+    if options.box:
+        raise InputError("--box: is for one image; a folder takes --boxes DIR with NAME.json or NAME.csv")
+    if options.boxes is not None and not options.boxes.is_dir():
+        raise FileMissingError(f"--boxes: expected a folder, as the images are one, got {options.boxes}")
+    targets = [path for path in (options.output, options.overlay) if path is not None]
+    refuse_same([options.image, *targets])
+    for path in targets:
+        if _split(path.name)[1] or (path.exists() and not path.is_dir()):
+            raise InputError(f"output: expected a folder, as {options.image} holds several images, got {path}")
+    cases = [_case(image, options) for image in find_images(options.image, targets)]
+    if not cases:
+        raise InputError(f"image: expected one of {' '.join(sorted(SUFFIXES))} or a DICOM folder in {options.image}")
+    if options.boxes is None and not any(case.image.name.lower().endswith(".npz") for case in cases):
+        raise BoxError("boxes: expected --boxes DIR; only npz carry their own")
+    _refuse_collisions(cases)
+    return cases
+
+
+def find_images(folder: Path, excluded: Sequence[Path] = ()) -> list[Path]:
+    """Files that `read_image` reads and sub-folders that hold DICOM files, but for those excluded, by name. Dot files
+    never count."""
+    targets = {path.resolve() for path in excluded}
+    files = [file for file in _visible_files(folder) if _split(file.name)[1] or _is_dicom(file)]
+    folders = [
+        path
+        for path in folder.iterdir()
+        if path.is_dir() and path.name[0] != "." and path.resolve() not in targets
+        if any(map(_is_dicom, _visible_files(path)))
+    ]
+    return sorted(files + folders)
+
+
+def _visible_files(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if path.name[0] != "." and path.is_file()]
+
+
+def _is_dicom(file: Path) -> bool:
+    try:
+        return is_dicom(file)
+    except OSError:  # that it cannot be read is said only of what is an image by its name
+        return False
+
+
+def _split(name: str) -> tuple[str, str]:
+    """A file's name and its suffix in lower case; an empty one where it is none of `SUFFIXES`."""
+    suffix = next((suffix for suffix in SUFFIXES if name.lower().endswith(suffix)), "")
+    return name[: len(name) - len(suffix)], suffix
+
+
+def _name(image: Path) -> str:
+    return image.name if image.is_dir() else _split(image.name)[0]
+
+
+def _case(image: Path, options: argparse.Namespace) -> Case:
+    suffix = "" if image.is_dir() else _split(image.name)[1]
+    output = OUTPUT_SUFFIXES.get(suffix, suffix)
+    if options.format:
+        output = f".{options.format.removeprefix('.').lower()}"
+        label_writer(Path(f"labels{output}"))
+    name = _name(image)
+    return Case(image, options.output / f"{name}{output}", options.overlay and options.overlay / f"{name}.png")
+
+
+def _refuse_collisions(cases: Sequence[Case]) -> None:
+    owners: dict[Path, Path] = {}
+    for case in cases:
+        for file in case.files:
+            other = owners.setdefault(file, case.image)
+            if other != case.image:
+                raise InputError(f"output: {other.name} and {case.image.name} would both be written to {file}")
+
+
+def _segment(segmenter: Segmenter, case: Case, settings: dict[str, Any], boxes: Path | None) -> dict[str, Any]:
+    """Segment one image; the result, or the error of a bad one, as JSON. Anything else that is raised is a bug."""
+    try:
+        file = _box_file(case.image, boxes)
+        with warnings.catch_warnings(), slices_shown() as progress:  # warnings once an image, not once a job
+            prompted = prepare(case, boxes_of([], file), settings["compat"])
+            return as_json(run_case(segmenter, case, prompted, settings, progress), case.output)
+    except (MedsamEdgeError, OSError, MemoryError) as error:
+        reason = str(error) or type(error).__name__
+        show_error(f"{case.image.name}: {reason}")
+        return {"error": reason}
+
+
+def _box_file(image: Path, folder: Path | None) -> Path | None:
+    """An image's boxes file; None where it may have its own."""
+    if folder is None:
+        return None
+    paths = [folder / f"{_name(image)}{suffix}" for suffix in BOX_SUFFIXES]
+    found = [path for path in paths if path.exists()]
+    if len(found) == 1:
+        return found[0]
+    if not found and image.name.lower().endswith(".npz"):
+        return None
+    raise BoxError(f"boxes: expected {' or '.join(map(str, paths))}, found {'both' if found else 'neither'}")
+
+
+def _print_summary(counts: Counter[str], seconds: float, reports: Sequence[dict[str, Any]], as_lines: bool) -> None:
+    if as_lines:
+        print(json.dumps({name: counts[name] for name in OUTCOMES} | {"seconds": round(seconds, 3)}), flush=True)
+        return
+    print(table([(*OUTCOMES, "seconds"), (*(str(counts[name]) for name in OUTCOMES), f"{seconds:.1f}")]))
+    for report in reports:
+        if "error" in report:
+            print(f"failed: {Path(report['image']).name}: {report['error']}")

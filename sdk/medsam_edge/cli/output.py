@@ -1,0 +1,85 @@
+"""What the command prints: results as JSON or as a table to stdout; progress and warnings to stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from medsam_edge.results.result import Segmentation, VolumeSegmentation
+from medsam_edge.settings import Progress
+
+
+def as_json(result: Segmentation | VolumeSegmentation, output: Path) -> dict[str, Any]:
+    return {
+        "output": str(output),
+        "modality": result.modality and result.modality.value,
+        "modality_confidence": result.modality_confidence and round(result.modality_confidence, 4),
+        "objects": [
+            {"label": index + 1, "box": box.tolist(), "score": round(float(score), 4), **_size(result, index)}
+            for index, (box, score) in enumerate(zip(result.boxes, result.scores, strict=True))
+        ],
+        "timings_ms": {stage: round(ms, 2) for stage, ms in result.timings_ms.items()},
+    }
+
+
+def _size(result: Segmentation | VolumeSegmentation, index: int) -> dict[str, Any]:
+    if isinstance(result, Segmentation):
+        return {"pixels": int(result.masks[index].pixels.sum())}
+    scores = result.slice_scores[index]
+    return {
+        "voxels": sum(int(mask.pixels.sum()) for mask in result.masks[index].values()),
+        "slice_scores": {str(z): round(float(scores[z]), 4) for z in sorted(result.masks[index])},
+    }
+
+
+def as_table(result: Segmentation | VolumeSegmentation, output: Path) -> str:
+    unit, corners = ("voxels", "x0, y0, z0, x1, y1, z1") if result.boxes.shape[1] == 6 else ("pixels", "x0, y0, x1, y1")
+    rows = [("label", f"box ({corners})", "score", unit)]
+    for item in as_json(result, output)["objects"]:
+        box = ", ".join(f"{value:g}" for value in item["box"])
+        rows.append((str(item["label"]), box, f"{item['score']:.2f}", str(item[unit])))
+    stages = ", ".join(f"{stage} {ms:.0f}" for stage, ms in result.timings_ms.items())
+    confidence = result.modality_confidence
+    recognized = "" if confidence is None else f"\nrecognised as {result.modality} ({confidence:.0%})"
+    return f"{table(rows)}{recognized}\n{output}  (ms: {stages})"
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Columns of one width, the first to the left, the others to the right."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        first, *others = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        lines.append("  ".join([first, *(cell.strip().rjust(len(cell)) for cell in others)]))
+    return "\n".join(lines)
+
+
+@contextmanager
+def slices_shown() -> Iterator[Progress | None]:
+    """Progress over a volume's slices, on one line that is wiped in the end; None where stderr is no terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    shown = ""
+
+    def show(done: int, total: int) -> None:
+        nonlocal shown
+        shown = f"{done} of {total} slices"
+        print(shown, end="\r", file=sys.stderr, flush=True)
+
+    try:
+        yield show
+    finally:
+        print(" " * len(shown), end="\r", file=sys.stderr, flush=True)
+
+
+def show_error(error: object) -> None:
+    print(f"medsam-edge: error: {str(error) or type(error).__name__}", file=sys.stderr)
+
+
+def show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    """For `warnings.showwarning`."""
+    print(f"medsam-edge: warning: {message}", file=sys.stderr)

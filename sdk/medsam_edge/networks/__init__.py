@@ -1,0 +1,1 @@
+"""From a model bundle to two callables, an encoder and a decoder."""

@@ -1,0 +1,143 @@
+"""The one file that knows OpenVINO. Everything else sees `model.Network`."""
+
+from __future__ import annotations
+
+import queue
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import openvino as ov
+
+from medsam_edge.errors import BundleError, InputError
+from medsam_edge.modality import Modality
+from medsam_edge.networks.bundle import Bundle
+from medsam_edge.networks.model import Arrays, Model, Network
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """How networks are compiled.
+
+    Attributes:
+        device: an OpenVINO device name, such as CPU, GPU or AUTO.
+        num_threads: threads of one inference; None lets OpenVINO choose.
+        cache_dir: folder for compiled models, which makes later starts faster; None for no cache.
+        max_requests: inferences that may be under way at once; further callers wait.
+    """
+
+    device: str = "CPU"
+    num_threads: int | None = None
+    cache_dir: Path | None = None
+    max_requests: int = 4
+
+    def __post_init__(self) -> None:
+        if self.num_threads is not None and self.num_threads < 1:
+            raise InputError(f"num_threads: expected a positive number or None, got {self.num_threads}")
+
+
+class OpenVinoNetwork:
+    """A compiled OpenVINO model with a pool of infer requests."""
+
+    def __init__(self, core: ov.Core, xml: bytes, weights: bytes, precision: str, settings: EngineSettings) -> None:
+        """
+        Args:
+            precision: of the weights as the manifest says; `f32` is computed in f32 even where the CPU prefers bf16.
+
+        Raises:
+            BundleError: OpenVINO cannot read or compile the model.
+        """
+        config: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
+        if settings.num_threads is not None:
+            config["INFERENCE_NUM_THREADS"] = int(settings.num_threads)  # OpenVINO knows no numpy
+        if settings.cache_dir is not None:
+            config["CACHE_DIR"] = str(settings.cache_dir)
+        if precision == "f32":
+            config["INFERENCE_PRECISION_HINT"] = "f32"
+        try:  # straight from memory: with a cache of compiled models the network is not even parsed
+            self._compiled = core.compile_model(xml.decode(), settings.device, config, weights=weights)
+        except (RuntimeError, UnicodeDecodeError) as error:
+            message = str(error).strip().splitlines()[-1]
+            raise BundleError(f"bundle: OpenVINO cannot compile it for {settings.device}: {message}") from error
+        self._names = [output.any_name for output in self._compiled.outputs]
+        self._pool: queue.LifoQueue[ov.InferRequest] = queue.LifoQueue()
+        for _ in range(settings.max_requests):
+            self._pool.put(self._compiled.create_infer_request())
+
+    def infer(self, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
+        request = self._pool.get()
+        try:
+            request.infer(dict(inputs), share_inputs=True)
+            return {name: np.array(request.get_tensor(name).data) for name in self._names}
+        finally:
+            self._pool.put(request)
+
+    def shape(self, name: str) -> tuple[int, ...] | None:
+        """Of an input or output; None where there is none of that name, or its shape is dynamic."""
+        for port in (*self._compiled.inputs, *self._compiled.outputs):
+            if name in port.names and port.partial_shape.is_static:
+                return tuple(port.shape)
+        return None
+
+    def setting(self, name: str) -> str:
+        """How it was compiled: a property of the compiled model by OpenVINO's name, such as NUM_STREAMS."""
+        return str(self._compiled.get_property(name))
+
+    @property
+    def effective_precision(self) -> str:
+        return str(self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name())
+
+
+def load_model(bundle: Bundle, settings: EngineSettings) -> Model:
+    """Compile a verified bundle.
+
+    Raises:
+        BundleError: made with a newer OpenVINO, it cannot be compiled, or its class prompts are not the manifest's.
+    """
+    manifest = bundle.manifest
+    if _release(version()) < _release(manifest.openvino):
+        raise BundleError(f"bundle: needs OpenVINO {manifest.openvino} or newer, this is {version()}")
+    core = ov.Core()
+    classes = tuple(Modality(name) for name in manifest.classes)
+
+    def load(part: str, precision: str, class_port: str) -> Network:
+        xml, weights = bundle.contents[f"{part}.xml"], bundle.contents[f"{part}.bin"]
+        network = OpenVinoNetwork(core, xml, weights, precision, settings)
+        expected, shape = (1, len(classes)) if classes else None, network.shape(class_port)
+        if shape != expected:
+            raise BundleError(
+                f"bundle: the manifest has {len(classes)} classes: "
+                f"expected {class_port} of {part} to be {expected}, got {shape}"
+            )
+        return network
+
+    with ThreadPoolExecutor(2) as pool:  # OpenVINO compiles without holding the interpreter
+        encoder = pool.submit(load, "encoder", manifest.encoder_precision, "class_scores")
+        decoder = pool.submit(load, "decoder", manifest.decoder_precision, "classes")
+    return Model(
+        encoder.result(),
+        decoder.result(),
+        manifest.image_size,
+        bundle.identity,
+        manifest.reach,
+        classes,
+        bundle,
+    )
+
+
+def _release(text: str) -> tuple[int, ...]:
+    """The leading numbers of a version: "2026.4.1-123-abc" → (2026, 4)."""
+    return tuple(int(part) for part in text.split("-")[0].split(".")[:2] if part.isdigit())
+
+
+def devices() -> dict[str, str]:
+    """OpenVINO's devices on this machine and their full names."""
+    core = ov.Core()
+    return {name: str(core.get_property(name, "FULL_DEVICE_NAME")) for name in core.available_devices}
+
+
+def version() -> str:
+    return str(ov.__version__)

@@ -1,0 +1,1 @@
+"""DICOM images and series."""

@@ -1,0 +1,143 @@
+"""Pictures: png, jpg, bmp and tif, through OpenCV.
+
+OpenCV takes memory before it knows whether the file can fill it, and knows more kinds than these, so the header is read
+here first: what the file is, how large, and whether it is whole.
+"""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from medsam_edge.errors import ImageError
+from medsam_edge.image import LoadedImage
+from medsam_edge.reading.limits import check_claim
+
+JPEG_SCANS = 100
+"""A progressive picture has about ten. Each costs a pass over all pixels, however few its bytes."""
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_PNG_GREY_ALPHA = 4
+_JPEG_SIZES = (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0))  # SOF0 to SOF15
+_JPEG_SCAN = 0xDA
+_JPEG_BARE = (0x01, *range(0xD0, 0xD8))  # markers without a length
+_TIFF_TYPES = {3: "H", 4: "I", 16: "Q"}
+_WIDTH, _HEIGHT, _BITS, _CHANNELS, _TILE_WIDTH, _TILE_HEIGHT = 256, 257, 258, 277, 322, 323
+
+Claim = tuple[int, int, int, int]
+"""Height, width, bytes of a pixel in memory, bits of a pixel in the file."""
+
+
+def read_picture(file: Path) -> LoadedImage:
+    """(H, W) grey or (H, W, 3) RGB; uint8, uint16, or what else a tif holds.
+
+    As OpenCV reads them: palettes and CMYK become RGB, one bit becomes 0 and 255, alpha is left out without blending,
+    and EXIF's orientation is applied. A png has checksums; damage inside another kind that ends as it should may go
+    unnoticed.
+
+    Raises:
+        ImageError: another kind whatever its suffix, damaged, cut, too large, several pages, or animated.
+    """
+    raw = file.read_bytes()
+    for claim in _claims(raw, file):
+        check_claim(file, claim[:2], *claim[2:])
+    try:
+        image = cv2.imdecode(np.frombuffer(raw, dtype=np.uint8), cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
+    except cv2.error as error:
+        raise ImageError(f"image: cannot read {file}: {error.err}") from error
+    if image is None:
+        raise ImageError(f"image: cannot read {file}: damaged, or a variant that OpenCV does not know")
+    if image.ndim == 2:
+        return LoadedImage(image)
+    if raw.startswith(_PNG) and raw[25] == _PNG_GREY_ALPHA:  # which OpenCV gives three channels
+        return LoadedImage(np.ascontiguousarray(image[:, :, 0]))
+    in_place = image.dtype in (np.uint8, np.uint16, np.float32)  # of the others cvtColor knows none
+    rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image) if in_place else image[:, :, ::-1]
+    return LoadedImage(rgb, color=True)
+
+
+def _claims(raw: bytes, file: Path) -> list[Claim]:
+    """What the header asks memory for."""
+    readers = {_PNG: _png, b"\xff\xd8\xff": _jpeg, b"BM": _bmp, b"II": _tiff, b"MM": _tiff}
+    reader = next((reader for magic, reader in readers.items() if raw.startswith(magic)), None)
+    if reader is None:
+        raise ImageError(f"image: cannot read {file}: not a png, jpg, bmp or tif")
+    try:
+        return reader(raw, file)
+    except (struct.error, KeyError) as error:
+        raise ImageError(f"image: cannot read {file}: its header is cut or damaged") from error
+
+
+def _png(raw: bytes, file: Path) -> list[Claim]:
+    width, height, depth, color = struct.unpack_from(">IIBB", raw, 16)
+    at, kind = 8, b""
+    while kind != b"IEND":
+        length, kind = struct.unpack_from(">I4s", raw, at)
+        at += 12 + length
+        if at > len(raw):
+            raise ImageError(f"image: {file} is cut: {len(raw)} bytes, its {kind.decode('latin-1')} ends at {at}")
+        if kind == b"acTL":
+            raise ImageError(f"image: expected one picture, {file} is animated")
+    stored, unpacked = {0: (1, 1), 2: (3, 3), 3: (1, 3), 4: (2, 4), 6: (4, 4)}[color]
+    return [(height, width, unpacked * (2 if depth == 16 else 1), stored * depth)]
+
+
+def _jpeg(raw: bytes, file: Path) -> list[Claim]:
+    at = 2
+    claims: list[Claim] = []
+    while True:
+        fill, marker = struct.unpack_from("BB", raw, at)
+        if fill != 0xFF or (marker == _JPEG_SCAN and not claims):
+            raise ImageError(f"image: cannot read {file}: no size in its header")
+        if marker == _JPEG_SCAN:
+            break
+        if marker in _JPEG_SIZES:
+            height, width, channels = struct.unpack_from(">HHB", raw, at + 5)
+            claims.append((height, width, channels, 8 * channels))
+        at += 1 if marker == 0xFF else 2 if marker in _JPEG_BARE else 2 + struct.unpack_from(">H", raw, at + 2)[0]
+    end = raw.find(b"\xff\xd9", at)
+    if end < 0:
+        raise ImageError(f"image: {file} is cut: it has no end")  # some OpenCV paint the rest grey
+    scans = raw.count(b"\xff\xda", at, end)
+    if scans > JPEG_SCANS:
+        raise ImageError(f"image: expected at most {JPEG_SCANS} scans, {file} has {scans}")
+    return claims
+
+
+def _bmp(raw: bytes, file: Path) -> list[Claim]:
+    old = struct.unpack_from("<I", raw, 14)[0] == 12
+    width, height = struct.unpack_from("<HH" if old else "<ii", raw, 18)
+    (bits,) = struct.unpack_from("<H", raw, 24 if old else 28)
+    return [(abs(height), width, 3, bits)]
+
+
+def _tiff(raw: bytes, file: Path) -> list[Claim]:
+    order = "<" if raw.startswith(b"II") else ">"
+    big = {42: False, 43: True}[struct.unpack_from(order + "H", raw, 2)[0]]
+    offset, entry = (order + "Q", order + "HHQ") if big else (order + "I", order + "HHI")
+    (at,) = struct.unpack_from(offset, raw, 8 if big else 4)
+    (count,) = struct.unpack_from(order + ("Q" if big else "H"), raw, at)
+    at += 8 if big else 2
+    tags: dict[int, int] = {}
+    for _ in range(count):
+        tag, kind, values = struct.unpack_from(entry, raw, at)
+        at += struct.calcsize(entry)
+        if tag in (_WIDTH, _HEIGHT, _BITS, _CHANNELS, _TILE_WIDTH, _TILE_HEIGHT):
+            if tag in tags:  # which one counts is the reader's choice
+                raise ImageError(f"image: cannot read {file}: it has tag {tag} twice")
+            form = order + _TIFF_TYPES[kind]
+            inline = values * struct.calcsize(form) <= struct.calcsize(offset)
+            place = at if inline else struct.unpack_from(offset, raw, at)[0]
+            (tags[tag],) = struct.unpack_from(form, raw, place)
+        at += struct.calcsize(offset)
+    if struct.unpack_from(offset, raw, at)[0] != 0:
+        raise ImageError(f"image: expected one page, {file} has more")
+    channels, bits = tags.get(_CHANNELS, 1), tags.get(_BITS, 1)
+    pixel_bytes = max(3, channels * -(-bits // 8))  # a palette's become three
+    claims = [(tags[_HEIGHT], tags[_WIDTH], pixel_bytes, channels * bits)]
+    if _TILE_WIDTH in tags:
+        claims.append((tags[_TILE_HEIGHT], tags[_TILE_WIDTH], max(4, pixel_bytes), channels * bits))  # as RGBA
+    return claims

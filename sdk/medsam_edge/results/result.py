@@ -1,0 +1,191 @@
+"""The result of a segmentation, of a picture or of a volume.
+
+Masks are kept cropped to where they are: 241 nuclei are not 241 full planes.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from medsam_edge.errors import InputError
+from medsam_edge.image import Frame
+from medsam_edge.modality import Modality
+from medsam_edge.results.mask import CroppedMask
+from medsam_edge.results.overlay import draw_objects
+from medsam_edge.settings import Overlap
+from medsam_edge.writing.labels import write_labels
+
+
+class _Objects(ABC):
+    """What both results have: objects in the order of their boxes, each painted into an array of the image's shape."""
+
+    scores: npt.NDArray[np.float32]
+    display: npt.NDArray[np.uint8]
+    overlap: Overlap
+    frame: Frame | None
+
+    @property
+    @abstractmethod
+    def _shape(self) -> tuple[int, ...]:
+        """Of the label map."""
+
+    @abstractmethod
+    def _paint(self, target: npt.NDArray[Any], index: int, value: int) -> None:
+        """Set an object's pixels in an array of that shape."""
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def mask(self, index: int) -> npt.NDArray[np.bool_]:
+        """(H, W), or (D, H, W) of a volume: the bool mask of box `index`.
+
+        Raises:
+            InputError: there is no such box.
+        """
+        if not -len(self) <= index < len(self):
+            raise InputError(f"index: expected a box number below {len(self)}, got {index}")
+        full = np.zeros(self._shape, dtype=bool)
+        self._paint(full, index, 1)
+        return full
+
+    @cached_property
+    def label_map(self) -> npt.NDArray[np.uint16]:
+        """(H, W), or (D, H, W) of a volume; uint16: 0 background, 1..N the boxes in their order; read-only.
+
+        Raises:
+            InputError: more boxes than 16 bits count.
+        """
+        if len(self) > 65535:
+            raise InputError(f"boxes: expected at most 65535 in a label map, got {len(self)}")
+        labels = np.zeros(self._shape, dtype=np.uint16)
+        order = np.argsort(self.scores, kind="stable") if self.overlap == "score" else np.arange(len(self))
+        for index in order.tolist():
+            self._paint(labels, index, index + 1)
+        labels.setflags(write=False)
+        return labels
+
+    def save(self, path: str | Path) -> Path:
+        """Write the label map: npz (`segs`), or nii, nii.gz, nrrd, mha with the image's geometry; png, tif, bmp (to
+        255 objects) for all but volumes; dcm, a DICOM SEG, of images from DICOM (`medsam_edge.writing.dicom_seg` says which).
+
+        The file appears whole or not at all. Returns its path.
+
+        Raises:
+            ImageError: another suffix, or what `dicom_seg` refuses.
+            InputError: for dcm, highdicom is not installed.
+        """
+        target = Path(path)
+        write_labels(target, self.label_map, self.frame)
+        return target
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation(_Objects):
+    """One mask per box, in the order of the boxes.
+
+    Attributes:
+        boxes: (N, 4) float32 x0, y0, x1, y1 in image pixels, as used (clipped to the image).
+        scores: (N,) float32, the network's own estimate of each mask's IoU, about 0..1.
+        masks: N masks, each cropped to where it is; `mask(i)` gives a full one.
+        display: (H, W) or (H, W, 3) uint8, the image as a person would see it.
+        modality: as told, or as the file says, or as recognised by a network with class prompts; None where unknown.
+        timings_ms: milliseconds per stage: read, prepare, encode, decode, restore.
+        overlap: who owns a pixel of several masks in `label_map`: the `later` box, or the higher `score`.
+        frame: of the medical file the image came from.
+        modality_confidence: probability, 0..1, that a network with class prompts gave to the modality it recognised;
+            None where the modality was told, or is None.
+    """
+
+    boxes: npt.NDArray[np.float32]
+    scores: npt.NDArray[np.float32]
+    masks: tuple[CroppedMask, ...]
+    display: npt.NDArray[np.uint8]
+    modality: Modality | None
+    timings_ms: Mapping[str, float]
+    overlap: Overlap = "later"
+    frame: Frame | None = None
+    modality_confidence: float | None = None
+
+    @property
+    def _shape(self) -> tuple[int, ...]:
+        return self.display.shape[:2]
+
+    def _paint(self, target: npt.NDArray[Any], index: int, value: int) -> None:
+        target[self.masks[index].where][self.masks[index].pixels] = value
+
+    def overlay(self) -> npt.NDArray[np.uint8]:
+        """(H, W, 3) RGB uint8: the image with each mask tinted and outlined, and its box."""
+        return draw_objects(self.display, enumerate(self.masks), enumerate(self.boxes))
+
+
+@dataclass(frozen=True, eq=False)
+class VolumeSegmentation(_Objects):
+    """One mask per box of a volume, in the order of the boxes. A slice is a position along `axis`.
+
+    Attributes:
+        boxes: (N, 6) float32 x0, y0, z0, x1, y1, z1 in voxels, far edges exclusive, as used (clipped to the volume).
+        scores: (N,) float32, the network's own estimate of each mask's IoU, about 0..1: the mean over its slices.
+        slice_scores: (N, S) float32, that estimate on each of the S slices; NaN where the object was not looked for.
+        masks: N mappings from slice to the mask there, cropped to where it is; `mask(i)` gives a full one.
+        display: (D, H, W) uint8, the volume as a person would see it.
+        axis: of the array, along which the slices lie: 0 axial, 1 coronal, 2 sagittal.
+        modality: as told, or as the file says, or as recognised by a network with class prompts on the middle slice of
+            the first box; None where unknown.
+        timings_ms: milliseconds per stage, summed over slices: read, prepare, encode, decode, restore. Slices are
+            encoded while others are decoded, so the sum is more than what a clock on the wall shows.
+        overlap: who owns a voxel of several masks in `label_map`: the `later` box, or the higher `score`.
+        frame: of the medical file the volume came from.
+        modality_confidence: as in `Segmentation`.
+    """
+
+    boxes: npt.NDArray[np.float32]
+    scores: npt.NDArray[np.float32]
+    slice_scores: npt.NDArray[np.float32]
+    masks: tuple[Mapping[int, CroppedMask], ...]
+    display: npt.NDArray[np.uint8]
+    axis: int
+    modality: Modality | None
+    timings_ms: Mapping[str, float]
+    overlap: Overlap = "later"
+    frame: Frame | None = None
+    modality_confidence: float | None = None
+
+    @property
+    def _shape(self) -> tuple[int, ...]:
+        return self.display.shape
+
+    def _paint(self, target: npt.NDArray[Any], index: int, value: int) -> None:
+        slices = np.moveaxis(target, self.axis, 0)
+        for z, mask in self.masks[index].items():
+            slices[z][mask.where][mask.pixels] = value
+
+    @property
+    def middles(self) -> list[int]:
+        """N slices: the one in the middle of those that each box was looked for on."""
+        return [sorted(masks)[(len(masks) - 1) // 2] for masks in self.masks]
+
+    def overlay(self, z: int | None = None) -> npt.NDArray[np.uint8]:
+        """(rows, columns, 3) RGB uint8: slice z with each mask tinted and outlined, and the boxes that reach it.
+
+        None takes the middle slice of the first box, or of the volume where there is none.
+
+        Raises:
+            InputError: there is no such slice.
+        """
+        slices = np.moveaxis(self.display, self.axis, 0)
+        if z is None:
+            z = self.middles[0] if len(self) else len(slices) // 2
+        if not 0 <= z < len(slices):
+            raise InputError(f"z: expected a slice from 0 to {len(slices) - 1}, got {z}")
+        across = [column for column in range(3) if column != 2 - self.axis]  # x, y, z without the axis of the slices
+        flat = self.boxes[:, [*across, *(3 + column for column in across)]]
+        there = [index for index, masks in enumerate(self.masks) if z in masks]
+        return draw_objects(slices[z], [(i, self.masks[i][z]) for i in there], [(i, flat[i]) for i in there])

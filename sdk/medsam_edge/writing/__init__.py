@@ -1,0 +1,1 @@
+"""From a label map to a file, whole or not at all."""

@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import highdicom
+import numpy as np
+import numpy.typing as npt
+import pydicom
+import pytest
+
+import medsam_edge
+from medsam_edge.errors import FileMissingError, ImageError, InputError
+from medsam_edge.image import Frame
+from medsam_edge.reading.read import read_image
+from medsam_edge.segmenter import Segmenter
+from medsam_edge.writing.labels import write_labels
+from tests.sdk.dicoms import AXIAL, OBLIQUE, SAGITTAL, dataset, enhanced, series, slices, write
+from tests.sdk.fake import fake_model
+
+LABELS = np.zeros((3, 4, 5), np.uint16)
+LABELS[0, 1:3, 0:2] = 1
+LABELS[1:, 0, 3:] = 3  # there is no object 2
+LABELS[2, 3, 4] = 1
+
+Points = set[tuple[float, ...]]
+
+
+def points(frame: Frame, inside: npt.NDArray[np.bool_]) -> Points:
+    """In mm in the patient: the centres of the voxels inside, by the frame."""
+    matrix = np.reshape(frame.direction, (3, 3)) * frame.spacing_mm
+    places = np.argwhere(inside)[:, ::-1] @ matrix.T + frame.origin_mm
+    return {tuple(place) for place in places.round(3).tolist()}
+
+
+def segments(path: Path) -> dict[str, Points]:
+    """The same of each segment, by its label, by nothing but the attributes that DICOM gives a SEG's frames."""
+    data = pydicom.dcmread(path)
+    names = {int(item.SegmentNumber): str(item.SegmentLabel) for item in data.SegmentSequence}
+    found: dict[str, Points] = {name: set() for name in names.values()}
+    shared = data.SharedFunctionalGroupsSequence[0]
+    orientation = np.array(shared.PlaneOrientationSequence[0].ImageOrientationPatient, float)
+    row_mm, column_mm = shared.PixelMeasuresSequence[0].PixelSpacing
+    pixels = data.pixel_array.reshape(-1, data.Rows, data.Columns)
+    for plane, groups in zip(pixels, data.PerFrameFunctionalGroupsSequence, strict=True):
+        origin = np.array(groups.PlanePositionSequence[0].ImagePositionPatient, float)
+        rows, columns = np.nonzero(plane)
+        places = origin + np.outer(columns * column_mm, orientation[:3]) + np.outer(rows * row_mm, orientation[3:])
+        named = groups if "SegmentIdentificationSequence" in groups else shared  # there when all frames share it
+        name = names[int(named.SegmentIdentificationSequence[0].ReferencedSegmentNumber)]
+        found[name] |= {tuple(place) for place in places.round(3).tolist()}
+    return found
+
+
+@pytest.mark.parametrize("orientation", [AXIAL, SAGITTAL, OBLIQUE])
+def test_every_voxel_lies_where_the_image_has_it(tmp_path: Path, orientation: Sequence[float]) -> None:
+    frame = read_image(series(tmp_path / "series", slices((4, 0, 2), orientation))).frame
+    assert frame is not None
+    write_labels(tmp_path / "seg.dcm", LABELS, frame)
+    found = segments(tmp_path / "seg.dcm")
+    assert found == {"object 1": points(frame, LABELS == 1), "object 3": points(frame, LABELS == 3)}
+    assert [len(places) for places in found.values()] == [5, 4]
+
+
+def test_highdicom_reads_it_as_the_same_volume(tmp_path: Path) -> None:
+    frame = read_image(series(tmp_path / "series", slices((4, 0, 2)))).frame
+    write_labels(tmp_path / "seg.dcm", LABELS, frame)
+    seg = highdicom.seg.segread(tmp_path / "seg.dcm")
+    volume = seg.get_volume(combine_segments=True)
+    assert frame is not None
+    for z, y, x in np.argwhere(LABELS).tolist():
+        place = np.reshape(frame.direction, (3, 3)) * frame.spacing_mm @ [x, y, z] + frame.origin_mm
+        index = volume.map_reference_to_indices(place[None])[0].round().astype(int)
+        assert volume.array[tuple(index)] == {1: 1, 3: 2}[int(LABELS[z, y, x])]
+    assert (volume.array > 0).sum() == (LABELS > 0).sum()
+
+
+def test_it_says_what_made_it_and_of_what(tmp_path: Path) -> None:
+    folder = series(tmp_path / "series", slices())
+    write_labels(tmp_path / "seg.dcm", LABELS, read_image(folder).frame)
+    data = pydicom.dcmread(tmp_path / "seg.dcm")
+    source = pydicom.dcmread(folder / "c")
+    assert (data.Modality, data.SegmentationType) == ("SEG", "BINARY")
+    assert data.StudyInstanceUID == source.StudyInstanceUID
+    assert data.FrameOfReferenceUID == source.FrameOfReferenceUID
+    assert data.SeriesInstanceUID != source.SeriesInstanceUID
+    referenced = data.ReferencedSeriesSequence[0].ReferencedInstanceSequence
+    assert source.SOPInstanceUID in [item.ReferencedSOPInstanceUID for item in referenced]
+    for segment in data.SegmentSequence:
+        algorithm = segment.SegmentationAlgorithmIdentificationSequence[0]
+        assert segment.SegmentAlgorithmType == "AUTOMATIC"
+        assert algorithm.AlgorithmName == "medsam-edge"
+        assert algorithm.AlgorithmVersion == medsam_edge.__version__
+
+
+def test_results_of_a_slice_and_of_a_volume(tmp_path: Path) -> None:
+    """A fake model whose masks are its boxes."""
+    segmenter = Segmenter(fake_model())
+    folder = series(tmp_path / "series", slices())
+    segmenter.segment(folder, [[1, 1, 0, 4, 3, 2]], "MR").save(tmp_path / "volume.dcm")
+    assert len(segments(tmp_path / "volume.dcm")["object 1"]) == 3 * 2 * 2
+    segmenter.segment(folder / "c", [[1, 1, 4, 3], [0, 3, 1, 4]], "MR").save(tmp_path / "slice.dcm")
+    assert {name: len(places) for name, places in segments(tmp_path / "slice.dcm").items()} == {
+        "object 1": 6,
+        "object 2": 1,
+    }
+
+
+def test_frames_in_one_file(tmp_path: Path) -> None:
+    for name, places in (("up", (0, 2, 4)), ("down", (4, 2, 0))):
+        frame = read_image(write(tmp_path / "frames.dcm", enhanced(places, orientation_is_shared=True))).frame
+        assert frame is not None
+        write_labels(tmp_path / f"{name}.dcm", LABELS, frame)
+        assert segments(tmp_path / f"{name}.dcm")["object 3"] == points(frame, LABELS == 3)
+
+
+@pytest.mark.parametrize("name", ["slice.dcm", "series", "frames.dcm"])
+def test_sources_are_found_from_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    series(tmp_path / "series", slices())
+    write(tmp_path / "slice.dcm", slices((0,))[0])
+    write(tmp_path / "frames.dcm", enhanced(orientation_is_shared=True))
+    monkeypatch.chdir(tmp_path)
+    loaded = read_image(name)
+    monkeypatch.chdir("/")
+    write_labels(tmp_path / "seg.dcm", np.ones(loaded.pixels.shape, np.uint16), loaded.frame)
+    assert len(segments(tmp_path / "seg.dcm")["object 1"]) == loaded.pixels.size
+
+
+def without(*names: str) -> pydicom.Dataset:
+    data = slices((0,))[0]
+    for name in names:
+        delattr(data, name)
+    return data
+
+
+def test_what_a_source_need_not_have(tmp_path: Path) -> None:
+    data = without("SliceThickness")
+    data.SpecificCharacterSet = ""
+    write_labels(tmp_path / "seg.dcm", LABELS[0], read_image(write(tmp_path / "slice.dcm", data)).frame)
+    assert highdicom.seg.segread(tmp_path / "seg.dcm").number_of_segments == 1
+
+
+@pytest.mark.parametrize(
+    ("data", "match"),
+    [
+        (without("StudyInstanceUID"), "slice.dcm cannot be the source of a DICOM SEG, it has no StudyInstanceUID"),
+        (without("FrameOfReferenceUID"), "no Frame Of Reference UID"),
+        (enhanced(), "shared orientation"),
+        (dataset(np.zeros((3, 4, 5), np.uint8), Modality="US"), "its frames have no positions"),
+    ],
+)
+def test_sources_without_what_a_seg_refers_to(tmp_path: Path, data: pydicom.Dataset, match: str) -> None:
+    loaded = read_image(write(tmp_path / "slice.dcm", data))
+    with pytest.raises(ImageError, match=match):
+        write_labels(tmp_path / "seg.dcm", np.ones(loaded.pixels.shape, np.uint16), loaded.frame)
+    assert [file.name for file in tmp_path.iterdir()] == ["slice.dcm"]
+
+
+def test_refused_and_nothing_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = write(tmp_path / "slice.dcm", without())
+    frame = read_image(source).frame
+    assert frame is not None
+    bare = Frame(frame.spacing_mm, frame.origin_mm, frame.direction)
+    for no_dicom in (bare, None):
+        with pytest.raises(ImageError, match="needs an image read from DICOM"):
+            write_labels(tmp_path / "seg.dcm", LABELS[0], no_dicom)
+    with pytest.raises(ImageError, match="cannot be empty"):
+        write_labels(tmp_path / "seg.dcm", np.zeros((4, 5), np.uint16), frame)
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "highdicom", None)
+        with pytest.raises(InputError, match=r"DICOM SEG needs highdicom: pip install 'medsam-edge\[dicom\]'"):
+            write_labels(tmp_path / "seg.dcm", LABELS[0], frame)
+    source.unlink()
+    source.mkdir()
+    with pytest.raises(ImageError, match=r"slice\.dcm cannot be the source of a DICOM SEG: .*directory"):
+        write_labels(tmp_path / "seg.dcm", LABELS[0], frame)
+    source.rmdir()
+    with pytest.raises(FileMissingError, match=r"slice\.dcm, which the image came from, is gone"):
+        write_labels(tmp_path / "seg.dcm", LABELS[0], frame)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import json
+import tarfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from medsam_edge.errors import FileMissingError, ImageError, InputError
+from medsam_edge.modality import Modality
+from medsam_edge_train.data.cases import find_cases, read_case
+from medsam_edge_train.data.shards import Blob, make_key, shard_index, write_shard
+
+
+def png(image: np.ndarray) -> bytes:
+    return cv2.imencode(".png", image)[1].tobytes()
+
+
+def sample(value: int = 7, about: object = None) -> dict[str, bytes]:
+    """A 4 × 6 grey image, and a label map of the one value on its left half."""
+    labels = np.zeros((4, 6), np.uint16 if value > 255 else np.uint8)
+    labels[:, :3] = value
+    image = np.arange(24, dtype=np.uint8).reshape(4, 6)
+    about = {"modality": "CT", "dataset": "liver"} if about is None else about
+    return {"image.png": png(image), "mask.png": png(labels), "json": json.dumps(about).encode()}
+
+
+@pytest.mark.parametrize(
+    ("parts", "key"),
+    [
+        (("CT", "liver", "case_1-a~"), "CT/liver/case_1-a~"),
+        (("a.b",), "a%2Eb"),
+        (("..", "x"), "%2E%2E/x"),
+        (("a/b",), "a%2Fb"),
+        (("a b%",), "a%20b%25"),
+        (("ä",), "%C3%A4"),
+        (("\udcff",), "%FF"),  # a file name that is no UTF-8
+    ],
+)
+def test_keys_are_safe_names(parts: tuple[str, ...], key: str) -> None:
+    assert make_key(*parts) == key
+
+
+@pytest.mark.parametrize("parts", [(), ("",), ("a", "")])
+def test_keys_have_names(parts: tuple[str, ...]) -> None:
+    with pytest.raises(InputError, match="key"):
+        make_key(*parts)
+
+
+def test_what_is_written_is_found(tmp_path: Path) -> None:
+    samples = [("CT/a/1", {"json": b"{}", "image.png": b"x" * 700}), ("CT/a/2", {"json": b""})]
+    path = tmp_path / "x" / "CT-00000.tar"
+    assert write_shard(path, samples) == path.stat().st_size
+    with tarfile.open(path) as tar:
+        assert tar.getnames() == ["CT/a/1.json", "CT/a/1.image.png", "CT/a/2.json"]
+    index = shard_index(path.parent)
+    assert list(index) == ["CT/a/1", "CT/a/2"]
+    assert {name: blob.read() for name, blob in index["CT/a/1"].items()} == samples[0][1]
+    assert index["CT/a/1"]["json"] == Blob(path, 512, 2)  # one header before it
+    assert index["CT/a/2"]["json"].read() == b""
+
+
+def test_equal_samples_give_equal_bytes(tmp_path: Path) -> None:
+    for name in ("a.tar", "b.tar"):
+        write_shard(tmp_path / name, [("CT/a/1", sample())])
+    assert (tmp_path / "a.tar").read_bytes() == (tmp_path / "b.tar").read_bytes()
+
+
+def test_no_samples_and_no_tars(tmp_path: Path) -> None:
+    assert shard_index(tmp_path) == {}
+    write_shard(tmp_path / "a.tar", [])
+    assert shard_index(tmp_path) == {}
+    with pytest.raises(FileMissingError, match="expected a folder"):
+        shard_index(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("key", ["../x", "/x", "a/../x", "a.b", "", "a//b", "a\\b"])
+def test_keys_that_lead_elsewhere_are_refused(tmp_path: Path, key: str) -> None:
+    with pytest.raises(InputError, match="key"):
+        write_shard(tmp_path / "a.tar", [(key, {"json": b""})])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_shard_appears_when_it_is_whole(tmp_path: Path) -> None:
+    def broken() -> Iterator[tuple[str, Mapping[str, bytes]]]:
+        yield "a", {"json": b"x" * 20000}
+        assert [path.name for path in tmp_path.glob("[!.]*")] == []
+        assert shard_index(tmp_path) == {}
+        raise RuntimeError("out of disk")
+
+    with pytest.raises(RuntimeError):
+        write_shard(tmp_path / "a.tar", broken())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cut_tar_is_refused_wherever_it_is_cut(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar"
+    write_shard(
+        path, [("a", {"json": b"x" * 600}), ("b", {"json": b"y" * 5})]
+    )  # 512 + 1024 + 512 + 512 bytes and the end
+    whole = path.read_bytes()
+    for size in (0, 1, 300, 512, 700, 1536, 1700, 2048, 2050, 2560, 2600, 3583):
+        path.write_bytes(whole[:size])
+        with pytest.raises(ImageError, match=r"a\.tar"):
+            shard_index(tmp_path)
+    path.write_bytes(whole[:3584])
+    assert list(shard_index(tmp_path)) == ["a", "b"]
+
+
+@pytest.mark.parametrize("at", [0, 100, 148, 1536, 1536 + 148])
+def test_a_damaged_header_is_refused(tmp_path: Path, at: int) -> None:
+    path = tmp_path / "a.tar"
+    write_shard(path, [("a", {"json": b"x" * 600}), ("b", {"json": b"y" * 5})])
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ImageError, match=r"a\.tar"):
+        shard_index(tmp_path)
+
+
+def test_a_compressed_tar_is_refused(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w:gz") as tar:
+        tar.addfile(tarfile.TarInfo("a.json"))
+    with pytest.raises(ImageError, match=r"a\.tar"):
+        shard_index(tmp_path)
+
+
+def test_links_and_folders_in_a_tar_are_no_data(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE):
+            member = tarfile.TarInfo("a.json")
+            member.type, member.linkname = kind, "/etc/hostname"
+            tar.addfile(member)
+    assert shard_index(tmp_path) == {}
+
+
+def test_one_key_in_two_shards_is_refused(tmp_path: Path) -> None:
+    for name in ("a.tar", "b.tar"):
+        write_shard(tmp_path / name, [("CT/a/1", {"json": b""})])
+    with pytest.raises(ImageError, match=r"CT/a/1\.json is in .*a\.tar and in .*b\.tar"):
+        shard_index(tmp_path)
+
+
+def test_a_blob_that_is_gone_or_short(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"012345")
+    assert Blob(path).read() == b"012345"
+    assert Blob(path, 2).read() == b"2345"
+    assert Blob(path, 2, 3).read() == b"234"
+    with pytest.raises(ImageError, match=r"cannot read .*file at byte 4: expected 3 bytes, found 2"):
+        Blob(path, 4, 3).read()
+    with pytest.raises(ImageError, match=r"cannot read .*nowhere"):
+        Blob(tmp_path / "nowhere").read()
+
+
+def test_cases_of_shards(tmp_path: Path) -> None:
+    write_shard(tmp_path / "CT-00001.tar", [("CT/liver/2", sample(700))])
+    write_shard(tmp_path / "CT-00000.tar", [("CT/liver/1/z0003", sample())])
+    write_shard(tmp_path / ".1.partial.CT-00002.tar", [("CT/liver/3", sample())])
+    cases = find_cases(tmp_path)
+    assert [case.key for case in cases] == ["CT/liver/1/z0003", "CT/liver/2"]
+    assert {(case.modality, case.dataset) for case in cases} == {(Modality.CT, "liver")}
+    image, labels = read_case(cases[1])
+    assert (image.shape, image.dtype, labels.dtype) == ((4, 6), np.uint8, np.int32)
+    assert np.array_equal(image, np.arange(24).reshape(4, 6))
+    assert labels[0].tolist() == [700, 700, 700, 0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        ({"json": b"{}"}, "expected image.png or image.jpg, mask.png and json of a, found json"),
+        ({**sample(), "image.jpg": b""}, "of a, found image.png, mask.png, json, image.jpg"),
+        (sample(about={"modality": "CT"}), "modality and dataset of a"),
+        (sample(about={"modality": "Scans", "dataset": "x"}), "modality and dataset of a"),
+        (sample(about=[1]), "modality and dataset of a"),
+        ({**sample(), "json": b"{"}, "modality and dataset of a"),
+        ({**sample(), "json": b"\xff"}, "modality and dataset of a"),
+    ],
+)
+def test_samples_of_another_kind_are_refused(tmp_path: Path, members: dict[str, bytes], message: str) -> None:
+    write_shard(tmp_path / "a.tar", [("a", members)])
+    with pytest.raises(ImageError, match=message):
+        find_cases(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"no picture"])
+def test_a_member_that_is_no_picture(tmp_path: Path, content: bytes) -> None:
+    write_shard(tmp_path / "a.tar", [("a", {**sample(), "mask.png": content})])
+    with pytest.raises(ImageError, match=r"cannot read .*a\.tar at byte"):
+        read_case(find_cases(tmp_path)[0])

@@ -1,0 +1,1 @@
+"""The `medsam-edge train` command: stages, presets and recipes."""

@@ -1,0 +1,1 @@
+"""Training images with masks: found, read, drawn and augmented."""

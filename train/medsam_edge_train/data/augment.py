@@ -1,0 +1,155 @@
+"""Augmentation: one affine warp for image and labels, then intensity, then box jitter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from medsam_edge.boxes import boxes_from_masks
+from medsam_edge.modality import Modality
+
+Pixels = npt.NDArray[np.uint8]
+Labels = npt.NDArray[np.int32]
+FloatArray = npt.NDArray[np.float32]
+Matrix = npt.NDArray[np.float64]
+
+CROP_FILL = 0.85  # most of a crop's side that an object takes
+MINIMUM_BOX_PX = 2.0  # shorter side of a careless box
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What is varied, and how much.
+
+    Attributes:
+        plain: share of images that are only flipped, so that the network sees what inference shows it.
+        zoom: range of the extra scale, log-uniform.
+        rotation_degrees: largest rotation either way.
+        stretch: largest relative change of the aspect ratio.
+        shift: largest shift, as a share of the square.
+        jitter_px: largest move of a box edge either way, in pixels of a 256 frame (and a tenth of the box's side).
+        loose: share of the boxes that are too large instead: each edge out by up to half the box's side. So are boxes
+            drawn in a hurry, and those of a volume on all slices but its middle.
+        careless: share of the boxes whose edges are off by up to `jitter_px`, however small the box.
+        color_p: probability of each change of color: gamma, brightness and contrast, the balance of the channels.
+        noise_p: probability of noise, and half of it that of blur.
+    """
+
+    plain: float = 0.3
+    zoom: tuple[float, float] = (0.75, 1.6)
+    rotation_degrees: float = 25.0
+    stretch: float = 0.15
+    shift: float = 0.12
+    jitter_px: float = 5.0
+    loose: float = 0.0
+    careless: float = 0.0
+    color_p: float = 0.4
+    noise_p: float = 0.4
+
+    def warp(self, image: Pixels, labels: Labels, size: int, rng: np.random.Generator) -> tuple[Pixels, Labels]:
+        """Image and labels in the network's square, flipped and, mostly, rotated, zoomed, stretched and shifted.
+
+        Unmoved, the image lies where inference puts it: longest side filling the square, at the top left.
+        """
+        height, width = labels.shape
+        scale = size / max(height, width)
+        plain = rng.random() < self.plain
+        linear = scale * self._pose(plain, rng)
+        centre = np.array([width, height]) / 2
+        shift = 0.0 if plain else rng.uniform(-self.shift, self.shift, 2) * size
+        return _resample(image, labels, linear, centre, scale * centre + shift, size)
+
+    def crop(
+        self, image: Pixels, labels: Labels, size: int, frame: int, rng: np.random.Generator
+    ) -> tuple[Pixels, Labels]:
+        """A square with one of the objects wholly in it, posed as `warp` would in a larger square of side `frame`.
+
+        An object that would fill more than `CROP_FILL` of the crop is shown smaller. There must be an object.
+        """
+        x0, y0, x1, y1 = rng.choice(boxes_from_masks(labels)).astype(np.float64)
+        side = max(x1 - x0, y1 - y0)
+        linear = frame / max(labels.shape) * self._pose(rng.random() < self.plain, rng)
+        scale = np.sqrt(abs(np.linalg.det(linear)))
+        fitted = min(scale, CROP_FILL * size / side)
+        room = (size - side * fitted) / 2
+        target = size / 2 + rng.uniform(-room, room, 2)
+        return _resample(image, labels, linear * fitted / scale, np.array([x0 + x1, y0 + y1]) / 2, target, size)
+
+    def _pose(self, plain: bool, rng: np.random.Generator) -> Matrix:
+        """Flips, and unless plain a zoom, a stretch and a rotation: (2, 2), of x and y."""
+        flips = np.diag(np.where(rng.random(2) < 0.5, -1.0, 1.0))
+        if plain:
+            return flips
+        zoom = np.exp(rng.uniform(*np.log(self.zoom)))
+        aspect = np.exp(rng.uniform(-self.stretch, self.stretch) / 2)
+        angle = np.deg2rad(rng.uniform(-self.rotation_degrees, self.rotation_degrees))
+        cos, sin = np.cos(angle), np.sin(angle)
+        pose: Matrix = np.array([[cos, -sin], [sin, cos]]) @ np.diag([zoom * aspect, zoom / aspect]) @ flips
+        return pose
+
+    def intensity(self, image: Pixels, modality: Modality, rng: np.random.Generator) -> FloatArray:
+        """(S, S) or (S, S, 3) uint8 → (3, S, S) float32 in [0, 1], min-max as inference does, after random changes."""
+        x = image.astype(np.float32)
+        x = (x - x.min()) / max(float(x.max() - x.min()), 1e-8)
+        if x.ndim == 2:
+            x = x[..., None]
+        if rng.random() < self.color_p:
+            x = x ** np.float32(np.exp(rng.uniform(-0.5, 0.5)))  # gamma
+        if rng.random() < self.color_p:
+            x = (x - 0.5) * rng.uniform(0.7, 1.3) + 0.5 + rng.uniform(-0.15, 0.15)
+        if modality.is_color and rng.random() < self.color_p:
+            x = x * rng.uniform(0.8, 1.2, 3)
+        if rng.random() < self.noise_p / 2:
+            x = cv2.GaussianBlur(x, (0, 0), rng.uniform(0.3, 1.2)).reshape(x.shape)
+        if rng.random() < self.noise_p:
+            noise = rng.standard_normal(x.shape, dtype=np.float32) * rng.uniform(0.0, 0.06)
+            x = x * (1 + noise) if modality is Modality.US else x + noise
+        x = x.clip(0, 1).astype(np.float32)
+        return np.ascontiguousarray(np.broadcast_to(x, (*x.shape[:2], 3)).transpose(2, 0, 1))
+
+    def jitter(self, boxes: FloatArray, size: int, frame: int, rng: np.random.Generator) -> FloatArray:
+        """Each edge of each (N, 4) box moved, inside a square of `size` pixels at the scale of a `frame`.
+
+        A third of the boxes stay tight, the others are off a little; of all of them some become loose, some careless.
+        """
+        sides = np.tile(boxes[:, 2:] - boxes[:, :2], 2)
+        far = self.jitter_px * frame / 256
+        little = np.minimum(far, 0.1 * sides) * (rng.random((len(boxes), 1)) >= 1 / 3)
+        moves = little * rng.uniform(-1, 1, boxes.shape)
+        if self.loose:
+            outward = 0.5 * sides * rng.random(boxes.shape) * (-1, -1, 1, 1)
+            moves = np.where(rng.random((len(boxes), 1)) < self.loose, outward, moves)
+        if self.careless:
+            off = far * rng.uniform(-1, 1, boxes.shape)
+            moved = (boxes + off).clip(0, size)
+            left = (moved[:, 2:] - moved[:, :2]).min(axis=1, keepdims=True)  # shorter side of the box
+            chosen = (rng.random((len(boxes), 1)) < self.careless) & (left >= MINIMUM_BOX_PX)
+            moves = np.where(chosen, off, moves)
+        return (boxes + moves).clip(0, size).astype(np.float32)
+
+
+AUGMENTATIONS = {
+    "full": Augmentation(),
+    "full+loose": Augmentation(loose=0.3),
+    "full+careless": Augmentation(careless=0.35),
+    "flips": Augmentation(plain=1.0, color_p=0.0, noise_p=0.0),
+    "flips+color": Augmentation(plain=1.0, color_p=0.5, noise_p=0.0),
+}
+"""`flips` and `flips+color` are the papers'; boxes are jittered in all."""
+
+
+def _resample(
+    image: Pixels, labels: Labels, linear: Matrix, source: Matrix, target: Matrix, size: int
+) -> tuple[Pixels, Labels]:
+    """Both mapped by `linear` (2, 2), the point `source` to `target`; x y, pixel edges at whole numbers."""
+    # cv2 counts from pixel centres
+    offset = target - 0.5 - linear @ (source - 0.5)
+    matrix = np.column_stack([linear, offset])
+    # the outside is the image's darkest value, so that the min-max after it is that of the image alone
+    darkest = (float(image.min()),) * 3
+    warped = cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderValue=darkest)
+    moved_labels = cv2.warpAffine(labels.astype(np.uint16), matrix, (size, size), flags=cv2.INTER_NEAREST)
+    return warped.astype(np.uint8, copy=False), moved_labels.astype(np.int32)

@@ -1,0 +1,166 @@
+"""Samples for training and validation: images at network size, boxes made from masks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from medsam_edge.boxes import boxes_from_masks
+from medsam_edge.errors import ImageError
+from medsam_edge.geometry import Geometry
+from medsam_edge.modality import Modality
+from medsam_edge_train.data.augment import Augmentation
+from medsam_edge_train.data.cases import Case, Labels, Pixels, read_case
+from medsam_edge_train.models.class_prompt import one_hot
+
+POSES = 100  # draws of one sample before the data are called empty
+MINIMUM_OBJECT_PIXELS = 10  # of the network's square; the challenge drops 2D objects below it
+CACHE_BYTES = 4 << 30  # of images that a process keeps; those seen later are read each time
+CACHE_ZOOM = 1.25  # images are kept in memory this much larger than the square, so that zooming in stays sharp
+
+
+class Sample(NamedTuple):
+    """One image at network size with some of its objects."""
+
+    image: Tensor  # (3, S, S) float32 in [0, 1]
+    boxes: Tensor  # (K, 4) float32, pixels of the S frame
+    masks: Tensor  # (K, S, S) bool
+    modality: Modality
+    told: bool = True  # whether a class-prompt network is told the modality, or must find it out
+
+
+class Batch(NamedTuple):
+    """Images, and the objects of all of them in one list."""
+
+    images: Tensor  # (B, 3, S, S)
+    boxes: Tensor  # (N, 4)
+    masks: Tensor  # (N, S, S) bool
+    image_index: Tensor  # (N,) int64, which image each object is on
+    classes: Tensor  # (B, 11) float32, one-hot modality of each image in the order of `CLASSES`
+    told: Tensor  # (B, 11) float32, the same, a row of zeros where the modality is withheld
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    counts = torch.tensor([len(sample.boxes) for sample in samples])
+    classes = one_hot([sample.modality for sample in samples])
+    return Batch(
+        torch.stack([sample.image for sample in samples]),
+        torch.cat([sample.boxes for sample in samples]),
+        torch.cat([sample.masks for sample in samples]),
+        torch.arange(len(samples)).repeat_interleave(counts),
+        classes,
+        classes * torch.tensor([[float(sample.told)] for sample in samples]),
+    )
+
+
+def is_of_crops(epoch: int) -> bool:
+    """Three epochs of crops, then one of whole images, which keeps the network used to them."""
+    return epoch % 4 != 3
+
+
+@dataclass
+class TrainingData(Dataset[Sample]):
+    """Augmented samples. An index is (epoch, position, case), so that every draw can be repeated exactly.
+
+    Args:
+        size: side of the square that a whole image fills.
+        withhold: share of images whose modality is not told.
+        crop_size: side of the crops that `is_of_crops` epochs show at the same scale; 0 for whole images throughout.
+    """
+
+    cases: Sequence[Case]
+    size: int
+    boxes_per_image: int
+    seed: int
+    augmentation: Augmentation
+    withhold: float = 0.0
+    crop_size: int = 0
+    _cache: dict[int, tuple[Pixels, npt.NDArray[np.uint16]]] = field(default_factory=dict)
+    _cached_bytes: int = 0
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def __getitem__(self, draw: tuple[int, int, int]) -> Sample:
+        epoch, position, index = draw
+        crop = self.crop_size > 0 and is_of_crops(epoch)
+        side = self.crop_size if crop else self.size
+        rng = np.random.default_rng((self.seed, epoch, position))
+        image, labels = self._load(index)
+        for _ in range(POSES):
+            if crop and labels.any():
+                warped, warped_labels = self.augmentation.crop(image, labels, side, self.size, rng)
+            else:
+                warped, warped_labels = self.augmentation.warp(image, labels, side, rng)
+            values, counts = np.unique(warped_labels[warped_labels > 0], return_counts=True)
+            values = values[counts >= MINIMUM_OBJECT_PIXELS]
+            if len(values):
+                break
+            # every object was moved out of the frame: draw another pose of a random image
+            index = int(rng.integers(len(self.cases)))
+            image, labels = self._load(index)
+        else:
+            raise ImageError(f"data: no object of {MINIMUM_OBJECT_PIXELS} pixels in {POSES} draws")
+        chosen = rng.permutation(values)[: self.boxes_per_image]
+        masks = warped_labels[None] == chosen[:, None, None]  # (K, S, S)
+        boxes = np.concatenate([boxes_from_masks(mask.astype(np.int32)) for mask in masks])
+        return Sample(
+            torch.from_numpy(self.augmentation.intensity(warped, self.cases[index].modality, rng)),
+            torch.from_numpy(self.augmentation.jitter(boxes, side, self.size, rng)),
+            torch.from_numpy(masks),
+            self.cases[index].modality,
+            bool(rng.random() >= self.withhold),
+        )
+
+    def _load(self, index: int) -> tuple[Pixels, Labels]:
+        if index in self._cache:
+            image, kept = self._cache[index]
+            return image, kept.astype(np.int32)
+        image, labels = read_case(self.cases[index])
+        shrink = self.size * CACHE_ZOOM / max(labels.shape)
+        if shrink < 1:
+            side = (max(1, round(labels.shape[1] * shrink)), max(1, round(labels.shape[0] * shrink)))
+            image = cv2.resize(image, side, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+            labels = cv2.resize(labels, side, interpolation=cv2.INTER_NEAREST_EXACT).astype(np.int32)
+        kept = labels.astype(np.uint16)  # all that a png holds
+        if self._cached_bytes + image.nbytes + kept.nbytes <= CACHE_BYTES:
+            self._cached_bytes += image.nbytes + kept.nbytes
+            self._cache[index] = image, kept
+        return image, labels
+
+
+@dataclass
+class ValidationData(Dataset[Sample]):
+    """Images as the SDK prepares them, tight boxes, at most `boxes_per_image` objects."""
+
+    cases: Sequence[Case]
+    size: int
+    boxes_per_image: int
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def __getitem__(self, index: int) -> Sample:
+        case = self.cases[index]
+        image, labels = read_case(case)
+        geometry = Geometry.of(labels.shape, self.size)
+        small = cv2.resize(labels, (geometry.new_width, geometry.new_height), interpolation=cv2.INTER_NEAREST_EXACT)
+        square = np.zeros((self.size, self.size), dtype=np.int32)
+        square[: geometry.new_height, : geometry.new_width] = small
+        values = np.unique(square[square > 0])[: self.boxes_per_image]
+        masks = square[None] == values[:, None, None]
+        boxes = [boxes_from_masks(np.where(labels == value, 1, 0)) for value in values]
+        return Sample(
+            torch.from_numpy(geometry.image_to_network(image)),
+            torch.from_numpy(geometry.boxes_to_network(np.concatenate([*boxes, np.zeros((0, 4), np.float32)]))),
+            torch.from_numpy(masks),
+            case.modality,
+        )

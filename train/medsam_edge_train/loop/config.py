@@ -1,0 +1,138 @@
+"""The settings that every training stage has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from medsam_edge.errors import InputError
+from medsam_edge_train.loop.processes import world_size
+from medsam_edge_train.models import TEACHER
+
+PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
+NOT_NEGATIVE = (
+    "learning_rate",
+    "weight_decay",
+    "warmup_steps",
+    "plateau_patience",
+    "gradient_clip",
+    "early_stop",
+    "checkpoint_steps",
+    "minutes",
+    "workers",
+    "seed",
+)
+Schedule = Literal["cosine", "constant", "plateau"]
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Settings of every training stage.
+
+    Attributes:
+        data: folder with train/ and val/, each image/mask folders or shards of `train prepare`.
+        output: folder for logs, curves.png, last.ckpt (to resume) and best.safetensors (to go on with).
+        architecture: network, a name of the zoo.
+        init: checkpoint to start from; none for random weights.
+        partial_init: take from init what fits and report the rest, instead of refusing a mismatch.
+        freeze: parts that are not trained: image_encoder, prompt_encoder, mask_decoder; with class prompts, fit trains
+            the class head in the image encoder all the same.
+        image_size: side of the training square, a multiple of 64; the network is used at 256.
+        epochs: number of epochs.
+        images_per_epoch: draws per epoch, over all processes; 0 for every image once.
+        balance: exponent of the shares of modalities, and of the data sets (folders) in each, in images_per_epoch
+            draws: 0 draws them equally often, 1 images.
+        batch_size: images per step, over all processes.
+        learning_rate: AdamW's, after the warm-up.
+        weight_decay: AdamW's, on matrices only.
+        warmup_steps: steps of linear warm-up (not with plateau).
+        schedule: of the rate: cosine to zero, constant, or plateau (lowered when the training loss stops falling).
+        plateau_factor: what plateau multiplies the rate by.
+        plateau_patience: epochs without a lower loss that plateau waits for.
+        gradient_clip: largest norm of the gradient; 0 for none.
+        ema: decay of the averaged weights that are validated and saved; 0 for none.
+        early_stop: epochs without a better validation score after which the run ends; 0 for never.
+        val_per_modality: validation images per modality after each epoch.
+        checkpoint_steps: steps between two writings of last.ckpt inside an epoch; 0 for epoch ends only.
+        minutes: wall time after which the run ends, at a step, so that it can be resumed; 0 for none.
+        workers: processes that prepare images.
+        precision: auto takes bf16 where the CPU or GPU computes in it, else f32.
+        seed: of weights, draws and augmentation.
+    """
+
+    data: Path
+    output: Path
+    architecture: str = "efficient_medsam"
+    init: Path | None = None
+    partial_init: bool = False
+    freeze: tuple[str, ...] = ()
+    image_size: int = 256
+    epochs: int = 40
+    images_per_epoch: int = 2000
+    balance: float = 0.5
+    batch_size: int = 16
+    learning_rate: float = 5e-4
+    weight_decay: float = 0.01
+    warmup_steps: int = 200
+    schedule: Schedule = "cosine"
+    plateau_factor: float = 0.5
+    plateau_patience: int = 1
+    gradient_clip: float = 1.0
+    ema: float = 0.998
+    early_stop: int = 0
+    val_per_modality: int = 20
+    checkpoint_steps: int = 0
+    minutes: float = 0.0
+    workers: int = 1
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.architecture == TEACHER:
+            raise InputError(f"architecture: {TEACHER} is a teacher and cannot be trained here")
+        if self.image_size < 64 or self.image_size % 64:
+            raise InputError(f"image_size: expected a positive multiple of 64, got {self.image_size}")
+        if self.schedule not in ("cosine", "constant", "plateau"):
+            raise InputError(f"schedule: expected 'cosine', 'constant' or 'plateau', got {self.schedule!r}")
+        if self.schedule == "plateau" and self.warmup_steps:
+            raise InputError(f"warmup_steps: the plateau schedule has none, expected 0, got {self.warmup_steps}")
+        for name in ("epochs", "batch_size", "val_per_modality"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        for name in NOT_NEGATIVE:
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise InputError(f"{name}: expected 0 or more, got {getattr(self, name)}")
+        if not 0 <= self.balance <= 1:
+            raise InputError(f"balance: expected 0 to 1, got {self.balance}")
+        if not 0 <= self.ema < 1:
+            raise InputError(f"ema: expected 0 or more and less than 1, got {self.ema}")
+        if not 0 < self.plateau_factor < 1:
+            raise InputError(f"plateau_factor: expected above 0 and less than 1, got {self.plateau_factor}")
+        if 0 != self.images_per_epoch < self.batch_size:
+            raise InputError(f"images_per_epoch: expected 0 or at least batch_size, got {self.images_per_epoch}")
+        if self.batch_size % world_size():
+            raise InputError(f"batch_size: expected a multiple of the {world_size()} processes, got {self.batch_size}")
+        parts = ("image_encoder", "prompt_encoder", "mask_decoder")
+        if unknown := set(self.freeze) - set(parts):
+            raise InputError(f"freeze: expected some of {', '.join(parts)}, got {', '.join(sorted(unknown))}")
+        check_precision(self.precision)
+
+
+def check_precision(wanted: str) -> None:
+    """Raise InputError unless it is one of `PRECISIONS`."""
+    if wanted not in PRECISIONS:
+        raise InputError(f"precision: expected one of {', '.join(PRECISIONS)}, got {wanted!r}")
+
+
+def choose_precision(wanted: str) -> str:
+    """Lightning's name of the precision: `auto` is bf16 on hardware that multiplies in it."""
+    if wanted != "auto":
+        return wanted
+    if torch.cuda.is_available():
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        fast = torch.cpu._is_avx512_bf16_supported()
+    return "bf16-mixed" if fast else "32-true"

@@ -1,0 +1,51 @@
+"""The curves of a run as a picture."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+from medsam_edge.writing.whole import replacing
+
+BEFORE = "before.json"
+"""The validation scores before the first step."""
+
+PANELS = (("loss", ("train_loss", "val_mse")), ("score", ("train_dsc", "val_dsc", "val_nsd", "val_class_accuracy")))
+
+
+def read_curves(folder: Path) -> dict[str, dict[int, float]]:
+    """Every metric of a run by name and epoch (0 is before training), over all its parts; the later part wins."""
+    curves: dict[str, dict[int, float]] = {}
+    if (folder / BEFORE).is_file():
+        before = json.loads((folder / BEFORE).read_text(encoding="utf-8"))
+        curves = {name: {0: value} for name, value in before.items()}
+    for path in sorted(folder.glob("log/version_*/metrics.csv"), key=lambda path: int(path.parent.name.split("_")[1])):
+        with path.open(newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                for name, value in row.items():
+                    if value and name not in ("epoch", "step"):
+                        curves.setdefault(name, {})[int(row["epoch"]) + 1] = float(value)
+    return curves
+
+
+def draw_curves(folder: Path) -> Path:
+    """Draw `folder/curves.png`: losses, and scores if there are any, by epoch."""
+    from matplotlib.figure import Figure
+
+    curves = read_curves(folder)
+    shown = {title: [name for name in names if name in curves] for title, names in PANELS}
+    shown = {title: names for title, names in shown.items() if names}
+    figure = Figure(figsize=(5 * max(1, len(shown)), 4), layout="constrained")
+    for column, (title, names) in enumerate(shown.items(), 1):
+        axes = figure.add_subplot(1, len(shown), column)
+        for name in names:
+            axes.plot(*zip(*sorted(curves[name].items()), strict=True), "o-", label=name)
+        axes.set(title=title, xlabel="epoch")
+        axes.grid(alpha=0.3)
+        # no search for the best place, of whose time matplotlib warns when the machine is busy
+        axes.legend(loc="upper right" if title == "loss" else "lower right")
+    picture = folder / "curves.png"
+    with replacing(picture) as partial:
+        figure.savefig(partial)
+    return picture

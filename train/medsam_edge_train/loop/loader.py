@@ -1,0 +1,63 @@
+"""Batches of training data, from any step of an epoch on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
+
+import torch
+from torch.utils.data import DataLoader
+
+from medsam_edge.errors import InputError, MedsamEdgeError
+from medsam_edge_train.data.cases import Case, find_cases, thin
+from medsam_edge_train.data.sampling import BalancedSampler, Steps
+from medsam_edge_train.loop.config import RunConfig
+from medsam_edge_train.loop.processes import rank, world_size
+
+
+class ResumableLoader(DataLoader[Any]):
+    """A loader that can begin an epoch at any step; its batches come from `Steps`.
+
+    Attributes:
+        position: step of the epoch that comes next; set it before the first batch is asked for.
+    """
+
+    position = 0
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        # nothing happens before the first batch is asked for: Lightning makes iterators before it sets the epoch
+        start = self.position % len(self)
+        cast(Steps, self.batch_sampler).start = start
+        try:
+            for self.position, batch in enumerate(super().__iter__(), start + 1):
+                yield batch
+        except MedsamEdgeError as error:  # a worker's comes with its whole traceback before the message
+            raise type(error)(str(error).rpartition(f"{type(error).__name__}: ")[2].strip()) from error
+
+
+def validation_cases(config: RunConfig) -> list[Case]:
+    """This process's share of the validation images.
+
+    Raises:
+        InputError: there are fewer images than processes; those without one would leave the others waiting.
+    """
+    cases = thin(find_cases(config.data / "val"), config.val_per_modality)
+    if len(cases) < world_size():
+        raise InputError(f"data: expected a validation image for each of {world_size()} processes, got {len(cases)}")
+    return cases[rank() :: world_size()]
+
+
+def step_loader(config: RunConfig, dataset: Any, cases: Sequence[Case], collate_samples: Any) -> ResumableLoader:
+    """The batches of this process."""
+    draws = BalancedSampler(cases, config.images_per_epoch, config.balance, config.seed)
+    steps = Steps(draws, config.batch_size, rank(), world_size())
+    if not len(steps):
+        raise InputError(f"batch_size: expected at most the {len(draws)} images of an epoch, got {config.batch_size}")
+    return ResumableLoader(
+        dataset,
+        batch_sampler=steps,
+        collate_fn=collate_samples,
+        num_workers=config.workers,
+        persistent_workers=config.workers > 0,
+        generator=torch.Generator(),  # its own: making an iterator must not move the global one
+    )

@@ -1,0 +1,178 @@
+"""A network in training: its optimizer, its metrics, and what of it Lightning does not save by itself."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sized
+from dataclasses import fields
+from typing import Any, cast, get_type_hints
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, distributed
+
+from medsam_edge.errors import InputError
+from medsam_edge.writing.whole import replacing
+from medsam_edge_train import checkpoint
+from medsam_edge_train.loop.config import RunConfig
+from medsam_edge_train.loop.curves import BEFORE
+from medsam_edge_train.loop.loader import ResumableLoader
+from medsam_edge_train.loop.processes import merge, rank, world_size
+from medsam_edge_train.models import MedSAM, build
+from medsam_edge_train.models.quantize import is_quantized
+
+MAY_CHANGE = ("epochs", "minutes", "checkpoint_steps", "workers", "precision")
+
+
+def lasting_settings(config: RunConfig) -> dict[str, str]:
+    """What a resumed run must have as the run it continues: all settings but `MAY_CHANGE` and paths."""
+    hints = get_type_hints(type(config))
+    return {
+        field.name: str(getattr(config, field.name))
+        for field in fields(config)
+        if field.name not in MAY_CHANGE and "Path" not in str(hints[field.name])
+    }
+
+
+class StageModule(pl.LightningModule):
+    """A network in training. A stage adds `training_step`, `validation_step` and `scores`."""
+
+    headline = "val_dsc"
+    """The validation metric that is printed after each epoch."""
+
+    def __init__(self, config: RunConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.network = self.build_network()
+        # faster on a CPU; torch's types do not know that a module takes the argument alone
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network.freeze(config.freeze)
+        self.train()
+        self._running: dict[str, list[float]] = {}  # training metrics of this epoch so far: [sum, weight]
+        self._plateau: torch.optim.lr_scheduler.ReduceLROnPlateau | None = None
+        self._plateau_state: dict[str, Any] | None = None
+        self._resumed: dict[str, Any] | None = None
+
+    def build_network(self) -> MedSAM:
+        """The network as training starts.
+
+        Raises:
+            CheckpointError: `init` does not match.
+            InputError: `init` is quantized already.
+        """
+        network = build(self.config.architecture).reparameterize()
+        if self.config.init is not None:
+            state = checkpoint.read(self.config.init).state
+            if is_quantized(state):
+                raise InputError(f"init: {self.config.init} is fused and quantized; give what it was trained from")
+            left = checkpoint.load_state(network, state, self.config.architecture, self.config.partial_init)
+            for line in left:
+                print(f"init: {line}", file=sys.stderr)
+        return network
+
+    def train(self, mode: bool = True) -> StageModule:
+        """Frozen parts stay in eval mode: their statistics are frozen too."""
+        super().train(mode)
+        for part in self.config.freeze:
+            self.network.get_submodule(part).eval()
+        return self
+
+    def scores(self) -> dict[str, float]:
+        """Metrics of the finished validation, over all processes; `val_score` (higher is better) selects."""
+        raise NotImplementedError
+
+    def share_of(self, count: int) -> float:
+        """The factor of this process's mean loss over `count` items that makes the average over processes the mean
+        over all items."""
+        if world_size() == 1:
+            return 1.0
+        total = torch.tensor(float(count), device=self.device)
+        distributed.all_reduce(total)
+        return count * world_size() / float(total)
+
+    def track(self, name: str, value: Tensor, weight: int) -> None:
+        """Add to the epoch's mean of a training metric, which is logged at its end."""
+        entry = self._running.setdefault(name, [0.0, 0.0])
+        entry[0] += float(value.detach()) * weight
+        entry[1] += weight
+
+    def on_validation_epoch_end(self) -> None:
+        if self.trainer.sanity_checking:
+            self._before()
+            return
+        running = merge(self._running)
+        for name, (total, weight) in running.items():
+            self.log(name, total / max(weight, 1), prog_bar=True)
+        for name, value in self.scores().items():
+            self.log(name, value, prog_bar=name == self.headline)
+        if self._plateau is not None:
+            total, weight = running["train_loss"]
+            self._plateau.step(total / max(weight, 1))
+            self.log("learning_rate", self._plateau.get_last_lr()[0])
+        self._running.clear()
+
+    def _before(self) -> None:
+        """Keep the scores before the first step: what training is measured against."""
+        scores = self.scores()
+        if rank() == 0:
+            print(f"before training: {self.headline} {scores[self.headline]:.4f}", file=sys.stderr, flush=True)
+            with replacing(self.config.output / BEFORE) as partial:
+                partial.write_text(json.dumps(scores, indent=1), encoding="utf-8")
+
+    def configure_optimizers(self) -> Any:
+        parameters = [p for p in self.network.parameters() if p.requires_grad]
+        if not parameters:
+            raise InputError(f"freeze: expected to leave a part to train, got {', '.join(self.config.freeze)}")
+        decayed = [p for p in parameters if p.ndim > 1]
+        plain = [p for p in parameters if p.ndim <= 1]
+        groups = [{"params": decayed, "weight_decay": self.config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+        optimizer = torch.optim.AdamW(groups, lr=self.config.learning_rate)
+        if self.config.schedule == "plateau":
+            # stepped here and not by Lightning, which does not save it after an epoch's last step
+            self._plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
+                optimizer, factor=self.config.plateau_factor, patience=self.config.plateau_patience
+            )
+            if self._plateau_state is not None:
+                self._plateau.load_state_dict(self._plateau_state)
+            return optimizer
+        warmup = self.config.warmup_steps
+        total = max(warmup + 1, int(self.trainer.estimated_stepping_batches))
+
+        def factor(step: int) -> float:
+            rise = min(1.0, (step + 1) / max(1, warmup))
+            if self.config.schedule == "constant":
+                return rise
+            progress = min(1.0, max(0.0, (step - warmup) / (total - warmup)))
+            return rise * 0.5 * (1 + float(torch.cos(torch.tensor(progress * torch.pi))))
+
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["running"] = merge(self._running)  # the file is one for all processes
+        loader = cast(ResumableLoader, self.trainer.train_dataloader)
+        checkpoint["position"], checkpoint["images"] = loader.position, len(cast(Sized, loader.dataset))
+        checkpoint["settings"] = lasting_settings(self.config)
+        checkpoint["rng"] = torch.get_rng_state()
+        if self._plateau is not None:
+            checkpoint["plateau"] = self._plateau.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        was, now = checkpoint.get("settings", {}), lasting_settings(self.config)
+        if changed := sorted(name for name, value in was.items() if now.get(name) != value):
+            old = ", ".join(f"{name} {was[name]}" for name in changed)
+            raise InputError(f"resume: the run in {self.config.output} was begun with other settings: {old}")
+        self._running = checkpoint["running"] if rank() == 0 else {}
+        self._plateau_state = checkpoint.get("plateau")
+        self._resumed = checkpoint
+
+    def on_train_start(self) -> None:
+        if self._resumed is not None:
+            loader = cast(ResumableLoader, self.trainer.train_dataloader)
+            images = len(cast(Sized, loader.dataset))
+            if (was := self._resumed.get("images", images)) != images:
+                raise InputError(f"resume: the run was begun with {was} training images, got {images}")
+            loader.position = self._resumed["position"]
+            torch.set_rng_state(self._resumed["rng"].cpu())
+            self._resumed = None
