@@ -1,4 +1,4 @@
-"""What reading an image gives: its pixels and what its file knows about them; and what no file may ask for."""
+"""What reading an image gives: its pixels, and what its file knows about them."""
 
 from __future__ import annotations
 
@@ -32,9 +32,10 @@ class LoadedImage:
         pixels: (H, W), (H, W, 3) RGB or (D, H, W), in the file's own values (CT in HU).
         frame: of a medical file, else None.
         modality: as a DICOM header says, else None.
-        boxes: prompts that a challenge npz carries, else None: (N, 4) as they are, (N, 6) with z1 exclusive, where the
-            file has the last slice. `compat="rep-medsam"` adds that slice itself: give it the file's own numbers.
+        boxes: prompts that a challenge npz carries, else None: (N, 4), or (N, 6) with all far edges exclusive (the file
+            itself has the last slice in the place of z1).
         color: whether the file or SimpleITK says that the last axis is RGB; None of arrays and npz, where boxes decide.
+        read_ms: milliseconds that reading the file took.
     """
 
     pixels: npt.NDArray[Any]
@@ -42,3 +43,4 @@ class LoadedImage:
     modality: Modality | None = None
     boxes: npt.NDArray[Any] | None = None
     color: bool | None = None
+    read_ms: float = 0.0
