@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from numbers import Real
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from medsam_edge.errors import BoxError
+from medsam_edge.errors import BoxError, warn
 from medsam_edge.geometry import FloatArray
 
 BoxesLike = npt.ArrayLike | Sequence[Sequence[float]]
@@ -41,7 +40,7 @@ def check_boxes(boxes: BoxesLike, height: int, width: int, depth: int | None = N
         _check_box(index, box, used[index], sides)
     if (clipped != array).any():
         outside = np.flatnonzero((clipped != array).any(axis=1)).tolist()
-        warnings.warn(f"boxes {outside} reach outside the {_extent(sides)} and were clipped", stacklevel=3)
+        warn(f"boxes {outside} reach outside the {_extent(sides)} and were clipped")
     return used
 
 
