@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from numbers import Real
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from medsam_edge.errors import BoxError
+from medsam_edge.errors import BoxError, warn
 from medsam_edge.geometry import FloatArray
 from medsam_edge.image import LoadedImage
 
@@ -47,7 +46,7 @@ def check_boxes(boxes: BoxesLike, height: int, width: int, depth: int | None = N
         _check_box(index, box, used[index], sides)
     if (clipped != array).any():
         outside = np.flatnonzero((clipped != array).any(axis=1)).tolist()
-        warnings.warn(f"boxes {outside} reach outside the {_extent(sides)} and were clipped", stacklevel=3)
+        warn(f"boxes {outside} reach outside the {_extent(sides)} and were clipped")
     return used
 
 

@@ -1,4 +1,4 @@
-"""Every error this project raises on purpose.
+"""Every error this project raises on purpose, and `warn`, its one way to warn.
 
     MedsamEdgeError
     ├── InputError (ValueError)             an argument is not what it must be
@@ -15,6 +15,11 @@ Messages name the argument, what was expected and what came.
 """
 
 from __future__ import annotations
+
+import os
+import sys
+import warnings
+from pathlib import Path
 
 
 class MedsamEdgeError(Exception):
@@ -55,3 +60,12 @@ class ConversionError(MedsamEdgeError, RuntimeError):
 
 class CancelledError(MedsamEdgeError, RuntimeError):
     """A progress callback returned False."""
+
+
+def warn(message: str) -> None:
+    """Emit a UserWarning that points at the caller's line: the first frame outside this package."""
+    inside = f"{Path(__file__).parent}{os.sep}"
+    level, frame = 1, sys._getframe(0)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(inside):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, stacklevel=level)

@@ -15,13 +15,12 @@ Only CT has a scale, so only CT has rules:
 
 from __future__ import annotations
 
-import warnings
 from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
 
-from medsam_edge.errors import ImageError, InputError
+from medsam_edge.errors import ImageError, InputError, warn
 from medsam_edge.modality import Modality
 
 Window = tuple[float, float] | str
@@ -102,7 +101,7 @@ def warn_of_values(image: npt.NDArray[np.generic], modality: Modality | None) ->
         expected = "HU, from -32768 to 32767"
     else:
         return
-    warnings.warn(f"image: {low:g} to {high:g} ({image.dtype}) as CT: expected {expected}", stacklevel=4)
+    warn(f"image: {low:g} to {high:g} ({image.dtype}) as CT: expected {expected}")
 
 
 def _level_width(
