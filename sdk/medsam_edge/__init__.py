@@ -20,8 +20,10 @@ from medsam_edge.errors import (
     MedsamEdgeError,
     ModalityError,
 )
+from medsam_edge.image import LoadedImage
 from medsam_edge.inference.embedding import Embedding
 from medsam_edge.modality import Modality
+from medsam_edge.reading.read import read_image
 from medsam_edge.results.result import Segmentation, VolumeSegmentation
 from medsam_edge.segmenter import Segmenter, segment
 
@@ -35,6 +37,7 @@ __all__ = [
     "FileMissingError",
     "ImageError",
     "InputError",
+    "LoadedImage",
     "MedsamEdgeError",
     "Modality",
     "ModalityError",
@@ -42,6 +45,7 @@ __all__ = [
     "Segmenter",
     "VolumeSegmentation",
     "__version__",
+    "read_image",
     "segment",
 ]
 
