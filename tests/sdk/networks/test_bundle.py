@@ -108,7 +108,7 @@ def test_a_manifest_that_is_too_large_or_no_file_is_refused(bundle: Path) -> Non
         load_bundle(bundle)
     manifest.unlink()
     os.mkfifo(manifest)  # opening it would wait forever
-    with pytest.raises(BundleError, match="is no file"):
+    with pytest.raises(BundleError, match="is not a file"):
         load_bundle(bundle)
     with pytest.raises(BundleError, match="cannot read"):
         load_bundle(Path("a\0b"))

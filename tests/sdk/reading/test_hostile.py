@@ -190,8 +190,14 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "deep.npz": (npz("(" * 5000), "cannot read"),
     "ascii.nrrd": (NRRD.replace(b"raw", b"ascii") + b"\n", "encoding raw or gzip, .* has 'ascii'"),
     "text.mha": (META + b"BinaryData = False\nElementDataFile = LOCAL\n", "in binary"),
-    "nowhere.mha": (META + b"ElementSpacing = 1 nan 1\nElementDataFile = LOCAL\n" + VOLUME.tobytes(), "lies nowhere"),
-    "plane.nrrd": (NRRD + b"space directions: (1,0,0) (0,1,0) (1,1,0)\n\n" + VOLUME.tobytes(), "lies nowhere"),
+    "nowhere.mha": (
+        META + b"ElementSpacing = 1 nan 1\nElementDataFile = LOCAL\n" + VOLUME.tobytes(),
+        "has an invalid geometry",
+    ),
+    "plane.nrrd": (
+        NRRD + b"space directions: (1,0,0) (0,1,0) (1,1,0)\n\n" + VOLUME.tobytes(),
+        "has an invalid geometry",
+    ),
     # what crashes ITK, or sends it elsewhere
     "dimensions.mha": (
         META.replace(b"= 3", b"= -1") + b"ElementDataFile = LOCAL\n" + VOLUME.tobytes(),
@@ -200,11 +206,14 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "in_space.nrrd": (
         NRRD.replace(b"7 6 4", b"7 24").replace(b": 3", b": 2")
         + b"space: left-posterior-superior\nspace directions: (1,0,0) (0,1,0)\n\n",
-        r"expected 2 directions of 2 numbers, as it has axes; .* has \(1,0,0\) \(0,1,0\)",
+        r"expected 2 directions of 2 numbers for its axes, .* has \(1,0,0\) \(0,1,0\)",
     ),
     "Mixed.Nii.gz": (gzip.compress(b"x"), r"expected \.nii\.gz, got Mixed\.Nii\.gz"),
     "mixed.NIi": (b"x", r"expected \.nii, got mixed\.NIi"),
-    "number.nrrd": (NRRD + b"space directions: (1,0,0) (0," + b"9" * 5000 + b",0) (0,0,1)\n\n", "lies nowhere"),
+    "number.nrrd": (
+        NRRD + b"space directions: (1,0,0) (0," + b"9" * 5000 + b",0) (0,0,1)\n\n",
+        "has an invalid geometry",
+    ),
     "absolute.nrrd": (NRRD + b"data file: /etc/passwd\n\n", "'datafile', which is not read"),
     "list.nrrd": (NRRD + b"DATA FILE: LIST\n/etc/passwd\n\n", "'datafile', which is not read"),
 }
@@ -378,7 +387,7 @@ def test_values_beside_their_header(tmp_path: Path) -> None:
     ):
         with pytest.raises(ImageError, match="in the folder of"):
             read_image(mhd(tmp_path / "in", name))
-    with pytest.raises(ImageError, match=r"not there: none\.raw"):
+    with pytest.raises(ImageError, match=r"a missing file of values: none\.raw"):
         read_image(mhd(tmp_path / "in", "none.raw"))
     (tmp_path / "in/x.raw").write_bytes(VOLUME.tobytes()[:-1])
     with pytest.raises(ImageError, match="is cut: expected 336 bytes, found 335"):
