@@ -164,7 +164,7 @@ def test_unknown_modality(modality: str) -> None:
 
 @pytest.mark.parametrize("modality", [m for m in ALL if m not in VOLUMES])
 def test_not_a_volume(modality: Modality) -> None:
-    with pytest.raises(InputError, match="modality: expected a volume's"):
+    with pytest.raises(InputError, match="modality: expected one with volumes"):
         phantom_volume(modality, (16, 64, 64))
 
 
