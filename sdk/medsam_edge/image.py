@@ -36,9 +36,10 @@ class LoadedImage:
         pixels: (H, W), (H, W, 3) RGB or (D, H, W), in the file's own values (CT in HU).
         frame: geometry of a medical file, else None.
         modality: modality in a DICOM header, else None.
-        boxes: prompts of a challenge npz, else None: (N, 4) unchanged, or (N, 6) with an exclusive z1, where the file
-            stores the last slice. `compat="rep-medsam"` adds that slice itself and needs the file's own numbers.
+        boxes: prompts of a challenge npz, else None: (N, 4), or (N, 6) with an exclusive z1, where the file stores the
+            last slice.
         color: whether the file declares the last axis as RGB; None for arrays and npz, whose boxes decide.
+        read_ms: milliseconds that reading the file took.
     """
 
     pixels: npt.NDArray[Any]
@@ -46,3 +47,4 @@ class LoadedImage:
     modality: Modality | None = None
     boxes: npt.NDArray[Any] | None = None
     color: bool | None = None
+    read_ms: float = 0.0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from dataclasses import replace
 from pathlib import Path
 
 from medsam_edge.errors import FileMissingError, ImageError
@@ -27,7 +29,7 @@ def read_image(path: str | os.PathLike[str]) -> LoadedImage:
         FileMissingError: there is no such file.
         ImageError: the file is unreadable, of an unknown kind, too large, or neither a picture nor a volume.
     """
-    file = Path(path)
+    file, started = Path(path), time.perf_counter()
     with as_image_error(file):
         if not file.is_file() and not file.is_dir():
             raise FileMissingError(f"image: no such file: {file}")
@@ -35,7 +37,7 @@ def read_image(path: str | os.PathLike[str]) -> LoadedImage:
     shape, dtype = loaded.pixels.shape, loaded.pixels.dtype
     if dtype.kind not in "buif" or loaded.pixels.size == 0 or len(shape) not in (2, 3):
         raise ImageError(f"image: expected numbers, two or three dimensions, {file} has {dtype} of shape {shape}")
-    return loaded
+    return replace(loaded, read_ms=(time.perf_counter() - started) * 1e3)
 
 
 def _read(file: Path) -> LoadedImage:

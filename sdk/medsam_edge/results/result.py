@@ -74,7 +74,7 @@ class _Objects(ABC):
 
     def save(self, path: str | Path) -> Path:
         """Write the label map: npz (`segs`), or nii, nii.gz, nrrd, mha with the image's geometry; png, tif, bmp (to
-        255 objects) for all but volumes; dcm, a DICOM SEG, of images from DICOM (`medsam_edge.writing.dicom_seg` says which).
+        255 objects) for all but volumes; dcm, a DICOM SEG, of images from DICOM (see `medsam_edge.writing.dicom_seg`).
 
         The file appears whole or not at all. Returns its path.
 
