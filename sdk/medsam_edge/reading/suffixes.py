@@ -1,4 +1,4 @@
-"""File name suffixes of images."""
+"""The file name suffixes of images, in lower case; the suffix chooses the reader."""
 
 from __future__ import annotations
 

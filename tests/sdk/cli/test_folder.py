@@ -89,7 +89,7 @@ def test_a_window_costs_only_images_in_colour(tmp_path: Path, capsys: Captured) 
     cv2.imwrite(str(tmp_path / "in" / "rgb.png"), np.dstack([NOISE[0], NOISE[1], NOISE[2]]))
     assert main([*arguments, "--window", "100,50"]) == 1
     assert names(tmp_path / "out") == ["grey.png"]
-    assert "rgb.png: window: is for grey images" in capsys.readouterr().err
+    assert "rgb.png: window: expected None for a colour image" in capsys.readouterr().err
 
 
 def test_every_kind_of_image_has_its_label_map_and_nothing_else_is_one(tmp_path: Path, capsys: Captured) -> None:

@@ -12,11 +12,13 @@ import numpy.typing as npt
 import SimpleITK as sitk
 
 from medsam_edge.errors import ImageError
-from medsam_edge.reading.limits import MAXIMUM_PIXELS, itk_path, reading
+from medsam_edge.reading.itk import itk_path
+from medsam_edge.reading.limits import MAXIMUM_PIXELS
 from medsam_edge.reading.medical import layout_of, read_volume
 from medsam_edge.reading.npz import read_array
 from medsam_edge.reading.read import read_image
 from medsam_edge.reading.suffixes import PICTURE_SUFFIXES
+from medsam_edge.reading.unreadable import as_image_error
 from medsam_edge_train.prepare.sources import VOLUME_SUFFIXES, Pair, series_files
 
 Labels = npt.NDArray[np.uint16]
@@ -30,7 +32,7 @@ def read_labels(pair: Pair) -> Labels:
     Raises:
         ImageError: unreadable, too large, or not whole numbers from 0 to 65535 in one channel.
     """
-    with reading(pair.label):
+    with as_image_error(pair.label):
         if pair.label.suffix.lower() == ".npz":
             labels = _read_npz(pair.label, "gts")
         elif pair.label.name.lower().endswith(PICTURE_SUFFIXES):
@@ -50,7 +52,7 @@ def read_pixels(pair: Pair, labels: Labels) -> npt.NDArray[Any]:
     Raises:
         ImageError: unreadable, too large, or another size or orientation than the labels.
     """
-    with reading(pair.image):
+    with as_image_error(pair.image):
         if pair.image.suffix.lower() == ".npz":
             pixels = _read_npz(pair.image, "imgs")
         elif pair.is_picture:

@@ -29,7 +29,7 @@ import SimpleITK as sitk
 
 from medsam_edge.errors import FileMissingError, ImageError, MedsamEdgeError, ModalityError
 from medsam_edge.modality import Modality
-from medsam_edge.reading.limits import itk_path
+from medsam_edge.reading.itk import itk_path
 from medsam_edge.reading.read import read_image
 from medsam_edge.reading.suffixes import PICTURE_SUFFIXES
 

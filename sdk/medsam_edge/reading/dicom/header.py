@@ -20,8 +20,8 @@ from medsam_edge.image import Frame, LoadedImage
 from medsam_edge.modality import Modality
 from medsam_edge.reading.dicom.elements import BIG_ENDIAN, DEFLATED, check_elements
 from medsam_edge.reading.dicom.geometry import Floats, functional_frame, parse_decimals
-from medsam_edge.reading.itk import from_simpleitk
-from medsam_edge.reading.limits import check_claim, itk_path
+from medsam_edge.reading.itk import from_simpleitk, itk_path
+from medsam_edge.reading.limits import check_claim
 
 HEAD_BYTES = 4096
 """Enough for the identifiers of class and encoding, which come first."""
