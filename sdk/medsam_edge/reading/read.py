@@ -1,4 +1,4 @@
-"""Images from files. SimpleITK is imported only when a medical file is touched."""
+"""Images from files. SimpleITK is imported only when a medical file is touched, and pydicom when DICOM is."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from pathlib import Path
 
 from medsam_edge.errors import FileMissingError, ImageError
 from medsam_edge.image import LoadedImage
-from medsam_edge.reading.dicom.series import is_dicom, read_dicom, read_series
 from medsam_edge.reading.limits import reading
 from medsam_edge.reading.medical import read_medical
 from medsam_edge.reading.npz import read_npz
 from medsam_edge.reading.picture import read_picture
-from medsam_edge.reading.suffixes import MEDICAL_SUFFIXES, PICTURE_SUFFIXES
+from medsam_edge.reading.suffixes import MEDICAL_SUFFIXES, PICTURE_SUFFIXES, is_dicom
 
 
 def read_image(path: str | os.PathLike[str]) -> LoadedImage:
@@ -31,7 +30,7 @@ def read_image(path: str | os.PathLike[str]) -> LoadedImage:
     with reading(file):
         if not file.is_file() and not file.is_dir():
             raise FileMissingError(f"image: no such file: {file}")
-        loaded = read_series(file) if file.is_dir() else _read(file)
+        loaded = _read(file)
     shape, kind = loaded.pixels.shape, loaded.pixels.dtype
     if kind.kind not in "buif" or loaded.pixels.size == 0 or len(shape) not in (2, 3):
         raise ImageError(f"image: expected numbers, two or three dimensions, {file} has {kind} of shape {shape}")
@@ -40,11 +39,17 @@ def read_image(path: str | os.PathLike[str]) -> LoadedImage:
 
 def _read(file: Path) -> LoadedImage:
     name = file.name.lower()
+    if file.is_dir():
+        from medsam_edge.reading.dicom.series import read_series
+
+        return read_series(file)
     if name.endswith(PICTURE_SUFFIXES):
         return read_picture(file)
     if name.endswith(".npz"):
         return read_npz(file)
     if name.endswith(".dcm") or is_dicom(file):
+        from medsam_edge.reading.dicom.series import read_dicom
+
         return read_dicom(file)
     if name.endswith(MEDICAL_SUFFIXES):
         return read_medical(file)
