@@ -1,4 +1,4 @@
-"""Metadata stands in pyproject.toml. This makes an editable install a plain list of folders, which type checkers follow."""
+"""Metadata stands in pyproject.toml; here an editable install becomes a list of folders, which type checkers follow."""
 
 from pathlib import Path
 
