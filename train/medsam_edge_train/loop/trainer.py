@@ -54,9 +54,7 @@ def run(module: StageModule, training: ResumableLoader, validation: DataLoader[A
         trainer = make_trainer(config, resume)
         trainer.fit(module, training, validation, ckpt_path=last if resume else None, weights_only=True)
         if rank() == 0 and not best.is_file():
-            raise InputError(
-                f"learning_rate: training diverged: all validation scores are NaN, expected less than {config.learning_rate}"
-            )
+            raise InputError(f"learning_rate: training diverged, expected less than {config.learning_rate}")
         return best
     return None
 
