@@ -26,6 +26,10 @@ BoolArray = npt.NDArray[np.bool_]
 
 CELL = 4
 """Side, in network pixels, of the square that one position of the embedding stands for."""
+WINDOW_SIDES = (16, 20, 24, 32, 48, 64)
+"""Sides of windows, in cells: few, so that many boxes have windows of equal size."""
+MINIMUM_CONTEXT = 16.0
+"""Network pixels that a window shows on each side of its box, at least."""
 OUTSIDE = -10.0
 """Logit of what is not decoded: as surely background as a network ever is."""
 
@@ -133,6 +137,33 @@ class Geometry:
         strip = inside[above] * (1 - weight) + inside[below] * weight  # (rows wanted, new_width)
         full = cv2.resize(strip, (self.width, bottom - top), interpolation=cv2.INTER_LINEAR)
         return _trim(top, left, full[:, left:right] > 0)
+
+
+def window_groups(boxes: FloatArray, context: float, side: int) -> list[tuple[npt.NDArray[np.intp], Windows]]:
+    """The windows that a decoder reads, boxes with windows of equal size together.
+
+    A box's window depends on that box alone. The box grows on each side by `context` times its own extent, at least by
+    `MINIMUM_CONTEXT`. The extents become the next of `WINDOW_SIDES`, or the whole grid. The window lies around the
+    box's centre, rounded to cells and shifted inside the grid.
+
+    Args:
+        boxes: (N, 4) x0, y0, x1, y1 in network pixels.
+        context: share of the box's width and height.
+        side: of the grid, in cells.
+
+    Returns:
+        (indices of boxes, their windows) for each size that occurs, small windows first; nothing for no boxes.
+    """
+    low, high = boxes[:, :2].astype(np.float64), boxes[:, 2:].astype(np.float64)
+    extent = (high - low) + 2 * np.maximum(context * (high - low), MINIMUM_CONTEXT)
+    sides = np.array([*(own for own in WINDOW_SIDES if own < side), side])
+    size = sides[np.minimum(np.searchsorted(sides, extent / CELL), len(sides) - 1)]  # (N, 2) columns, rows
+    first = np.floor((low + high) / (2 * CELL) - size / 2 + 0.5).astype(np.int64).clip(0, side - size)
+    groups = []
+    for columns, rows in np.unique(size, axis=0).tolist():
+        indices = np.flatnonzero((size == (columns, rows)).all(axis=1))
+        groups.append((indices, Windows(side, first[indices, 1], first[indices, 0], rows, columns)))
+    return groups
 
 
 @dataclass(frozen=True, eq=False)

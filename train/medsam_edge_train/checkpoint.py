@@ -6,6 +6,7 @@ before every key, a Lightning checkpoint of `medsam-edge train` puts `network.`.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,11 +59,15 @@ def read(path: Path) -> Checkpoint:
     return Checkpoint(state, None, {})
 
 
-def write(path: Path, network: nn.Module, architecture: str, metadata: Mapping[str, str] | None = None) -> None:
-    """Write a network as safetensors; the file appears whole or not at all."""
+def write(path: Path, network: MedSAM, architecture: str, metadata: Mapping[str, str] | None = None) -> None:
+    """Write a network as safetensors, with what its masks depend on beside its weights: `context` and `ellipse`.
+
+    The file appears whole or not at all.
+    """
     state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
+    settings = {"context": json.dumps(network.context), "ellipse": json.dumps(network.mask_decoder.ellipse)}
     with replacing(path) as partial:
-        save_file(state, partial, {"architecture": architecture, **(metadata or {})})
+        save_file(state, partial, {"architecture": architecture, **settings, **(metadata or {})})
 
 
 LAYOUTS = ("flat", "wrapped", "module")
@@ -114,7 +119,20 @@ def load(path: Path, architecture: str | None = None) -> tuple[MedSAM, str]:
     name = architecture or checkpoint.architecture or nearest_architecture(checkpoint.state)
     network = _like(name, checkpoint.state)
     load_state(network, checkpoint.state, name)
+    if path.suffix == ".safetensors":
+        network.context, network.mask_decoder.ellipse = _decoder_settings(checkpoint.metadata, path)
     return network.eval(), name
+
+
+def _decoder_settings(metadata: Mapping[str, str], path: Path) -> tuple[float | None, float]:
+    """`context` and `ellipse` of a checkpoint of ours; one without them was trained with neither."""
+    try:
+        context, ellipse = (
+            json.loads(metadata.get(key, empty)) for key, empty in (("context", "null"), ("ellipse", "0"))
+        )
+        return None if context is None else float(context), float(ellipse)
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(f"checkpoint: expected numbers for context and ellipse in {path}: {error}") from error
 
 
 def load_state(network: nn.Module, state: Mapping[str, Tensor], name: str, partial: bool = False) -> list[str]:

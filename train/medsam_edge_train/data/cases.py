@@ -4,6 +4,8 @@ ROOT/<Modality>/<dataset>/images/*.jpg|png|…      8-bit grey or colour
 ROOT/<Modality>/<dataset>/masks/<same stem>.png   label map: 0 background, 1..N one value per object
 or
 ROOT/*.tar                                        shards as `train prepare` writes them, see shards.py
+or, without masks,
+ROOT/<Modality>/<dataset>/*.jpg|png|…
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import numpy.typing as npt
 
 from medsam_edge.errors import FileMissingError, ImageError
 from medsam_edge.modality import Modality
+from medsam_edge.reading.suffixes import PICTURE_SUFFIXES
 from medsam_edge_train.data.shards import Blob, shard_index
 
 SPLITS = ("train", "val")
@@ -30,10 +33,10 @@ Labels = npt.NDArray[np.int32]
 
 
 class Case(NamedTuple):
-    """One image with its label map."""
+    """One image with its label map, if it has one."""
 
     image: Blob
-    mask: Blob
+    mask: Blob | None
     modality: Modality
     dataset: str
     key: str  # stable name, unique below the root folder
@@ -53,6 +56,27 @@ def find_cases(root: Path) -> list[Case]:
     cases = [_shard_case(key, members) for key, members in samples.items()] if samples else list(_folder_cases(root))
     if not cases:
         raise ImageError(f"data: expected {root}/<Modality>/<dataset>/images and masks, or {root}/*.tar, found no pair")
+    return cases
+
+
+def find_unlabelled(root: Path) -> list[Case]:
+    """Every picture ROOT/<Modality>/<dataset>/NAME.png|jpg|…, sorted, without masks.
+
+    Raises:
+        FileMissingError: the folder does not exist.
+        ImageError: it holds no picture in this layout.
+        ModalityError: a top-level folder is not named after a modality.
+    """
+    if not root.is_dir():
+        raise FileMissingError(f"unlabelled: expected a folder, got {root}")
+    cases = []
+    for file in sorted(root.glob("*/*/*")):
+        modality = Modality.parse(file.parent.parent.name) if file.name.lower().endswith(PICTURE_SUFFIXES) else None
+        if modality:
+            key = "/".join(file.relative_to(root).with_suffix("").parts)
+            cases.append(Case(Blob(file), None, modality, file.parent.name, key))
+    if not cases:
+        raise ImageError(f"unlabelled: expected {root}/<Modality>/<dataset>/*.png or *.jpg, found none")
     return cases
 
 
@@ -83,7 +107,7 @@ def _shard_case(key: str, members: Mapping[str, Blob]) -> Case:
 
 
 def read_case(case: Case) -> tuple[Pixels, Labels]:
-    """(H, W) or (H, W, 3) RGB uint8, and (H, W) int32 labels of the same size.
+    """(H, W) or (H, W, 3) RGB uint8, and (H, W) int32 labels of the same size: zeros without a mask.
 
     Raises:
         ImageError: a file cannot be read, the image does not have 8 bits, or the sizes differ.
@@ -91,7 +115,7 @@ def read_case(case: Case) -> tuple[Pixels, Labels]:
     image = _decode(case.image, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
     if image.dtype != np.uint8:
         raise ImageError(f"data: expected 8 bits, as `train prepare` writes, {case.image} has {image.dtype}")
-    labels = _decode(case.mask, cv2.IMREAD_UNCHANGED)
+    labels = np.zeros(image.shape[:2]) if case.mask is None else _decode(case.mask, cv2.IMREAD_UNCHANGED)
     if image.shape[:2] != labels.shape[:2] or labels.ndim != 2:
         raise ImageError(f"data: {case.image} is {image.shape}, its mask {labels.shape}")
     if image.ndim == 3:

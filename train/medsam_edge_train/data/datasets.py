@@ -19,6 +19,7 @@ from medsam_edge.geometry import Geometry
 from medsam_edge.modality import Modality
 from medsam_edge_train.data.augment import Augmentation
 from medsam_edge_train.data.cases import Case, Labels, Pixels, read_case
+from medsam_edge_train.data.superpixels import superpixels
 from medsam_edge_train.models.class_prompt import one_hot
 
 POSES = 100  # random poses of one sample, after which the data count as empty
@@ -75,6 +76,8 @@ class TrainingData(Dataset[Sample]):
         size: side of the square that a whole image fills.
         withhold: share of images whose modality is withheld.
         crop_size: side of the crops that `is_of_crops` epochs show at the same scale; 0 for whole images in all epochs.
+        synthetic: share of images whose label is superpixels of the image, not its mask; always so without a mask.
+        scales: range of the superpixels' scale.
     """
 
     cases: Sequence[Case]
@@ -84,6 +87,8 @@ class TrainingData(Dataset[Sample]):
     augmentation: Augmentation
     withhold: float = 0.0
     crop_size: int = 0
+    synthetic: float = 0.0
+    scales: tuple[float, float] = (20.0, 500.0)
     _cache: dict[int, tuple[Pixels, npt.NDArray[np.uint16]]] = field(init=False, default_factory=dict)
     _cached_bytes: int = field(init=False, default=0)
 
@@ -97,10 +102,15 @@ class TrainingData(Dataset[Sample]):
         rng = np.random.default_rng((self.seed, epoch, position))
         image, labels = self._load(index)
         for _ in range(POSES):
+            synthetic = self.cases[index].mask is None or (self.synthetic > 0 and rng.random() < self.synthetic)
+            if synthetic and crop:
+                labels = _anywhere(labels.shape, rng)
             if crop and labels.any():
                 warped, warped_labels = self.augmentation.crop(image, labels, side, self.size, rng)
             else:
                 warped, warped_labels = self.augmentation.warp(image, labels, side, rng)
+            if synthetic:
+                warped_labels = superpixels(warped, self.scales, rng)
             values, counts = np.unique(warped_labels[warped_labels > 0], return_counts=True)
             values = values[counts >= MINIMUM_OBJECT_PIXELS]
             if len(values):
@@ -136,6 +146,15 @@ class TrainingData(Dataset[Sample]):
             self._cached_bytes += image.nbytes + kept.nbytes
             self._cache[index] = image, kept
         return image, labels
+
+
+def _anywhere(shape: tuple[int, ...], rng: np.random.Generator) -> Labels:
+    """A rectangle as label map, to crop around: 5 to 60 % of each side, anywhere."""
+    labels = np.zeros(shape, np.int32)
+    sides = np.maximum(1, (rng.uniform(0.05, 0.6, 2) * shape).astype(int))
+    top, left = (rng.random(2) * (np.array(shape) - sides + 1)).astype(int)
+    labels[top : top + sides[0], left : left + sides[1]] = 1
+    return labels
 
 
 @dataclass

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,15 +17,21 @@ Draw = tuple[int, int, int]
 """Epoch, position in the epoch, number of the case. With the seed, they determine all random choices of a sample."""
 
 
-def case_shares(cases: Sequence[Case], exponent: float) -> npt.NDArray[np.float64]:
+BalanceBy = Literal["modality", "dataset"]
+
+
+def case_shares(cases: Sequence[Case], exponent: float, by: BalanceBy = "modality") -> npt.NDArray[np.float64]:
     """(N,) probability of each case.
 
     A modality's share is proportional to its number of cases ** exponent, and so is a data set's share of its modality.
-    Exponent 0 draws modalities equally often, and the data sets of each; exponent 1 draws images equally often.
+    Exponent 0 draws modalities equally often, and the data sets of each; exponent 1 draws images equally often. By
+    dataset, shares are those of data sets alone, whatever their modality.
     """
     datasets = [(case.modality, case.dataset) for case in cases]
     counts = Counter(datasets)
     weights = np.array([counts[dataset] ** (exponent - 1) for dataset in datasets])
+    if by == "dataset":
+        return np.asarray(weights / weights.sum(), dtype=np.float64)
     modalities = np.array([case.modality.value for case in cases])
     for modality in np.unique(modalities):
         of_modality = modalities == modality
@@ -44,6 +51,7 @@ class BalancedSampler(Sampler[Draw]):
     exponent: float
     seed: int
     epoch: int = 0
+    by: BalanceBy = "modality"
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning."""
@@ -55,7 +63,7 @@ class BalancedSampler(Sampler[Draw]):
     def __iter__(self) -> Iterator[Draw]:
         rng = np.random.default_rng((self.seed, self.epoch))
         if self.length:
-            drawn = rng.choice(len(self.cases), self.length, p=case_shares(self.cases, self.exponent))
+            drawn = rng.choice(len(self.cases), self.length, p=case_shares(self.cases, self.exponent, self.by))
         else:
             drawn = rng.permutation(len(self.cases))
         return ((self.epoch, position, int(index)) for position, index in enumerate(drawn))

@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 
 from medsam_edge.errors import InputError
+from medsam_edge_train.data.sampling import BalanceBy
 from medsam_edge_train.loop.processes import world_size
 from medsam_edge_train.models import TEACHER
 
@@ -45,6 +46,7 @@ class RunConfig:
         images_per_epoch: draws per epoch, over all processes; 0 for every image once.
         balance: exponent of the shares of modalities, and of the data sets (folders) in each, among images_per_epoch
             draws: 0 draws modalities and data sets equally often, 1 images.
+        balance_by: what is balanced: modality (and the data sets in each), or dataset, whatever its modality.
         batch_size: images per step, over all processes.
         learning_rate: learning rate of AdamW after the warm-up.
         weight_decay: weight decay of AdamW, applied to matrices only.
@@ -56,6 +58,7 @@ class RunConfig:
         gradient_clip: largest norm of the gradient; 0 for no limit.
         ema: decay of the averaged weights that are validated and saved; 0 for no averaging.
         early_stop: epochs without a better validation score before the run ends; 0 for no early stop.
+        validation: folder of validation images, <Modality>/<dataset>/images and masks; none for data's val/.
         val_per_modality: largest number of validation images per modality after each epoch.
         checkpoint_steps: steps between two saves of last.ckpt within an epoch; 0 for epoch ends only.
         minutes: wall time after which the run stops at a step and can be resumed; 0 for no limit.
@@ -74,6 +77,7 @@ class RunConfig:
     epochs: int = 40
     images_per_epoch: int = 2000
     balance: float = 0.5
+    balance_by: BalanceBy = "modality"
     batch_size: int = 16
     learning_rate: float = 5e-4
     weight_decay: float = 0.01
@@ -84,6 +88,7 @@ class RunConfig:
     gradient_clip: float = 1.0
     ema: float = 0.998
     early_stop: int = 0
+    validation: Path | None = None
     val_per_modality: int = 20
     checkpoint_steps: int = 0
     minutes: float = 0.0
@@ -108,6 +113,8 @@ class RunConfig:
                 raise InputError(f"{name}: expected 0 or more, got {getattr(self, name)}")
         if not 0 <= self.balance <= 1:
             raise InputError(f"balance: expected 0 to 1, got {self.balance}")
+        if self.balance_by not in ("modality", "dataset"):
+            raise InputError(f"balance_by: expected 'modality' or 'dataset', got {self.balance_by!r}")
         if not 0 <= self.ema < 1:
             raise InputError(f"ema: expected 0 or more and less than 1, got {self.ema}")
         if not 0 < self.plateau_factor < 1:

@@ -41,7 +41,7 @@ def validation_cases(config: RunConfig) -> list[Case]:
     Raises:
         InputError: there are fewer images than processes; a process without one would keep the others waiting.
     """
-    cases = thin(find_cases(config.data / "val"), config.val_per_modality)
+    cases = thin(find_cases(config.validation or config.data / "val"), config.val_per_modality)
     if len(cases) < world_size():
         raise InputError(f"data: expected a validation image for each of {world_size()} processes, got {len(cases)}")
     return cases[rank() :: world_size()]
@@ -57,7 +57,7 @@ def step_loader(config: RunConfig, dataset: Any, cases: Sequence[Case], collate_
     Raises:
         InputError: an epoch has fewer images than a batch.
     """
-    draws = BalancedSampler(cases, config.images_per_epoch, config.balance, config.seed)
+    draws = BalancedSampler(cases, config.images_per_epoch, config.balance, config.seed, by=config.balance_by)
     steps = Steps(draws, config.batch_size, rank(), world_size())
     if not len(steps):
         raise InputError(f"batch_size: expected at most the {len(draws)} images of an epoch, got {config.batch_size}")

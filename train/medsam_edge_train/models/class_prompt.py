@@ -54,8 +54,9 @@ class ClassPromptMedSAM(MedSAM):
         prompt_encoder: PromptEncoder,
         mask_decoder: MaskDecoder,
         pooling: Pooling = "mean",
+        context: float | None = None,
     ) -> None:
-        super().__init__(image_encoder, prompt_encoder, mask_decoder)
+        super().__init__(image_encoder, prompt_encoder, mask_decoder, context)
         self.image_encoder.add_module("class_prediction_head", MLP([DIM, DIM, DIM, len(CLASSES)]))
         self.class_encoder = PromptEncoder()
         self.cat_encoder = MLP([len(CLASSES), 2 * DIM, 2 * DIM, 2 * DIM, 2 * DIM, 2 * DIM])
@@ -103,8 +104,8 @@ class ClassPromptMedSAM(MedSAM):
         used = predicted(class_logits)
         if classes is not None:
             used = torch.where(classes.any(1, keepdim=True), classes.to(used.dtype), used)
-        logits, scores = self.decode(rows[image_index], self.to_frame(boxes, images), classes=used[image_index])
-        return Prediction(logits, scores, class_logits)
+        prompts = self.prompts(self.to_frame(boxes, images), used[image_index])
+        return self.predict(rows, boxes, prompts, image_index)._replace(class_logits=class_logits)
 
 
 def predicted(class_logits: Tensor) -> Tensor:

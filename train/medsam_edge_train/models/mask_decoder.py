@@ -13,11 +13,15 @@ One mask is decoded (mask token 0), as in the published scripts; the other hyper
 With `box_prior` (our own networks) each image row gets its position in the box, and the mask token also predicts a
 quadratic form in the coordinates of the box, which is added to the logits. It starts as the ellipse inscribed in the
 box, so the image features only refine this shape.
+
+With `ellipse` a fixed term is added to the logits last: ellipse · clip(1 − r², −2, 1), r the distance from the box's
+centre in half-sides. Where the image says little, the mask is the ellipse inscribed in the box.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import cast
 
@@ -163,10 +167,17 @@ class MaskDecoder(nn.Module):
     Args:
         depth: number of two-way blocks; 2 in SAM and Rep-MedSAM, 3 in the class-prompt paper.
         box_prior: add the box prior described above.
+        ellipse: strength of the fixed ellipse, in logits; 0 for none.
     """
 
     def __init__(
-        self, dim: int = 256, depth: int = 2, heads: int = 8, hidden: int = 2048, box_prior: bool = False
+        self,
+        dim: int = 256,
+        depth: int = 2,
+        heads: int = 8,
+        hidden: int = 2048,
+        box_prior: bool = False,
+        ellipse: float = 0.0,
     ) -> None:
         super().__init__()
         self.transformer = TwoWayTransformer(depth, dim, heads, hidden)
@@ -182,6 +193,7 @@ class MaskDecoder(nn.Module):
         self.output_hypernetworks_mlps = nn.ModuleList(MLP([dim, dim, dim, dim // 8]) for _ in range(MASK_TOKENS))
         self.iou_prediction_head = MLP([dim, dim, dim, MASK_TOKENS])
         self.box_prior = BoxPrior(dim) if box_prior else None
+        self.ellipse = ellipse
         self.reparameterized = False
 
     def reparameterize(self) -> MaskDecoder:
@@ -190,50 +202,54 @@ class MaskDecoder(nn.Module):
         return self
 
     def forward(
-        self, rows: Tensor, row_pe: Tensor, prompts: Tensor, boxes: Tensor, cells: Tensor | None = None
+        self, rows: Tensor, row_pe: Tensor, prompts: Tensor, boxes: Tensor, grid: Grid
     ) -> tuple[Tensor, Tensor]:
         """Decode one mask per prompt; N may be 0.
 
         Args:
-            rows: (N or 1, P, 256), the embedding with the dense prompt added; one row per position of a square grid.
-            row_pe: (P, 256), position encodings of the rows.
+            rows: (N or 1, R, 256), the embedding with the dense prompt added, of the cells that are read.
+            row_pe: (R, 256) or (N, R, 256), their position encodings.
             prompts: (N, T, 256), sparse tokens.
-            boxes: (N, 4) x0, y0, x1, y1 as shares of the square's side; only the box prior reads them.
-            cells: (N, K) int64, positions at which each mask is wanted; None for all.
+            boxes: (N, 4) x0, y0, x1, y1 as shares of the square's side; only box prior and ellipse use them.
+            grid: which cells are read and which are wanted.
 
         Returns:
-            logits (N, 4·√P, 4·√P), or (N, K, 4, 4) with the pixels of each cell; and predicted IoU (N,).
+            logits (N, 4·side, 4·side) if all cells are wanted, else (N, K, 4, 4), the pixels of each wanted cell; and
+            predicted IoU (N,).
         """
         own = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
         tokens = torch.cat([own.expand(prompts.shape[0], -1, -1), prompts], dim=1)
         if self.box_prior is not None:
-            rows = self.box_prior.place(rows, boxes)
+            rows = self.box_prior.place(rows, boxes, grid)
         if not self.reparameterized:
             rows = rows.expand(prompts.shape[0], -1, -1)
         tokens, rows = self.transformer(tokens, rows, row_pe, self.reparameterized)
         scores = self.iou_prediction_head(tokens[:, 0])[:, 0]
-        logits = (self._one_mask if self.reparameterized else self._masks)(rows, tokens[:, 1:], cells)
-        side = math.isqrt(rows.shape[1])
-        if self.box_prior is not None:
-            where = torch.arange(side * side, device=rows.device)[None] if cells is None else cells
-            logits = logits + self.box_prior(tokens[:, 1], boxes, where.expand(boxes.shape[0], -1), side)
-        return (_plane(logits, side) if cells is None else logits), scores
+        picked = None if grid.windowed else grid.cells
+        logits = (self._one_mask if self.reparameterized else self._masks)(rows, tokens[:, 1:], picked, grid)
+        if self.box_prior is not None or self.ellipse:
+            u, v = grid.pixel_coordinates(boxes)
+            if self.box_prior is not None:
+                logits = logits + self.box_prior(tokens[:, 1], u, v)
+            if self.ellipse:
+                logits = logits + self.ellipse * (1 - u * u - v * v).clamp(-2, 1)
+        return (plane(logits, grid.side, grid.side) if grid.cells is None else logits), scores
 
-    def _masks(self, rows: Tensor, tokens: Tensor, cells: Tensor | None) -> Tensor:
+    def _masks(self, rows: Tensor, tokens: Tensor, cells: Tensor | None, grid: Grid) -> Tensor:
         """As published: rows → features of an NCHW map → dot products with four kernels → the first mask."""
-        side = math.isqrt(rows.shape[1])
-        image = rows.transpose(1, 2).reshape(*rows.shape[::2], side, side)
-        features = self.output_upscaling(image)  # (N, C/8, 4·side, 4·side)
+        height, width = grid.shape
+        image = rows.transpose(1, 2).reshape(*rows.shape[::2], height, width)
+        features = self.output_upscaling(image)  # (N, C/8, 4·height, 4·width)
         kernels = torch.stack([mlp(tokens[:, i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1)
-        masks: Tensor = kernels @ features.flatten(2)  # (N, 4, 16·P)
-        pixels = masks[:, 0].reshape(-1, side, 4, side, 4).transpose(2, 3).reshape(-1, side * side, 4, 4)
-        return _pick(pixels, cells)
+        masks: Tensor = kernels @ features.flatten(2)  # (N, 4, 16·R)
+        pixels = masks[:, 0].reshape(-1, height, 4, width, 4).transpose(2, 3).reshape(-1, height * width, 4, 4)
+        return pick(pixels, cells)
 
-    def _one_mask(self, rows: Tensor, tokens: Tensor, cells: Tensor | None) -> Tensor:
+    def _one_mask(self, rows: Tensor, tokens: Tensor, cells: Tensor | None, grid: Grid) -> Tensor:
         """rows → features of the 4×4 sub-pixels of the cells wanted → dot product with one kernel."""
         kernel = self.output_hypernetworks_mlps[0](tokens[:, 0])  # (N, 32)
         first, norm, act, second, _ = self.output_upscaling
-        x = _deconvolve(_pick(rows, cells), cast(nn.ConvTranspose2d, first))  # (N, K, 4, 64)
+        x = _deconvolve(pick(rows, cells), cast(nn.ConvTranspose2d, first))  # (N, K, 4, 64)
         x = act(cast(LayerNorm2d, norm).rows(x))
         x = act(_deconvolve(x, cast(nn.ConvTranspose2d, second)))  # (N, K, 4, 4, 32)
         mask: Tensor = x.flatten(1, 3) @ kernel[:, :, None]  # (N, K·16, 1)
@@ -257,26 +273,60 @@ class BoxPrior(nn.Module):
         with torch.no_grad():
             last.bias.copy_(torch.tensor(INSCRIBED_ELLIPSE))
 
-    def place(self, rows: Tensor, boxes: Tensor) -> Tensor:
-        """rows (N or 1, P, C), boxes (N, 4) as shares of the side → rows with their position in the box, (N, P, C)."""
-        side = math.isqrt(rows.shape[1])
-        u, v = _box_coordinates(boxes, side)
-        u, v = u.expand(-1, side, -1), v.expand(-1, -1, side)
+    def place(self, rows: Tensor, boxes: Tensor, grid: Grid) -> Tensor:
+        """rows (N or 1, R, C), boxes (N, 4) as shares of the side → rows with their position in the box, (N, R, C)."""
+        u, v = grid.cell_coordinates(boxes)
         inside = torch.tanh(2 - 2 * torch.maximum(u.abs(), v.abs()))
         features = torch.stack([u, v, u * v / 3, u * u / 3, v * v / 3, inside], dim=-1)
-        return rows + cast(Tensor, self.dense(features)).flatten(1, 2)
+        return rows + cast(Tensor, self.dense(features))
 
-    def forward(self, token: Tensor, boxes: Tensor, cells: Tensor, side: int) -> Tensor:
-        """token (N, C), boxes (N, 4) as shares of the side, cells (N, K) of a side × side grid → (N, K, 4, 4)."""
+    def forward(self, token: Tensor, u: Tensor, v: Tensor) -> Tensor:
+        """token (N, C), u (N, K, 1, 4) and v (N, K, 4, 1) of the wanted cells' pixels → (N, K, 4, 4)."""
         a, b, c, d, e, f = self.coefficients(token)[:, :, None, None, None].unbind(1)  # each (N, 1, 1, 1)
-        x, y = _box_coordinates(boxes, 4 * side)
-        u = _pick(x.reshape(-1, side, 4), cells % side)[:, :, None]  # (N, K, 1, 4)
-        v = _pick(y.reshape(-1, side, 4), cells // side)[..., None]  # (N, K, 4, 1)
         form = (a * u + d) * u + (b * v + e + c * u) * v + f
         return PRIOR_LIMIT * torch.tanh(form / PRIOR_LIMIT)
 
 
-def _pick(x: Tensor, index: Tensor | None) -> Tensor:
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """The cells of a side × side grid that a decoder works on.
+
+    Attributes:
+        side: in cells.
+        cells: (N, K) int64, the cells whose logits are wanted; None for all.
+        windowed: whether only the wanted cells are read; else the whole grid is.
+    """
+
+    side: int
+    cells: Tensor | None = None
+    windowed: bool = False
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the cells that are read."""
+        if not self.windowed or self.cells is None:
+            return self.side, self.side
+        columns = int((self.cells[0] // self.side == self.cells[0, 0] // self.side).sum())
+        return self.cells.shape[1] // columns, columns
+
+    def cell_coordinates(self, boxes: Tensor) -> tuple[Tensor, Tensor]:
+        """u and v, each (N, R), of the centres of the cells that are read."""
+        u, v = _box_coordinates(boxes, self.side)  # (N, side) each
+        if self.windowed and self.cells is not None:
+            return pick(u, self.cells % self.side), pick(v, self.cells // self.side)
+        return u[:, None].expand(-1, self.side, -1).flatten(1), v[..., None].expand(-1, -1, self.side).flatten(1)
+
+    def pixel_coordinates(self, boxes: Tensor) -> tuple[Tensor, Tensor]:
+        """u (N, K, 1, 4) and v (N, K, 4, 1) of the pixels of the wanted cells."""
+        cells = self.cells
+        if cells is None:
+            cells = torch.arange(self.side**2, device=boxes.device)[None].expand(boxes.shape[0], -1)
+        x, y = _box_coordinates(boxes, 4 * self.side)
+        u = pick(x.reshape(-1, self.side, 4), cells % self.side)[:, :, None]
+        return u, pick(y.reshape(-1, self.side, 4), cells // self.side)[..., None]
+
+
+def pick(x: Tensor, index: Tensor | None) -> Tensor:
     """x (N, P, ...), index (N, K) → (N, K, ...); index None gives all of x."""
     if index is None:
         return x
@@ -284,18 +334,18 @@ def _pick(x: Tensor, index: Tensor | None) -> Tensor:
     return x.flatten(0, 1)[index + first]
 
 
-def _plane(pixels: Tensor, side: int) -> Tensor:
-    """The pixels of all cells (N, side², 4, 4) → (N, 4·side, 4·side)."""
-    return pixels.reshape(-1, side, side, 4, 4).transpose(2, 3).reshape(-1, 4 * side, 4 * side)
+def plane(pixels: Tensor, rows: int, columns: int) -> Tensor:
+    """The pixels of all cells of a window, (N, rows·columns, 4, 4) → (N, 4·rows, 4·columns)."""
+    return pixels.reshape(-1, rows, columns, 4, 4).transpose(2, 3).reshape(-1, 4 * rows, 4 * columns)
 
 
 def _box_coordinates(boxes: Tensor, side: int) -> tuple[Tensor, Tensor]:
-    """u (N, 1, side) and v (N, side, 1) of a grid's cells: ±1 on the box's edges, clamped at `PRIOR_REACH`."""
+    """u and v, each (N, side), of a grid's columns and rows: ±1 on the box's edges, clamped at `PRIOR_REACH`."""
     centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2
     cells = (torch.arange(side, device=boxes.device) + 0.5) / side
     uv = (cells - centre[:, :, None]) / half[:, :, None].clamp(min=1e-6)  # (N, 2, side)
     uv = uv.clamp(-PRIOR_REACH, PRIOR_REACH)
-    return uv[:, 0, None, :], uv[:, 1, :, None]
+    return uv[:, 0], uv[:, 1]
 
 
 def _deconvolve(x: Tensor, layer: nn.ConvTranspose2d) -> Tensor:

@@ -6,28 +6,82 @@ import math
 from collections.abc import Iterable
 from typing import NamedTuple, cast
 
+import numpy as np
+import numpy.typing as npt
+import torch
 from torch import Tensor, nn
 
-from medsam_edge_train.models.mask_decoder import MaskDecoder
+from medsam_edge.geometry import CELL, OUTSIDE, Windows, window_groups
+from medsam_edge_train.models.mask_decoder import Grid, MaskDecoder, pick, plane
 from medsam_edge_train.models.prompt_encoder import PromptEncoder
 
 
-class Prediction(NamedTuple):
-    """Output of `forward`: logits (N, S, S), predicted IoU (N,), and class logits (B, 11) if the network classifies."""
+class Part(NamedTuple):
+    """Masks of the boxes that have windows of equal size.
 
+    Attributes:
+        indices: (n,) int64, their numbers among all boxes.
+        windows: where the logits lie in the square; the whole of it for networks without windows.
+        logits: (n, 4·rows, 4·columns).
+    """
+
+    indices: Tensor
+    windows: Windows
     logits: Tensor
+
+    def crop(self, planes: Tensor) -> Tensor:
+        """(N, S, S) of all boxes → (n, 4·rows, 4·columns), what lies in these windows."""
+        rows, columns = self.windows.rows * CELL, self.windows.columns * CELL
+        corners = zip(
+            self.indices.tolist(), (self.windows.top * CELL).tolist(), (self.windows.left * CELL).tolist(), strict=True
+        )
+        return torch.stack([planes[i, top : top + rows, left : left + columns] for i, top, left in corners])
+
+
+class Prediction(NamedTuple):
+    """Output of `forward`.
+
+    Attributes:
+        parts: logits, boxes with windows of equal size together; none without boxes.
+        scores: (N,), predicted IoU.
+        class_logits: (B, 11) if the network classifies.
+    """
+
+    parts: list[Part]
     scores: Tensor
     class_logits: Tensor | None = None
 
+    def planes(self, side: int) -> Tensor:
+        """(N, side, side) logits in pixels of the square; `OUTSIDE` beyond the windows."""
+        planes = self.scores.new_full((len(self.scores), side, side), OUTSIDE)
+        for part in self.parts:
+            rows, columns = part.windows.rows * CELL, part.windows.columns * CELL
+            corners = zip((part.windows.top * CELL).tolist(), (part.windows.left * CELL).tolist(), strict=True)
+            for index, (top, left), logits in zip(part.indices.tolist(), corners, part.logits, strict=True):
+                planes[index, top : top + rows, left : left + columns] = logits
+        return planes
+
 
 class MedSAM(nn.Module):
-    """Box-prompted segmentation: `embed` once per image, `decode` once per batch of boxes."""
+    """Box-prompted segmentation: `embed` once per image, `decode` once per batch of boxes.
 
-    def __init__(self, image_encoder: nn.Module, prompt_encoder: PromptEncoder, mask_decoder: MaskDecoder) -> None:
+    Args:
+        context: what a window shows around its box (`medsam_edge.geometry.window_groups`), where the decoder reads only
+            the window; None for decoders that read the whole grid.
+    """
+
+    def __init__(
+        self,
+        image_encoder: nn.Module,
+        prompt_encoder: PromptEncoder,
+        mask_decoder: MaskDecoder,
+        context: float | None = None,
+    ) -> None:
         super().__init__()
         self.image_encoder = image_encoder
         self.prompt_encoder = prompt_encoder
         self.mask_decoder = mask_decoder
+        self.context = context
         self.quantizers: nn.Module | None = None  # (encoder, images) → embedding rounded as in int8 (`quantize.py`)
 
     def reparameterize(self) -> MedSAM:
@@ -55,7 +109,8 @@ class MedSAM(nn.Module):
         Args:
             rows: (1, P, 256) for boxes of one image, or (N, P, 256), one image for each box.
             boxes: (N, 4) x0, y0, x1, y1 in pixels of the prompt encoder's frame (256).
-            cells: (N, K) int64, positions of the embedding at which each mask is wanted; None for all.
+            cells: (N, K) int64, positions of the embedding at which each mask is wanted; None for all. A network with
+                `context` reads only these: they are a window, row by row.
 
         Returns:
             logits (N, S, S), or (N, K, 4, 4) with the pixels of each cell; and predicted IoU (N,).
@@ -63,12 +118,24 @@ class MedSAM(nn.Module):
         return self.decode_tokens(rows, boxes, self.prompt_encoder(boxes), cells)
 
     def decode_tokens(
-        self, rows: Tensor, boxes: Tensor, prompts: Tensor, cells: Tensor | None = None
+        self,
+        rows: Tensor,
+        boxes: Tensor,
+        prompts: Tensor,
+        cells: Tensor | None = None,
+        image_index: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """`decode` with given prompt tokens (N, T, 256)."""
-        positions = self.prompt_encoder.pe_layer.grid(math.isqrt(rows.shape[1]))
+        """`decode` with given prompt tokens (N, T, 256); with `image_index` (N,) for rows (B, P, 256) of B images."""
+        grid = Grid(math.isqrt(rows.shape[1]), cells, self.context is not None and cells is not None)
+        positions = self.prompt_encoder.pe_layer.grid(grid.side)
+        if grid.windowed and cells is not None:
+            positions = positions[cells]
+            first = 0 if image_index is None else image_index[:, None] * rows.shape[1]
+            rows = rows.flatten(0, 1)[cells + first] if len(rows) == 1 or image_index is not None else pick(rows, cells)
+        elif image_index is not None:
+            rows = rows[image_index]
         shares = boxes / self.prompt_encoder.frame
-        return cast("tuple[Tensor, Tensor]", self.mask_decoder(rows, positions, prompts, shares, cells))
+        return cast("tuple[Tensor, Tensor]", self.mask_decoder(rows, positions, prompts, shares, grid))
 
     def forward(self, images: Tensor, boxes: Tensor, image_index: Tensor) -> Prediction:
         """Used in training.
@@ -78,8 +145,37 @@ class MedSAM(nn.Module):
             boxes: (N, 4) x0, y0, x1, y1 in pixels of the S frame.
             image_index: (N,) int64, the image of each box.
         """
-        rows = self.embed(images)
-        return Prediction(*self.decode(rows[image_index], self.to_frame(boxes, images)))
+        prompts = self.prompt_encoder(self.to_frame(boxes, images))
+        return self.predict(self.embed(images), boxes, prompts, image_index)
+
+    def predict(self, rows: Tensor, boxes: Tensor, prompts: Tensor, image_index: Tensor) -> Prediction:
+        """Decode boxes on embedded images as the sdk does: in windows, equal ones together, or on the whole grid.
+
+        Args:
+            rows: (B, P, 256).
+            boxes: (N, 4) in pixels of the square of side 4·√P.
+            prompts: (N, T, 256), their tokens.
+            image_index: (N,) int64, the image of each box.
+        """
+        side = math.isqrt(rows.shape[1])
+        framed = boxes * (self.prompt_encoder.frame / (side * CELL))
+        parts, scores, order = [], [boxes.new_zeros(0)], [image_index.new_zeros(0)]
+        for indices, windows in self._groups(boxes, side):
+            chosen = torch.from_numpy(indices).to(boxes.device)
+            cells = None if self.context is None else torch.from_numpy(windows.cells).to(boxes.device)
+            logits, own = self.decode_tokens(rows, framed[chosen], prompts[chosen], cells, image_index[chosen])
+            if cells is not None:
+                logits = plane(logits, windows.rows, windows.columns)
+            parts.append(Part(chosen, windows, logits))
+            scores.append(own)
+            order.append(chosen)
+        return Prediction(parts, torch.cat(scores)[torch.argsort(torch.cat(order))])
+
+    def _groups(self, boxes: Tensor, side: int) -> list[tuple[npt.NDArray[np.intp], Windows]]:
+        if self.context is not None:
+            return window_groups(boxes.detach().float().cpu().numpy(), self.context, side)
+        everywhere = np.zeros(len(boxes), dtype=np.int64)
+        return [(np.arange(len(boxes)), Windows(side, everywhere, everywhere, side, side))] if len(boxes) else []
 
     def to_frame(self, boxes: Tensor, images: Tensor) -> Tensor:
         """Boxes from pixels of the images (…, S, S) to the prompt encoder's frame."""

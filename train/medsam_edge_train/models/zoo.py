@@ -16,6 +16,11 @@ from medsam_edge_train.models.repvit import PlainNeck, PyramidNeck, RepViT
 from medsam_edge_train.models.tiny_vit import TinyViT
 from medsam_edge_train.models.vit import ViT
 
+CONTEXT = 0.5
+"""Share of a box's extent that the windows of our own networks show on each side of it."""
+ELLIPSE = 4.0
+"""Strength of the ellipse in our own networks, in logits."""
+
 
 def rep_medsam() -> MedSAM:
     """Rep-MedSAM as published: 843 entries, 10,570,092 parameters."""
@@ -32,7 +37,8 @@ def rep_medsam_s() -> MedSAM:
     return MedSAM(
         image_encoder=RepViT(neck=PyramidNeck(), stem_strides=(2, 2), activation=nn.ReLU),
         prompt_encoder=PromptEncoder(),
-        mask_decoder=MaskDecoder(box_prior=True),
+        mask_decoder=MaskDecoder(box_prior=True, ellipse=ELLIPSE),
+        context=CONTEXT,
     )
 
 
@@ -41,7 +47,8 @@ def efficient_medsam() -> MedSAM:
     return MedSAM(
         image_encoder=EfficientNetLite(),
         prompt_encoder=PromptEncoder(),
-        mask_decoder=MaskDecoder(box_prior=True),
+        mask_decoder=MaskDecoder(box_prior=True, ellipse=ELLIPSE),
+        context=CONTEXT,
     )
 
 
@@ -84,7 +91,8 @@ def rep_medsam_s_cp() -> MedSAM:
     return ClassPromptMedSAM(
         image_encoder=RepViT(neck=PyramidNeck(), stem_strides=(2, 2), activation=nn.ReLU),
         prompt_encoder=PromptEncoder(),
-        mask_decoder=MaskDecoder(box_prior=True),
+        mask_decoder=MaskDecoder(box_prior=True, ellipse=ELLIPSE),
+        context=CONTEXT,
     )
 
 

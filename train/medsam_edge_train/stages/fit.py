@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -19,7 +20,7 @@ from torch.utils.data import DataLoader
 from medsam_edge.errors import InputError
 from medsam_edge.modality import Modality
 from medsam_edge_train.data.augment import AUGMENTATIONS
-from medsam_edge_train.data.cases import Case, find_cases, thin
+from medsam_edge_train.data.cases import Case, find_cases, find_unlabelled, thin
 from medsam_edge_train.data.datasets import Batch, Sample, TrainingData, ValidationData, collate
 from medsam_edge_train.loop.config import RunConfig
 from medsam_edge_train.loop.loader import ResumableLoader, step_loader, validation_cases
@@ -39,6 +40,9 @@ class FitConfig(RunConfig):
 
     Attributes:
         extra_data: further folders like data; their train/ is added.
+        unlabelled: folder of images without masks, <Modality>/<dataset>/*; their labels are superpixels.
+        synthetic: share of the other images whose label is superpixels, not their mask; needs scikit-image.
+        superpixel_scales: smallest and largest scale of superpixels; larger scales give larger regions.
         leave_out: modalities of data that are not trained on; extra_data may contain them.
         crop_size: side of square crops around one object that three of four epochs show instead of whole images, at the
             same scale and less cost; a multiple of 64, 0 for whole images in all epochs.
@@ -56,6 +60,9 @@ class FitConfig(RunConfig):
     """
 
     extra_data: tuple[Path, ...] = ()
+    unlabelled: Path | None = None
+    synthetic: float = 0.0
+    superpixel_scales: tuple[float, ...] = (20.0, 500.0)
     leave_out: tuple[str, ...] = ()
     crop_size: int = 0
     boxes_per_image: int = 3
@@ -75,8 +82,14 @@ class FitConfig(RunConfig):
             raise InputError(f"crop_size: expected {wanted}, got {self.crop_size}")
         if self.qat and self.init is None:
             raise InputError("init: qat starts from a trained checkpoint, got none")
-        if not 0 <= self.withhold_modality <= 1:
-            raise InputError(f"withhold_modality: expected 0 to 1, got {self.withhold_modality}")
+        for name in ("withhold_modality", "synthetic"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name}: expected 0 to 1, got {getattr(self, name)}")
+        scales = self.superpixel_scales
+        if len(scales) != 2 or not 0 < scales[0] <= scales[1] < float("inf"):
+            raise InputError(f"superpixel_scales: expected two numbers, 0 < smallest <= largest, got {scales}")
+        if (self.synthetic or self.unlabelled) and find_spec("skimage") is None:
+            raise InputError("synthetic: needs scikit-image: pip install 'medsam-edge[train]'")
         for name in ("iou_weight", "class_weight"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise InputError(f"{name}: expected 0 or more, got {getattr(self, name)}")
@@ -111,17 +124,24 @@ class PipelineModule(StageModule):
     def training_step(self, batch: Batch, _: int) -> Tensor:
         count = len(batch.boxes)
         prediction = self._predict(batch.images, batch.boxes, batch.image_index, batch.given_classes)
-        logits, scores = prediction.logits.float(), prediction.scores.float()
-        pixel_loss = bce_loss if self.settings.pixel_loss == "bce" else focal_loss
-        loss = dice_loss(logits, batch.masks) + pixel_loss(logits, batch.masks)
-        loss = loss + self.settings.iou_weight * iou_loss(scores, logits, batch.masks)
+        loss = torch.zeros((), device=batch.boxes.device)
+        for part in prediction.parts:
+            logits, truth = part.logits.float(), part.crop(batch.masks)
+            share = len(part.indices) / count
+            loss = loss + share * self._mask_loss(logits, prediction.scores[part.indices].float(), truth)
+            self.track("train_dsc", batch_dice(logits.detach(), truth).mean(), len(part.indices))
         entropy = torch.zeros_like(loss)
         if prediction.class_logits is not None:
             entropy = torch.nn.functional.cross_entropy(prediction.class_logits.float(), batch.classes)
         entropy = self.settings.class_weight * entropy
         self.track("train_loss", loss + entropy, count)
-        self.track("train_dsc", batch_dice(logits.detach(), batch.masks).mean(), count)
         return loss * self.share_of(count) + entropy
+
+    def _mask_loss(self, logits: Tensor, scores: Tensor, truth: Tensor) -> Tensor:
+        """Mean over objects; logits and truth (n, h, w) in windows: beyond them all is background by construction."""
+        pixel_loss = bce_loss if self.settings.pixel_loss == "bce" else focal_loss
+        masks = dice_loss(logits, truth) + pixel_loss(logits, truth)
+        return masks + self.settings.iou_weight * iou_loss(scores, logits, truth)
 
     def _predict(self, images: Tensor, boxes: Tensor, image_index: Tensor, classes: Tensor) -> Prediction:
         if isinstance(self.network, ClassPromptMedSAM):
@@ -136,11 +156,12 @@ class PipelineModule(StageModule):
             modality = one_hot([sample.modality]).to(sample.boxes)
             start = time.perf_counter()
             prediction = self._predict(sample.image[None], sample.boxes, index, modality)
-            finite = prediction.logits.isfinite().flatten(1).all(1) & prediction.scores.isfinite()
+            logits = prediction.planes(sample.masks.shape[-1])
+            finite = logits.isfinite().flatten(1).all(1) & prediction.scores.isfinite()
             # NaN, because a diverged network gives empty masks, and their DSC of 0 would be a valid score
-            dice = batch_dice(prediction.logits, sample.masks).where(finite, torch.nan).tolist()
+            dice = batch_dice(logits, sample.masks).where(finite, torch.nan).tolist()
             _add(self._timing, "seconds", [1.0, time.perf_counter() - start])
-            masks, truths = (prediction.logits > 0).cpu().numpy(), sample.masks.cpu().numpy()
+            masks, truths = (logits > 0).cpu().numpy(), sample.masks.cpu().numpy()
             surfaces = [nsd(mask, truth) for mask, truth in zip(masks, truths, strict=True)]
             jaccard = [value / (2 - value) for value in dice]
             _add(self._sums, sample.modality.value, [float(len(dice)), sum(dice), sum(surfaces), sum(jaccard)])
@@ -214,6 +235,8 @@ def training_cases(config: FitConfig) -> list[Case]:
     cases = [case for case in find_cases(config.data / "train") if case.modality not in left_out]
     for folder in config.extra_data:
         cases += find_cases(folder / "train")
+    if config.unlabelled is not None:
+        cases += find_unlabelled(config.unlabelled)
     if not cases:
         raise InputError(f"leave_out: expected to leave images to train on, nothing is left of {config.data}")
     return cases
@@ -236,6 +259,8 @@ def loaders(config: FitConfig) -> tuple[ResumableLoader, DataLoader[Any]]:
         AUGMENTATIONS[config.augmentation],
         withhold=config.withhold_modality,
         crop_size=config.crop_size,
+        synthetic=config.synthetic,
+        scales=(config.superpixel_scales[0], config.superpixel_scales[1]),
     )
     held_out = ValidationData(validation_cases(config), config.image_size, config.val_boxes)
     validation = DataLoader(cast(Any, held_out), batch_size=8, collate_fn=list, generator=torch.Generator())

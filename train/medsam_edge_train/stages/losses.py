@@ -1,6 +1,7 @@
 """The papers' losses: Dice + cross-entropy + predicted IoU (Rep-MedSAM), Dice + focal (class-prompt Tiny-ViT).
 
-Shapes: logits (N, S, S), truth (N, S, S) bool, one mask per object; each loss is a scalar. There must be an object.
+Shapes: logits (N, H, W), truth (N, H, W) bool, one mask, or a window of it, per object; each loss is a scalar. There
+must be an object.
 """
 
 from __future__ import annotations
