@@ -20,8 +20,10 @@ from medsam_edge.errors import (
     MedsamEdgeError,
     ModalityError,
 )
+from medsam_edge.image import LoadedImage
 from medsam_edge.inference.embedding import Embedding
 from medsam_edge.modality import Modality
+from medsam_edge.reading.read import read_image
 from medsam_edge.results.result import Segmentation, VolumeSegmentation
 from medsam_edge.segmenter import Segmenter, segment
 from medsam_edge.version import __version__
@@ -36,6 +38,7 @@ __all__ = [
     "FileMissingError",
     "ImageError",
     "InputError",
+    "LoadedImage",
     "MedsamEdgeError",
     "Modality",
     "ModalityError",
@@ -43,6 +46,7 @@ __all__ = [
     "Segmenter",
     "VolumeSegmentation",
     "__version__",
+    "read_image",
     "segment",
 ]
 

@@ -24,7 +24,7 @@ SIDES = 16, 96
 """Boxes are drawn with sides between these, in network pixels."""
 
 
-def measure(
+def measure_decoder(
     network: MedSAM, boxes: int, rounds: int, num_threads: int, report: Callable[[str], None]
 ) -> dict[str, Timing]:
     """Milliseconds per box of every variant, each run once a round.

@@ -1,4 +1,4 @@
-"""Read an image from a file of any kind: the front door of this sub-package."""
+"""Read an image from a file of any kind. SimpleITK is imported for medical files only, and pydicom for DICOM."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from pathlib import Path
 
 from medsam_edge.errors import FileMissingError, ImageError
 from medsam_edge.image import LoadedImage
-from medsam_edge.reading.dicom.series import is_dicom, read_dicom, read_series
 from medsam_edge.reading.medical import read_medical
 from medsam_edge.reading.npz import read_npz
 from medsam_edge.reading.picture import read_picture
-from medsam_edge.reading.suffixes import MEDICAL_SUFFIXES, PICTURE_SUFFIXES
+from medsam_edge.reading.suffixes import MEDICAL_SUFFIXES, PICTURE_SUFFIXES, is_dicom
 from medsam_edge.reading.unreadable import as_image_error
 
 
@@ -33,7 +32,7 @@ def read_image(path: str | os.PathLike[str]) -> LoadedImage:
     with as_image_error(file):
         if not file.is_file() and not file.is_dir():
             raise FileMissingError(f"image: no such file: {file}")
-        loaded = read_series(file) if file.is_dir() else _read(file)
+        loaded = _read(file)
     shape, dtype = loaded.pixels.shape, loaded.pixels.dtype
     if dtype.kind not in "buif" or loaded.pixels.size == 0 or len(shape) not in (2, 3):
         raise ImageError(f"image: expected numbers, two or three dimensions, {file} has {dtype} of shape {shape}")
@@ -42,11 +41,17 @@ def read_image(path: str | os.PathLike[str]) -> LoadedImage:
 
 def _read(file: Path) -> LoadedImage:
     name = file.name.lower()
+    if file.is_dir():
+        from medsam_edge.reading.dicom.series import read_series
+
+        return read_series(file)
     if name.endswith(PICTURE_SUFFIXES):
         return read_picture(file)
     if name.endswith(".npz"):
         return read_npz(file)
     if name.endswith(".dcm") or is_dicom(file):
+        from medsam_edge.reading.dicom.series import read_dicom
+
         return read_dicom(file)
     if name.endswith(MEDICAL_SUFFIXES):
         return read_medical(file)
