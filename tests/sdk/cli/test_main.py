@@ -29,7 +29,7 @@ def test_help_and_version_exit_with_0(capsys: pytest.CaptureFixture[str]) -> Non
 def test_commands_of_missing_extras_say_what_to_install(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, loads: str | None
 ) -> None:
-    """Not there at all; there, but its imports fail; there, but something it needs only now is missing."""
+    """The command is missing, its imports fail, or it lacks a package when it runs."""
 
     def fail(*_: object) -> NoReturn:
         raise ModuleNotFoundError("No module named 'nncf'", name="nncf")

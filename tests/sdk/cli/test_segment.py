@@ -143,7 +143,7 @@ def test_bad_input_for_a_volume_is_refused(
 def test_a_recognised_modality_is_printed(
     image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The fake takes every picture for CT, less surely the brighter it is."""
+    """The fake recognises every image as CT, with less confidence the brighter it is."""
     segmenter = Segmenter(fake_model(classes=tuple(Modality)))
     monkeypatch.setattr("medsam_edge.cli.segment.Segmenter", lambda *_, **__: segmenter)
     arguments = ["segment", str(image), "--box", "10,20,60,80", "-o", str(tmp_path / "o.png")]
