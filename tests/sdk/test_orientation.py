@@ -30,7 +30,7 @@ ORIENTATIONS = [(order, signs) for order in permutations(range(3)) for signs in 
 
 @dataclass(frozen=True, eq=False)
 class Stored:
-    """The volume as a file of one orientation stores it; `order` and `signs` give the directions of the patient's axes."""
+    """The volume as one orientation stores it; `order` and `signs` give the directions of the patient's axes."""
 
     order: tuple[int, ...]
     signs: tuple[int, ...]

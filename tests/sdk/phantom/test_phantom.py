@@ -1,4 +1,4 @@
-"""Phantoms are repeatable, labelled without gaps, in their modality's dtype and range, with as many objects as asked."""
+"""Phantoms are repeatable, labelled without gaps, of their modality's dtype and range, with as many objects as asked."""
 
 from __future__ import annotations
 
