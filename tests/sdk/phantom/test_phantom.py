@@ -1,4 +1,4 @@
-"""Phantoms are repeatable, labelled without gaps, of their modality's dtype and range, and hold the objects asked for."""
+"""Phantoms are repeatable, labelled without gaps, of the right dtype and range, with as many objects as asked for."""
 
 from __future__ import annotations
 
