@@ -26,7 +26,7 @@ def test_the_batch_must_divide_among_the_processes(data: Path, monkeypatch: pyte
     [
         ({"crop_size": 100}, "crop_size: expected 0 or a multiple of 64 below image_size, 64, got 100"),
         ({"crop_size": 64}, "crop_size: expected 0 or a multiple of 64 below image_size, 64, got 64"),
-        ({"schedule": "plateau", "warmup_steps": 5}, "warmup_steps: the plateau schedule has none, expected 0, got 5"),
+        ({"schedule": "plateau", "warmup_steps": 5}, "warmup_steps: expected 0 with the plateau schedule, got 5"),
         ({"freeze": ("neck",)}, "freeze: expected some of image_encoder, prompt_encoder, mask_decoder, got neck"),
         ({"epochs": 0}, "epochs: expected at least 1, got 0"),
         ({"precision": "int8"}, "precision: expected one of auto, .*, got 'int8'"),

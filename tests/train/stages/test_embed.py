@@ -143,7 +143,7 @@ def test_bad_settings_and_stores_are_refused(config: EmbedConfig, tmp_path: Path
         replace(config, shard_images=0)
     with pytest.raises(FileMissingError, match="embeddings: expected a folder made by `train embed`"):
         EmbeddingStore(tmp_path)
-    with pytest.raises(InputError, match="embeddings: 1 images of data have none, for one train/nobody"):
+    with pytest.raises(InputError, match="embeddings: 1 images of data have none, for example train/nobody"):
         EmbeddingStore(config.output).check(["train/nobody"])
 
 
