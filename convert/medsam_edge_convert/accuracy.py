@@ -38,7 +38,7 @@ class ObjectScore:
     nsd: Mapping[str, float] = field(default_factory=dict)
 
 
-def measure(
+def score_cases(
     segmenters: Mapping[str, Segmenter],
     cases: Sequence[Case],
     progress: Progress = lambda done, total: None,

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from medsam_edge import Segmenter
 from medsam_edge.errors import ConversionError, ImageError, InputError
-from medsam_edge_convert.accuracy import ELLIPSE, ObjectScore, Progress, by_modality, draw_case, evenly, measure
+from medsam_edge_convert.accuracy import ELLIPSE, ObjectScore, Progress, by_modality, draw_case, evenly, score_cases
 from medsam_edge_train.data.cases import Case, find_cases
 
 TORCH, EXACT, FINAL = "torch", "f32", "bundle"
@@ -80,7 +80,7 @@ def measure_accuracy(
     Raises:
         ImageError: no mask has an object.
     """
-    scores = measure(segmenters, gate.cases(), progress=progress, surfaces=True, objects=OBJECTS)
+    scores = score_cases(segmenters, gate.cases(), progress=progress, surfaces=True, objects=OBJECTS)
     if not scores:
         raise ImageError(f"validation: expected labelled objects in {gate.data}, found none")
     return Accuracy(by_modality(scores, "dsc"), by_modality(scores, "nsd"), scores)

@@ -36,7 +36,7 @@ class Step:
 
 
 @dataclass
-class Report:
+class ConversionReport:
     """Grows with the conversion.
 
     Attributes:
@@ -82,13 +82,13 @@ class Report:
         )
 
 
-def write_report(path: Path, report: Report) -> None:
+def write_report(path: Path, report: ConversionReport) -> None:
     """`.json`: for machines; `.html`: one self-contained page. Whole or not at all."""
     with replacing(path) as partial:
         partial.write_text(_json(report) if path.suffix == ".json" else _html(report), encoding="utf-8")
 
 
-def _json(report: Report) -> str:
+def _json(report: ConversionReport) -> str:
     values = {
         "checkpoint": report.source,
         "precision": report.precision,
@@ -105,7 +105,7 @@ td:first-child,th:first-child,.text{text-align:left}.bad{color:#b00020}.good{col
 figure{display:inline-block;margin:.5rem}figcaption{font-size:13px;max-width:448px}"""
 
 
-def _html(report: Report) -> str:
+def _html(report: ConversionReport) -> str:
     verdict = f'<p class="bad">{html.escape(report.failed)}</p>' if report.failed else '<p class="good">converted</p>'
     tables = [f"<h2>{name}, percent</h2>{_table(table)}" for name, table in report.tables.items()]
     figures = [
