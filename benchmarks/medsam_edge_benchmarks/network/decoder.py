@@ -13,7 +13,7 @@ import openvino as ov
 import torch
 
 from medsam_edge.geometry import Geometry
-from medsam_edge.segmenter import DECODE_BATCH
+from medsam_edge.inference.predictor import DECODE_BATCH
 from medsam_edge_benchmarks.network.encoder import Timing, summarize, time_in_turns
 from medsam_edge_convert.checks import IMAGE_SIZE, REACH
 from medsam_edge_convert.export import export_decoder

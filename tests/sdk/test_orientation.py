@@ -95,7 +95,7 @@ def sheared(tangent: float) -> Any:
 
 
 @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.nrrd", "a.mha"])
-def test_labels_of_axes_that_are_not_at_right_angles(tmp_path: Path, name: str) -> None:
+def test_nifti_refuses_sheared_axes_which_other_formats_keep(tmp_path: Path, name: str) -> None:
     """NIfTI by ITK makes them straight, by 4 of these 8 degrees; headers of few decimals are no shear."""
     image = sheared(np.tan(np.deg2rad(8)))
     result = segment(image, np.array([3, 1, 1, 9, 6, 3]), "pixel")
@@ -113,13 +113,13 @@ def test_labels_of_axes_that_are_not_at_right_angles(tmp_path: Path, name: str) 
     segment(sheared(1e-3), np.array([3, 1, 1, 9, 6, 3]), "pixel").save(tmp_path / name)
 
 
-def test_they_are_48_and_half_are_left_handed() -> None:
+def test_there_are_48_orientations_half_of_them_left_handed() -> None:
     stored = [Stored(order, signs, np.ones(3)).image(block()) for order, signs in ORIENTATIONS]
     assert len({image.GetDirection() for image in stored}) == 48
     assert sum(np.linalg.det(np.reshape(image.GetDirection(), (3, 3))) < 0 for image in stored) == 24
 
 
-def test_the_volume_is_stored_where_simpleitk_sees_it() -> None:
+def test_simpleitk_finds_the_block_in_every_orientation() -> None:
     """The test's own ground: the block's centres through SimpleITK alone."""
     for stored, box in cases():
         image = stored.image(block())
@@ -132,7 +132,7 @@ def test_the_volume_is_stored_where_simpleitk_sees_it() -> None:
         assert len(places) == np.prod(HIGH - LOW)
 
 
-def test_arrays_and_images_give_the_block() -> None:
+def test_masks_of_arrays_and_images_are_the_block() -> None:
     """Boxes in mm are the same for all; boxes in voxels are those of the array."""
     for stored, box in cases():
         truth = stored.array(block()) > 0
@@ -145,7 +145,7 @@ def test_arrays_and_images_give_the_block() -> None:
 
 
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mha"])
-def test_files_give_the_block_and_masks_lie_on_it(tmp_path: Path, suffix: str) -> None:
+def test_masks_of_files_are_the_block_where_the_file_has_it(tmp_path: Path, suffix: str) -> None:
     """Written by SimpleITK, segmented by a box in mm, saved, and read by our reader and by SimpleITK alone.
 
     NIfTI keeps 32 bits, hence the 1e-5. It and ITK keep left-handed directions too (NIfTI's qfac).

@@ -29,7 +29,7 @@ def random_boxes(rng: np.random.Generator, height: int, width: int) -> npt.NDArr
 
 
 @pytest.mark.parametrize(("height", "width"), list(product(SIDES, SIDES)))
-def test_boxes_images_and_masks_agree(height: int, width: int) -> None:
+def test_boxes_images_and_masks_keep_their_place_through_the_network_frame(height: int, width: int) -> None:
     """Network pixels per image pixel are those of the shrunk picture, on each axis its own."""
     rng = np.random.default_rng((height, width))
     geometry = Geometry(height, width, NETWORK)
@@ -146,7 +146,7 @@ def random_prompts(rng: np.random.Generator, sides: tuple[int, ...]) -> Any:
 
 
 @pytest.mark.parametrize("sides", [(64, 48), (1, 1), (4096, 3), (20, 30, 7), (2, 1, 1)])
-def test_whatever_comes_a_box_comes_out_or_box_error(sides: tuple[int, ...]) -> None:
+def test_check_boxes_follows_the_rule_for_any_input(sides: tuple[int, ...]) -> None:
     rng = np.random.default_rng(sides)
     width, height, depth = (*sides, None)[:3] if len(sides) == 2 else sides
     accepted = refused = 0
@@ -180,7 +180,7 @@ def test_whatever_comes_a_box_comes_out_or_box_error(sides: tuple[int, ...]) -> 
         iter([[1, 2, 3, 4]]), [[1, 2, 3, 10**400]], [[1, 2, 3, [4]]], 5, [[[1, 2, 3, 4]]],
     ],
 )  # fmt: skip
-def test_what_is_no_numbers_is_no_box(boxes: Any) -> None:
+def test_boxes_that_are_not_numbers_are_refused(boxes: Any) -> None:
     with pytest.raises(BoxError, match="boxes"):
         check_boxes(boxes, 64, 64)
     with pytest.raises(BoxError, match="boxes"):
