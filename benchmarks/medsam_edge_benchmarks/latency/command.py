@@ -10,7 +10,7 @@ from typing import Any
 
 from medsam_edge_benchmarks.latency.cases.papers import CASES, WHOLE_BODY
 from medsam_edge_benchmarks.latency.output import compare, text
-from medsam_edge_benchmarks.latency.output.page import write_page
+from medsam_edge_benchmarks.latency.output.page import write_latency_page
 from medsam_edge_benchmarks.latency.output.sheet import write_csv
 from medsam_edge_benchmarks.latency.runs.figures import LatencyReport
 from medsam_edge_benchmarks.latency.runs.run import QUICK, LatencyPlan, measure_latency, steps
@@ -89,7 +89,7 @@ def _present(report: LatencyReport, options: argparse.Namespace) -> None:
     if options.csv:
         write_csv(options.csv, report)
     if options.html:
-        write_page(options.html, report)
+        write_latency_page(options.html, report)
 
 
 def _compare(options: argparse.Namespace) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from medsam_edge_benchmarks.accuracy.figures.papers import PUBLISHED, WARNING
@@ -33,12 +33,14 @@ class Grid:
 
 
 def main_grids(report: AccuracyReport) -> Iterator[Grid]:
-    """DSC and NSD by modality and both rules, and what the papers print."""
+    """DSC and NSD by set if asked for, by modality and both rules, and what the papers print."""
     rule = (
         "Mean over images of the mean over each image's objects. NSD as the challenge's script takes it: a picture's "
         "is over all of an object's area and not its outline, and 0 where an image's mean DSC is 0.2 or less. Each "
         "mask counts by itself; in the challenge's files later ones lie over earlier ones."
     )
+    if report.sets:
+        yield from _sets(report)
     yield from _both("by modality", f"Mean over objects. {INTERVALS}", report.modalities["plain"], report)
     yield from _both("by modality, as the challenge counts", rule, report.modalities["challenge"], report)
     yield _papers(report)
@@ -51,7 +53,8 @@ def further_grids(report: AccuracyReport) -> Iterator[Grid]:
         "Each side of each box moved by up to so many network pixels; on an axis where the box would be thinner than a "
         "pixel, its sides stay. Mean over modalities, plain."
     )
-    yield from _both("by dataset", "Mean over objects.", report.datasets, report)
+    if not report.sets:
+        yield from _both("by dataset", "Mean over objects.", report.datasets, report)
     yield from _both("by object size", size, report.sizes, report)
     if len(report.jitters) > 1:
         yield from _both("by jitter", moved, report.jitters, report)
@@ -80,6 +83,15 @@ def _both(cut: str, words: str, groups: Groups, report: AccuracyReport) -> Itera
             figures = [figure(group.metric(metric).get(method)) for method in report.methods]
             rows.append([Cell(name), Cell(str(group.images)), Cell(str(group.objects)), *figures])
         yield Grid(f"{metric.upper()} {cut}", words, headings, rows)
+
+
+def _sets(report: AccuracyReport) -> Iterator[Grid]:
+    """`_both` by set, with the number of sets in which each method is below the ellipse as the last row."""
+    words = f"Mean over a set's objects, and the mean over sets. {INTERVALS}"
+    for metric, grid in zip(METRICS, _both("by set", words, report.sets, report), strict=True):
+        below = report.below_ellipse[metric]
+        counts = [Cell(str(below.get(method, NO_FIGURE))) for method in report.methods]
+        yield replace(grid, rows=[*grid.rows, [Cell("sets below the ellipse"), Cell(""), Cell(""), *counts]])
 
 
 def _papers(report: AccuracyReport) -> Grid:

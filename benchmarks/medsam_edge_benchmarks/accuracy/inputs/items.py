@@ -21,6 +21,8 @@ from medsam_edge_train.prepare.readers import read_labels, read_pixels
 from medsam_edge_train.prepare.sources import Pair, Skipped, find_pairs
 
 Labels = npt.NDArray[np.integer[Any]]
+CUTS = ("modality", "set")
+"""What macro figures are means over; a set is a data set of one modality."""
 
 
 class Loaded(NamedTuple):
@@ -45,6 +47,10 @@ class Item:
     modality: Modality
     dataset: str
     load: Callable[[], Loaded]
+
+    @property
+    def set_name(self) -> str:
+        return f"{self.modality.value}/{self.dataset}"
 
 
 def find_items(root: Path, modality: Modality | None = None) -> list[Item]:
@@ -74,13 +80,17 @@ def find_items(root: Path, modality: Modality | None = None) -> list[Item]:
     return items
 
 
-def choose(items: Sequence[Item], per_modality: int | None) -> list[Item]:
-    """At most so many of each modality, evenly spread; all for None. In the order of `Modality`."""
-    chosen: list[Item] = []
-    for modality in Modality:
-        own = [item for item in items if item.modality is modality]
-        chosen += evenly(own, per_modality or len(own))
-    return chosen
+def choose(items: Sequence[Item], count: int | None, by: str = "modality") -> list[Item]:
+    """At most `count` items of each modality or set, evenly spread; all for None. In the order of `Modality`.
+
+    Args:
+        by: one of `CUTS`.
+    """
+    groups: dict[str, list[Item]] = {}
+    order = list(Modality)
+    for item in sorted(items, key=lambda item: order.index(item.modality)):
+        groups.setdefault(item.modality.value if by == "modality" else item.set_name, []).append(item)
+    return [item for own in groups.values() for item in evenly(own, count or len(own))]
 
 
 def _pairs(root: Path, modality: Modality | None) -> Iterator[Item]:

@@ -26,7 +26,9 @@ def show(report: AccuracyReport, console: Console) -> None:
 def notes(report: AccuracyReport) -> list[str]:
     """What must be known to read the figures."""
     unfinished = [] if report.complete else ["Interrupted: not all images were measured."]
-    quick = ["A quick look: not all images."] if report.settings["images of each modality"] != "all" else []
+    quick = (
+        ["A quick look: not all images."] if report.settings[f"images of each {report.settings['by']}"] != "all" else []
+    )
     side = report.settings["mosaic"]
     laid = [f"Each image is a mosaic of {side} × {side} images of one dataset."] if side > 1 else []
     return [*unfinished, *quick, *laid, "NSD has a tolerance of 2: pixels of the image, or mm in a volume."]

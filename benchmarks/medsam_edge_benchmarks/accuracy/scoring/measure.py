@@ -57,6 +57,10 @@ class Row:
     recognized: str | None
     seconds: float | None
 
+    @property
+    def set_name(self) -> str:
+        return f"{self.modality}/{self.dataset}"
+
 
 def measure_item(
     item: Item, methods: Mapping[str, Method], jitters: Sequence[float], telling: str, watch: Watch | None

@@ -12,9 +12,10 @@ from medsam_edge_benchmarks.accuracy.scoring.seconds import Seconds, seconds_eac
 from medsam_edge_benchmarks.accuracy.scoring.summary import (
     RULES,
     Groups,
-    by_dataset,
+    below_ellipse,
     by_jitter,
     by_modality,
+    by_set,
     by_size,
     recognized,
 )
@@ -31,6 +32,8 @@ class AccuracyReport:
         modalities: by rule, see `summary`.
         recognized: percent by modality and method; empty where the modality was told.
         seconds: by kind of image and method.
+        sets: each data set and the mean over sets; empty unless asked for.
+        below_ellipse: number of sets in which a method is below the ellipse, by metric and method.
     """
 
     settings: Mapping[str, Any]
@@ -43,21 +46,30 @@ class AccuracyReport:
     calibration: Mapping[str, Calibration]
     recognized: Mapping[str, Mapping[str, float]]
     seconds: Mapping[str, Mapping[str, Seconds]]
+    sets: Groups
+    below_ellipse: Mapping[str, Mapping[str, int]]
     schema: str = SCHEMA
 
 
-def summarize(rows: Sequence[Row], settings: Mapping[str, Any], complete: bool) -> AccuracyReport:
-    """The report on rows of one or more jitters; there must be some."""
+def summarize(rows: Sequence[Row], settings: Mapping[str, Any], complete: bool, by: str = "modality") -> AccuracyReport:
+    """The report on rows of one or more jitters; there must be some.
+
+    Args:
+        by: one of `items.CUTS`; `set` adds the macro figures over sets.
+    """
     first = [row for row in rows if row.jitter == rows[0].jitter]
+    sets = by_set(first, mean=True) if by == "set" else {}
     return AccuracyReport(
         settings=settings,
         complete=complete,
         methods=list(dict.fromkeys(row.method for row in rows)),
         modalities={rule: by_modality(first, rule) for rule in RULES},
-        datasets=by_dataset(first),
+        datasets=by_set(first),
         sizes=by_size(first),
         jitters=by_jitter(rows),
         calibration=calibrations(first),
         recognized=recognized(first),
         seconds=seconds_each(first),
+        sets=sets,
+        below_ellipse=below_ellipse(sets),
     )

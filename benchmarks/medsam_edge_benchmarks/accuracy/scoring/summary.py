@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from medsam_edge.modality import Modality
 from medsam_edge_benchmarks.accuracy.scoring.measure import Row
+from medsam_edge_convert.accuracy import ELLIPSE
 
 METRICS = ("dsc", "nsd")
 RULES = ("plain", "challenge")
@@ -71,10 +72,20 @@ def by_modality(rows: Sequence[Row], rule: str = "plain") -> Groups:
     return _groups(rows, lambda row: row.modality, [modality.value for modality in Modality], rule, mean=True)
 
 
-def by_dataset(rows: Sequence[Row]) -> Groups:
-    """Each dataset, as modality/name, by the plain rule."""
-    names = {f"{row.modality}/{row.dataset}": None for row in rows}
-    return _groups(rows, lambda row: f"{row.modality}/{row.dataset}", list(names))
+def by_set(rows: Sequence[Row], mean: bool = False) -> Groups:
+    """Each data set, as modality/name, by the plain rule; if asked for also `mean`, over the sets."""
+    return _groups(rows, lambda row: row.set_name, list(dict.fromkeys(row.set_name for row in rows)), mean=mean)
+
+
+def below_ellipse(groups: Groups) -> dict[str, dict[str, int]]:
+    """The number of groups, `mean` aside, in which a method's figure is below the ellipse's, by metric and method."""
+    counts: dict[str, dict[str, int]] = {metric: {} for metric in METRICS}
+    for metric, own in counts.items():
+        for estimates in (group.metric(metric) for name, group in groups.items() if name != MEAN):
+            for method, figure in estimates.items():
+                if figure.mean is not None and (ellipse := estimates[ELLIPSE].mean) is not None:
+                    own[method] = own.get(method, 0) + (figure.mean < ellipse)
+    return counts
 
 
 def by_size(rows: Sequence[Row]) -> Groups:

@@ -14,7 +14,7 @@ def test_names_with_brackets_are_names() -> None:
     """To rich a word in brackets is a style, which it does not show."""
     out = io.StringIO()
     rows = [replace(ROW, method="[net]", dataset="[old]")]
-    settings = {"data": "[mine]", "images of each modality": "all", "mosaic": 1}
+    settings = {"data": "[mine]", "by": "modality", "images of each modality": "all", "mosaic": 1}
     show(summarize(rows, settings, complete=True), Console(file=out, width=180))
     for name in ("[net]", "[net], here", "CT/[old]", "[mine]"):
         assert name in out.getvalue()

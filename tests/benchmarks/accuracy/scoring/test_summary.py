@@ -10,9 +10,9 @@ from medsam_edge_benchmarks.accuracy.scoring.measure import Row
 from medsam_edge_benchmarks.accuracy.scoring.summary import (
     DRAWS,
     bootstrap,
-    by_dataset,
     by_jitter,
     by_modality,
+    by_set,
     by_size,
     recognized,
 )
@@ -93,7 +93,7 @@ def test_the_same_images_have_the_same_interval() -> None:
     rows = [row(str(number), number / 9, number / 9) for number in range(10)]
     rows += [replace(own, method="twin") for own in rows]
     table = by_modality(rows)["CT"].dsc
-    assert table["net"] == table["twin"] == by_dataset(rows)["CT/set"].dsc["net"]
+    assert table["net"] == table["twin"] == by_set(rows)["CT/set"].dsc["net"]
 
 
 def test_sizes_fall_into_their_bins() -> None:
