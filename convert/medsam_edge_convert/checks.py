@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from torch import nn
 
 from medsam_edge import Segmenter
 from medsam_edge.errors import ConversionError
-from medsam_edge.geometry import Geometry
+from medsam_edge.geometry import CELL, Geometry, window_groups
 from medsam_edge.intensity import to_display
 from medsam_edge.modality import Modality
 from medsam_edge.phantom import Phantom, phantom
@@ -128,15 +129,25 @@ def check_parity(network: MedSAM, encoder: ov.Model, decoder: ov.Model, probes: 
             prompts = [{"classes": reference.one_hot(modality)} for modality in (probe.phantom.modality, likeliest)]
         for prompt in prompts:
             inputs: dict[str, npt.NDArray[Any]] = {"boxes": probe.prompts, "cells": probe.cells, **prompt}
-            decoded = reference.decoder.infer({"embedding": expected["embedding"], **inputs})
-            again = run_decoder({"embedding": got["embedding"], **inputs})
-            differences += [relative_difference(value, again[name]) for name, value in decoded.items()]
-            agreements.append(float(((again["logits"] > 0) == (decoded["logits"] > 0)).mean()))
-            reaches.append(reach_of(probe, decoded["logits"]))
+            for asked in (inputs, *_in_windows(network, inputs)):
+                decoded = reference.decoder.infer({"embedding": expected["embedding"], **asked})
+                again = run_decoder({"embedding": got["embedding"], **asked})
+                differences += [relative_difference(value, again[name]) for name, value in decoded.items()]
+                agreements.append(float(((again["logits"] > 0) == (decoded["logits"] > 0)).mean()))
+            reaches.append(
+                reach_of(probe, reference.decoder.infer({"embedding": expected["embedding"], **inputs})["logits"])
+            )
     parity = Parity(float(np.max(differences)), min(agreements), max(reaches))
     if not (parity.difference <= PARITY_LIMIT and parity.agreement >= AGREEMENT_LIMIT):
         raise ConversionError(f"export: OpenVINO differs from PyTorch: {parity}")
     return parity
+
+
+def _in_windows(network: MedSAM, inputs: dict[str, npt.NDArray[Any]]) -> Iterator[dict[str, npt.NDArray[Any]]]:
+    """The same prompts in windows, for a network that has them."""
+    if network.context is not None:
+        for indices, windows in window_groups(inputs["boxes"], network.context, IMAGE_SIZE // CELL):
+            yield {**inputs, "boxes": inputs["boxes"][indices], "cells": windows.cells}
 
 
 def check_bundle(bundle: Path, network: MedSAM, probes: list[Probe]) -> dict[str, float]:

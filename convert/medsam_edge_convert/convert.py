@@ -56,6 +56,8 @@ class ConvertConfig:
             Trained quantizers are used by int8 and left out by the others.
         calibration: folder of images, shards, or `phantoms`; needed for mixed, and for int8 unless the checkpoint has
             trained quantizers.
+        ellipse: strength of the inscribed ellipse that is added to the logits, which the checkpoint was trained
+            without; None for the checkpoint's own. 4 to 8 help networks on images unlike those they were trained on.
         architecture: name of the network where the checkpoint does not say; None to recognise it.
         gate: what accuracy is measured on and may be lost; None not to measure. Needed for mixed.
         report: `.html` or `.json` file to write, also when a step fails.
@@ -65,6 +67,7 @@ class ConvertConfig:
     output: Path
     precision: str = "int8"
     calibration: str | None = None
+    ellipse: float | None = None
     architecture: str | None = None
     gate: Gate | None = None
     report: Path | None = None
@@ -75,6 +78,8 @@ class ConvertConfig:
             raise InputError(f"precision: expected one of {', '.join(PRECISIONS)}, got {self.precision!r}")
         if self.precision == "mixed" and self.gate is None:
             raise InputError("validation: mixed needs a folder of images with masks, to find what int8 costs")
+        if self.ellipse is not None and not 0 <= self.ellipse <= 100:
+            raise InputError(f"ellipse: expected 0 to 100, got {self.ellipse}")
         if self.output.exists() and not self.overwrite:
             raise InputError(f"output: {self.output} exists already")
         if self.output.exists() and not (self.output / MANIFEST_FILE).is_file():
@@ -117,6 +122,8 @@ def _convert(config: ConvertConfig, report: ConversionReport) -> Manifest:
     network, architecture = checkpoint.load(config.checkpoint, config.architecture)
     if architecture == TEACHER:
         raise InputError(f"architecture: {TEACHER} is only ever a teacher and is not converted")
+    if config.ellipse is not None:
+        network.mask_decoder.ellipse = config.ellipse
     quantizers, network.quantizers = network.quantizers, None  # first the floating-point network is checked
     needed = config.precision == "mixed" or (config.precision == "int8" and quantizers is None)
     if needed and config.calibration is None:
@@ -140,7 +147,7 @@ def _convert(config: ConvertConfig, report: ConversionReport) -> Manifest:
     report.add("export", "max difference of OpenVINO f32 to PyTorch", parity.difference, PARITY_LIMIT)
     report.add("masks", "share of mask pixels unlike PyTorch's", 1 - parity.agreement, 1 - AGREEMENT_LIMIT)
     where = "anywhere" if parity.reach == IMAGE_SIZE else f"within {parity.reach} pixels of its box"
-    report.add("reach", f"a mask lies {where}")
+    report.add("reach", f"a mask lies {where if fused.context is None else 'in the window around its box'}")
 
     config.output.parent.mkdir(parents=True, exist_ok=True)
     made = Converted(architecture, fused, encoder, decoder, probes, parity.reach, quantizers, calibration)
@@ -173,6 +180,8 @@ def _bundle(config: ConvertConfig, folder: Path, report: ConversionReport, made:
         reach=made.reach,
         openvino=".".join(ov.__version__.split("-")[0].split(".")[:2]) + ".0",
         source_sha256=sha256(config.checkpoint.read_bytes()),
+        context=made.network.context,
+        ellipse=made.network.mask_decoder.ellipse,
         classes=classes_of(made.network),
         calibration={"images": "none"},
     )

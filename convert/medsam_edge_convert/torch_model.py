@@ -29,7 +29,7 @@ class TorchNetwork:
 
 
 def torch_model(network: MedSAM, image_size: int, identity: str) -> Model:
-    """A network as it is, fused or not, in f32; masks may lie anywhere."""
+    """A network as it is, fused or not, in f32; without windows masks may lie anywhere."""
     encoder, decoder = EncoderPart(network), DecoderPart(network, image_size)
     return Model(
         TorchNetwork(encoder, encoder.outputs),
@@ -38,4 +38,5 @@ def torch_model(network: MedSAM, image_size: int, identity: str) -> Model:
         identity,
         image_size,
         classes_of(network),
+        context=network.context,
     )

@@ -11,7 +11,7 @@ a mask is (xmin, ymin, xmax + 1, ymax + 1) and `image[y0:y1, x0:x1]` is what a w
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -30,6 +30,8 @@ WINDOW_SIDES = (16, 20, 24, 32, 48, 64)
 """Sides of windows, in cells: few, so that many boxes have windows of equal size."""
 MINIMUM_CONTEXT = 16.0
 """Network pixels that a window shows on each side of its box, at least."""
+ROWS_AT_ONCE = 16
+"""Image rows interpolated at once, so that what is computed stays in the processor's cache."""
 OUTSIDE = -10.0
 """Logit of what is not decoded: as surely background as a network ever is."""
 
@@ -107,36 +109,32 @@ class Geometry:
         first = np.minimum(low, [side - columns, side - rows])
         return Windows(side, first[:, 1], first[:, 0], rows, columns)
 
-    def mask_to_image(self, logits: FloatArray) -> tuple[int, int, BoolArray]:
+    def mask_to_image(self, logits: FloatArray, top: int = 0, left: int = 0) -> tuple[int, int, BoolArray]:
         """One object's network logits → its mask in the image, cropped to where it is.
 
         The padding is cut off, the rest is interpolated bilinearly (half-pixel centres, PyTorch's
-        `align_corners=False`) and cut at zero, exactly as if the whole plane had been resized; only the
-        rows that a positive logit can reach are computed, so a nucleus on a slide does not cost a slide.
+        `align_corners=False`) and cut at zero, as if the whole plane had been resized, with `OUTSIDE` beyond the
+        window. Only what a positive logit can reach is computed, so a nucleus on a slide does not cost a slide.
 
         Args:
-            logits: (size, size) float32, positive inside the object.
+            logits: (h, w) float32, positive inside the object: a window of the (size, size) plane.
+            top, left: first row and column of the window in the plane.
 
         Returns:
             (top, left, mask): the crop's first row and column in the image, and its (h, w) bool mask; (0, 0, (0, 0))
             when nothing is positive.
         """
-        inside = np.ascontiguousarray(logits[: self.new_height, : self.new_width], dtype=np.float32)
+        inside = logits[: max(0, self.new_height - top), : max(0, self.new_width - left)]
         positive = inside > 0
         rows = np.flatnonzero(positive.any(axis=1))
         if rows.size == 0:
             return 0, 0, np.zeros((0, 0), dtype=bool)
         columns = np.flatnonzero(positive.any(axis=0))
-        top, bottom = _reach(int(rows[0]), int(rows[-1]), self.new_height, self.height)
-        left, right = _reach(int(columns[0]), int(columns[-1]), self.new_width, self.width)
-        source = (np.arange(top, bottom, dtype=np.float32) + 0.5) * (self.new_height / self.height) - 0.5
-        source = source.clip(0, self.new_height - 1)
-        above = source.astype(np.intp)
-        below = np.minimum(above + 1, self.new_height - 1)
-        weight = (source - above)[:, None].astype(np.float32)
-        strip = inside[above] * (1 - weight) + inside[below] * weight  # (rows wanted, new_width)
-        full = cv2.resize(strip, (self.width, bottom - top), interpolation=cv2.INTER_LINEAR)
-        return _trim(top, left, full[:, left:right] > 0)
+        vertical = _Axis.of(int(rows[0]) + top, int(rows[-1]) + top, self.new_height, self.height)
+        horizontal = _Axis.of(int(columns[0]) + left, int(columns[-1]) + left, self.new_width, self.width)
+        part = _around(inside, vertical.low - top, vertical.high - top, horizontal.low - left, horizontal.high - left)
+        wide = np.ascontiguousarray(horizontal.interpolate(part.T).T)  # (network rows, image columns)
+        return _trim(vertical.start, horizontal.start, vertical.positive(wide))
 
 
 def window_groups(boxes: FloatArray, context: float, side: int) -> list[tuple[npt.NDArray[np.intp], Windows]]:
@@ -189,14 +187,73 @@ class Windows:
         x = self.left[:, None, None] + np.arange(self.columns)
         return np.asarray((y * self.side + x).reshape(len(self.top), -1))
 
-    def planes(self, logits: FloatArray) -> Iterator[FloatArray]:
-        """(N, rows·columns, 4, 4) logits of the cells → each box's (size, size) plane, `OUTSIDE` beyond its window."""
-        for top, left, own in zip(self.top * CELL, self.left * CELL, logits, strict=True):
-            plane = np.full((self.side * CELL, self.side * CELL), OUTSIDE, dtype=np.float32)
-            pixels = own.reshape(self.rows, self.columns, CELL, CELL).transpose(0, 2, 1, 3)
-            height, width = self.rows * CELL, self.columns * CELL
-            plane[top : top + height, left : left + width] = pixels.reshape(height, width)
-            yield plane
+    def select(self, chosen: slice) -> Windows:
+        """Some of them."""
+        return Windows(self.side, self.top[chosen], self.left[chosen], self.rows, self.columns)
+
+    def pixels(self, logits: FloatArray) -> Iterator[tuple[FloatArray, int, int]]:
+        """(N, rows·columns, 4, 4) logits of the cells → each window's (4·rows, 4·columns) pixels, and its first row and
+        column in the plane."""
+        height, width = self.rows * CELL, self.columns * CELL
+        for top, left, own in zip((self.top * CELL).tolist(), (self.left * CELL).tolist(), logits, strict=True):
+            yield (
+                own.reshape(self.rows, self.columns, CELL, CELL).transpose(0, 2, 1, 3).reshape(height, width),
+                top,
+                left,
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class _Axis:
+    """Bilinear interpolation along one axis, of the image pixels start..stop that some network pixels can reach.
+
+    Attributes:
+        low, high: the network pixels that are read, low included, high not.
+        below, above: the two neighbours of each image pixel, from `low`; weight: that of `above`.
+    """
+
+    start: int
+    low: int
+    high: int
+    below: npt.NDArray[np.intp]
+    above: npt.NDArray[np.intp]
+    weight: FloatArray
+
+    @classmethod
+    def of(cls, first: int, last: int, small: int, large: int) -> _Axis:
+        """For the network pixels first..last of `small`, and an image of `large` pixels."""
+        start, stop = _reach(first, last, small, large)
+        source = ((np.arange(start, stop) + 0.5) * (small / large) - 0.5).clip(0, small - 1)
+        below = source.astype(np.intp)
+        above = np.minimum(below + 1, small - 1)
+        weight = (source - below).astype(np.float32)[:, None]
+        low, high = int(below[0]), int(above[-1]) + 1
+        return cls(start, low, high, below - low, above - low, weight)
+
+    def interpolate(self, values: FloatArray) -> FloatArray:
+        """(high − low, n) → (stop − start, n)."""
+        result: FloatArray = values[self.below] * (1 - self.weight) + values[self.above] * self.weight
+        return result
+
+    def positive(self, values: FloatArray) -> BoolArray:
+        """(high − low, n) → (stop − start, n): where `interpolate` gives more than 0, a few rows at a time."""
+        mask = np.empty((len(self.weight), values.shape[1]), dtype=bool)
+        for first in range(0, len(mask), ROWS_AT_ONCE):
+            rows = slice(first, first + ROWS_AT_ONCE)
+            piece = replace(self, below=self.below[rows], above=self.above[rows], weight=self.weight[rows])
+            np.greater(piece.interpolate(values), 0, out=mask[rows])
+        return mask
+
+
+def _around(window: FloatArray, top: int, bottom: int, left: int, right: int) -> FloatArray:
+    """Rows top..bottom and columns left..right of a window, `OUTSIDE` where they lie beyond it."""
+    height, width = window.shape
+    if top >= 0 and bottom <= height and left >= 0 and right <= width:
+        return window[top:bottom, left:right]
+    part = np.full((bottom - top, right - left), OUTSIDE, dtype=np.float32)
+    rows, columns = slice(max(top, 0), min(bottom, height)), slice(max(left, 0), min(right, width))
+    part[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] = window[rows, columns]
+    return part
 
 
 def _to_planes(image: npt.NDArray[Any], size: int) -> FloatArray:

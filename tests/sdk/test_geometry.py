@@ -10,7 +10,7 @@ import torch
 
 from medsam_edge.boxes import are_volume_boxes, boxes_from_masks, check_boxes
 from medsam_edge.errors import BoxError, ImageError, InputError
-from medsam_edge.geometry import BoolArray, FloatArray, Geometry
+from medsam_edge.geometry import OUTSIDE, WINDOW_SIDES, BoolArray, FloatArray, Geometry, window_groups
 
 
 @pytest.mark.parametrize(
@@ -126,12 +126,86 @@ def test_windows_by_hand() -> None:
     assert windows.cells.dtype == np.int64
     assert windows.cells.reshape(2, 4, 4)[:, 1].tolist() == [[8, 9, 10, 11], [44, 45, 46, 47]]
     logits = np.arange(2 * 16 * 16, dtype=np.float32).reshape(2, 16, 4, 4)
-    first, second = windows.planes(logits)
-    assert first.shape == (32, 32)
+    (first, *corner), (second, *other) = windows.pixels(logits)
+    assert (corner, other) == ([0, 0], [16, 16])
+    assert first.shape == second.shape == (16, 16)
     assert first[0, :8].tolist() == [0, 1, 2, 3, 16, 17, 18, 19]
     assert first[5, 1] == 64 + 4 + 1  # cell (1, 0), its pixel (1, 1)
-    assert (first[16:] < 0).all() and (first[:, 16:] < 0).all()
-    assert second[16:20, 16:20].tolist() == logits[1, 0].tolist()
+    assert second[:4, :4].tolist() == logits[1, 0].tolist()
+
+
+WINDOWED = np.array(
+    [
+        [100, 100, 116, 116],  # 16 wide, and 16 on each side: 48 pixels, 12 cells → 16
+        [96, 64, 160, 128],  # 64, and 32 on each side: 128 pixels, 32 cells
+        [0, 0, 16, 16],  # in the corner
+        [240, 250, 256, 256],  # in the other; 6 pixels high, and 16 on each side
+        [10, 20, 80, 90],  # 70: 140 pixels, 35 cells → 48
+        [0, 100, 256, 120],  # as wide as the square: all columns; 20 high, and 16 on each side: 52 pixels
+        [101, 103, 117, 119],  # as large as the first
+    ],
+    dtype=np.float32,
+)
+"""Windows by hand, context 0.5, on a grid of 64 cells: rows, columns, top, left. A middle at 108 pixels is at 27 cells,
+and the window of 16 starts at 19."""
+EXPECTED = [
+    (16, 16, 19, 19),
+    (32, 32, 8, 16),
+    (16, 16, 0, 0),
+    (16, 16, 48, 48),
+    (48, 48, 0, 0),
+    (16, 64, 20, 0),
+    (16, 16, 20, 19),
+]
+
+
+def windows_of(boxes: FloatArray, context: float = 0.5, side: int = 64) -> list[tuple[int, ...]]:
+    found: dict[int, tuple[int, ...]] = {}
+    for indices, windows in window_groups(boxes, context, side):
+        for place, index in enumerate(indices.tolist()):
+            found[index] = windows.rows, windows.columns, int(windows.top[place]), int(windows.left[place])
+    return [found[index] for index in range(len(boxes))]
+
+
+def test_window_groups_by_hand() -> None:
+    assert windows_of(WINDOWED) == EXPECTED
+    groups = [
+        (windows.rows, windows.columns, indices.tolist()) for indices, windows in window_groups(WINDOWED, 0.5, 64)
+    ]
+    assert groups == [(16, 16, [0, 2, 3, 6]), (32, 32, [1]), (48, 48, [4]), (16, 64, [5])]
+    assert window_groups(WINDOWED[:0], 0.5, 64) == []
+
+
+def test_a_window_depends_on_its_box_alone() -> None:
+    for index, box in enumerate(WINDOWED):
+        assert windows_of(box[None]) == [EXPECTED[index]]
+    assert windows_of(WINDOWED[::-1]) == EXPECTED[::-1]
+
+
+@pytest.mark.parametrize("side", [16, 30, 32, 64])
+@pytest.mark.parametrize("context", [0.0, 0.5, 2.0])
+def test_windows_lie_in_the_grid_and_hold_their_boxes(side: int, context: float) -> None:
+    rng = np.random.default_rng(0)
+    corners = np.sort(rng.uniform(0, 4 * side, (300, 2, 2)), axis=1).reshape(300, 4).astype(np.float32)
+    for box, (rows, columns, top, left) in zip(corners, windows_of(corners, context, side), strict=True):
+        assert {rows, columns} <= {*WINDOW_SIDES, side}
+        assert 0 <= top <= top + rows <= side and 0 <= left <= left + columns <= side
+        assert left * 4 <= box[0] and box[2] <= (left + columns) * 4
+        assert top * 4 <= box[1] and box[3] <= (top + rows) * 4
+
+
+def test_a_mask_from_a_window_is_that_of_the_whole_plane() -> None:
+    """`OUTSIDE` beyond the window, at every place and scale."""
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        geometry = Geometry(*rng.integers(3, 300, 2).tolist(), size=64)
+        height, width = rng.integers(4, 65, 2)
+        top, left = int(rng.integers(0, 65 - height)), int(rng.integers(0, 65 - width))
+        window = smooth_logits(rng, 64, 0.3)[:height, :width]
+        plane = np.full((64, 64), OUTSIDE, np.float32)
+        plane[top : top + height, left : left + width] = window
+        for expected, got in zip(geometry.mask_to_image(plane), geometry.mask_to_image(window, top, left), strict=True):
+            assert np.array_equal(expected, got)
 
 
 def test_a_wide_reach_is_the_whole_grid() -> None:

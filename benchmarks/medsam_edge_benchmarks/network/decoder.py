@@ -12,8 +12,8 @@ import numpy.typing as npt
 import openvino as ov
 import torch
 
-from medsam_edge.geometry import Geometry
-from medsam_edge.inference.predictor import DECODE_BATCH
+from medsam_edge.geometry import CELL, Geometry
+from medsam_edge.inference.predictor import DECODE_BATCH, window_batches
 from medsam_edge_benchmarks.network.encoder import Timing, summarize, time_in_turns
 from medsam_edge_convert.checks import IMAGE_SIZE, REACH
 from medsam_edge_convert.export import export_decoder
@@ -73,6 +73,14 @@ def variants(network: MedSAM, boxes: npt.NDArray[np.float32], num_threads: int) 
 
         return call
 
+    def windowed(compiled: ov.CompiledModel, context: float) -> Callable[[], Any]:
+        def call() -> None:
+            for indices, windows in window_batches(boxes, context, IMAGE_SIZE // CELL):
+                compiled({"embedding": rows, "boxes": boxes[indices], "cells": windows.cells})
+
+        return call
+
+    last = {} if network.context is None else {"the same, in windows": windowed(exact, network.context)}
     return {
         BASELINE: eager(network),
         "PyTorch re-parameterized, box by box": eager(cheap),
@@ -80,4 +88,5 @@ def variants(network: MedSAM, boxes: npt.NDArray[np.float32], num_threads: int) 
         f"OpenVINO f32 as published, {DECODE_BATCH} boxes a call": engine(published, DECODE_BATCH, IMAGE_SIZE),
         f"OpenVINO f32 re-parameterized, {DECODE_BATCH} boxes a call": engine(exact, DECODE_BATCH, IMAGE_SIZE),
         f"the same, only where a mask within {REACH} pixels of its box can be": engine(exact, DECODE_BATCH, REACH),
+        **last,
     }

@@ -12,8 +12,9 @@ import numpy.typing as npt
 import openvino as ov
 
 from medsam_edge.errors import InputError
-from medsam_edge.geometry import Geometry
-from medsam_edge.networks.bundle import Bundle
+from medsam_edge.geometry import CELL, Geometry, window_groups
+from medsam_edge.networks.bundle import Bundle, Manifest
+from medsam_edge.networks.model import Model
 
 PARTS = ("encoder", "decoder")
 
@@ -63,7 +64,7 @@ def profile(bundle: Bundle, boxes: int = 1, rounds: int = 10, num_threads: int |
     config: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "PERF_COUNT": True}
     if num_threads is not None:
         config["INFERENCE_NUM_THREADS"] = num_threads
-    asked = prompts(bundle.manifest.image_size, bundle.manifest.reach, boxes)
+    asked = prompts(bundle.manifest, boxes)
     profiles = []
     for part in PARTS:
         model = read_part(core, bundle, part, boxes)
@@ -80,15 +81,19 @@ def read_part(core: ov.Core, bundle: Bundle, part: str, boxes: int) -> ov.Model:
     """One of `PARTS` as stored, its shapes fixed to those of `prompts`."""
     model = core.read_model(model=bundle.contents[f"{part}.xml"], weights=bundle.contents[f"{part}.bin"])
     if part == "decoder":
-        asked = prompts(bundle.manifest.image_size, bundle.manifest.reach, boxes)
+        asked = prompts(bundle.manifest, boxes)
         model.reshape({name: list(array.shape) for name, array in asked.items()})
     return model
 
 
-def prompts(image_size: int, reach: int, boxes: int) -> dict[str, npt.NDArray[Any]]:
-    """What a decoder is asked for here: boxes (N, 4), half as wide and high as the square, and their cells (N, K)."""
-    asked = np.tile(np.array([0.25, 0.25, 0.75, 0.75], dtype=np.float32) * image_size, (boxes, 1))
-    return {"boxes": asked, "cells": Geometry(image_size, image_size, image_size).windows(asked, reach).cells}
+def prompts(model: Manifest | Model, boxes: int) -> dict[str, npt.NDArray[Any]]:
+    """What a decoder is asked for here: boxes (N, 4), a quarter of the square wide and high, and their cells (N, K)."""
+    size = model.image_size
+    asked = np.tile(np.array([0.375, 0.375, 0.625, 0.625], dtype=np.float32) * size, (boxes, 1))
+    if model.context is None:
+        return {"boxes": asked, "cells": Geometry(size, size, size).windows(asked, model.reach).cells}
+    ((_, windows),) = window_groups(asked, model.context, size // CELL)
+    return {"boxes": asked, "cells": windows.cells}
 
 
 def macs(model: ov.Model) -> int:

@@ -5,13 +5,14 @@ The image is a picture, a slice, or a tile of either. Prompts are in network pix
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from medsam_edge.geometry import FloatArray, Geometry
+from medsam_edge.geometry import CELL, FloatArray, Geometry, Windows, window_groups
 from medsam_edge.inference.cache import EmbeddingCache, content_key
 from medsam_edge.inference.embedding import Embedding
 from medsam_edge.inference.timing import Stopwatch
@@ -21,6 +22,8 @@ from medsam_edge.results.mask import CroppedMask
 
 DECODE_BATCH = 4
 """Boxes decoded at once. More gain nothing on processors without matrix units, and cost memory."""
+DECODE_CELLS = 4096
+"""Cells that windows decoded at once have together: small windows gain from larger batches."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,8 +95,7 @@ class Predictor:
         Raises:
             ModalityError: the embedding's modality is no class of a network with class prompts.
         """
-        geometry, boxes = embedding.geometry, prompts.boxes
-        reach = geometry.size if prompts.everywhere else self.model.reach
+        boxes = prompts.boxes
         inputs = {"embedding": embedding.features}
         modality, _ = embedding.class_prompt
         if modality and self.model.classes:
@@ -101,14 +103,32 @@ class Predictor:
         watch = Stopwatch()
         masks: dict[int, CroppedMask] = {}
         scores = np.zeros(len(boxes), dtype=np.float32)
-        by_area = np.argsort(np.prod(boxes[:, 2:] - boxes[:, :2], axis=1), kind="stable")
-        for start in range(0, len(boxes), DECODE_BATCH):
-            batch = by_area[start : start + DECODE_BATCH]  # similar areas, because a batch has windows of one size
-            windows = geometry.windows(boxes[batch], reach)
+        for batch, windows in self._batches(embedding.geometry, prompts):
             outputs = self.model.decoder.infer({**inputs, "boxes": boxes[batch], "cells": windows.cells})
             watch.lap("decode")
-            for index, logits in zip(batch.tolist(), windows.planes(outputs["logits"]), strict=True):
-                masks[index] = CroppedMask(*geometry.mask_to_image(logits))
+            for index, (logits, top, left) in zip(batch.tolist(), windows.pixels(outputs["logits"]), strict=True):
+                masks[index] = CroppedMask(*embedding.geometry.mask_to_image(logits, top, left))
             scores[batch] = outputs["scores"]
             watch.lap("restore")
         return Decoded(tuple(masks[index] for index in range(len(boxes))), scores, watch.timings_ms)
+
+    def _batches(self, geometry: Geometry, prompts: Prompts) -> Iterator[tuple[npt.NDArray[np.intp], Windows]]:
+        """Numbers of boxes whose windows have one size, and their windows."""
+        boxes, context = prompts.boxes, self.model.context
+        if context is not None and not prompts.everywhere:
+            yield from window_batches(boxes, context, geometry.size // CELL)
+            return
+        reach = geometry.size if prompts.everywhere else self.model.reach
+        by_area = np.argsort(np.prod(boxes[:, 2:] - boxes[:, :2], axis=1), kind="stable")
+        for start in range(0, len(boxes), DECODE_BATCH):
+            batch = by_area[start : start + DECODE_BATCH]  # similar areas, because the largest box decides the size
+            yield batch, geometry.windows(boxes[batch], reach)
+
+
+def window_batches(boxes: FloatArray, context: float, side: int) -> Iterator[tuple[npt.NDArray[np.intp], Windows]]:
+    """`window_groups` in batches that are decoded at once."""
+    for indices, windows in window_groups(boxes, context, side):
+        count = max(DECODE_BATCH, DECODE_CELLS // (windows.rows * windows.columns))
+        for start in range(0, len(indices), count):
+            chosen = slice(start, start + count)
+            yield indices[chosen], windows.select(chosen)

@@ -3,6 +3,7 @@
     encoder.xml, encoder.bin    image (1, 3, S, S) f32 in [0, 1] → embedding of any layout
     decoder.xml, decoder.bin    embedding, boxes (N, 4) f32 in network pixels, cells (N, K) i64: the wanted positions
                                 of the embedding's S/4 × S/4 grid → logits (N, K, 4, 4), scores (N,)
+                                A decoder with `context` reads these positions only: a window, row by row.
                                 With C class prompts the encoder also returns class_scores (1, C), probabilities, and
                                 the decoder also takes classes (1, C) f32, one-hot.
     manifest.json               see `Manifest`
@@ -25,13 +26,27 @@ from typing import Any
 from medsam_edge.errors import BundleError
 from medsam_edge.modality import Modality
 
-SCHEMA = 2
+SCHEMA = 3
+SCHEMA_2 = {"context": None, "ellipse": 0.0, "prompts": ["box"]}
+"""Fields that schema 3 adds, with the values that a bundle of schema 2 has."""
+PROMPTS = ("box",)
+"""Kinds of prompts that decoders take."""
 MODEL_FILES = ("encoder.xml", "encoder.bin", "decoder.xml", "decoder.bin")
 MANIFEST_FILE = "manifest.json"
 CARD_FILE = "MODEL_CARD.md"
 MAXIMUM_FILE_BYTES = 2 * 1024**3
 MAXIMUM_MANIFEST_BYTES = 1024**2
 DEFAULT_BUNDLE = "default"
+
+
+TYPES: dict[str, tuple[type, ...]] = {
+    "str": (str,),
+    "int": (int,),
+    "float": (float, int),
+    "float | None": (float, int, type(None)),
+    "tuple[str, ...]": (list,),
+}
+"""What a field of `Manifest` is in JSON; an object where it is not named here."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +58,12 @@ class Manifest:
         image_size: side S of the network's input square, in pixels.
         files: sha256 of every model file, by name.
         encoder_precision, decoder_precision: precision of the weights: `f32`, `f16` or `int8`.
-        reach: distance beyond its box up to which a mask is decoded, in network pixels, 0 to image_size.
+        reach: distance beyond its box up to which a mask is decoded, in network pixels, 0 to image_size; not used with
+            `context`.
+        context: size of the windows that the decoder reads, as a share of the box's extent on each side of it
+            (`medsam_edge.geometry.window_groups`); None for a decoder that reads the whole grid.
+        ellipse: strength in logits of the inscribed ellipse that the decoder adds; 0 for none.
+        prompts: kinds of prompts that the decoder takes: `box`.
         openvino: OpenVINO version that made the bundle; older versions are refused.
         source_sha256: sha256 of the checkpoint.
         classes: modality of each class prompt, in the network's order; empty without class prompts.
@@ -61,6 +81,9 @@ class Manifest:
     reach: int
     openvino: str
     source_sha256: str
+    context: float | None = None
+    ellipse: float = 0.0
+    prompts: tuple[str, ...] = PROMPTS
     classes: tuple[str, ...] = ()
     calibration: Mapping[str, Any] = field(default_factory=dict)
     checks: Mapping[str, Any] = field(default_factory=dict)
@@ -119,14 +142,16 @@ def parse_manifest(raw: bytes, path: Path) -> Manifest:
         raise BundleError(f"bundle: {path / MANIFEST_FILE} is not JSON: {error}") from error
     if not isinstance(values, dict):
         raise BundleError(f"bundle: {path / MANIFEST_FILE}: expected a JSON object, got {type(values).__name__}")
+    if values.get("schema") == 2:
+        values = {**SCHEMA_2, **values, "schema": SCHEMA}
     if values.get("schema") != SCHEMA:
         raise BundleError(
-            f"bundle: {path}: expected schema {SCHEMA}, got {values.get('schema')!r}: convert its checkpoint again"
+            f"bundle: {path}: expected schema 2 or {SCHEMA}, got {values.get('schema')!r}: convert its checkpoint again"
         )
     for item in fields(Manifest):
-        expected = {"str": str, "int": int, "tuple[str, ...]": list}.get(str(item.type), dict)
-        if type(values.get(item.name)) is not expected:  # isinstance would accept a bool as an int
-            raise BundleError(f"bundle: {path / MANIFEST_FILE}: expected {item.name} to be a {expected.__name__}")
+        expected = TYPES.get(str(item.type), (dict,))
+        if type(values.get(item.name)) not in expected:  # isinstance would accept a bool as an int
+            raise BundleError(f"bundle: {path / MANIFEST_FILE}: expected {item.name} to be a {expected[0].__name__}")
     unknown = sorted(set(values) - {item.name for item in fields(Manifest)})
     if unknown:
         raise BundleError(f"bundle: {path / MANIFEST_FILE}: unknown fields {', '.join(unknown)}")
@@ -137,11 +162,16 @@ def parse_manifest(raw: bytes, path: Path) -> Manifest:
         raise BundleError(f"bundle: {path / MANIFEST_FILE}: image_size {values['image_size']} is out of range")
     if not 0 <= values["reach"] <= values["image_size"]:
         raise BundleError(f"bundle: {path / MANIFEST_FILE}: expected reach from 0 to image_size, got {values['reach']}")
+    for name in ("context", "ellipse"):
+        if not 0 <= (values[name] or 0) <= 100:  # NaN and infinity are no such numbers
+            raise BundleError(f"bundle: {path / MANIFEST_FILE}: expected {name} from 0 to 100, got {values[name]}")
+    if list(values["prompts"]) != list(PROMPTS):
+        raise BundleError(f"bundle: {path}: expected prompts {list(PROMPTS)}, got {values['prompts']}")
     classes = values["classes"][: len(Modality) + 1]  # a longer list still holds a duplicate or an unknown name here
     invalid = [name for name in classes if name not in list(Modality) or classes.count(name) > 1]
     if invalid:
         raise BundleError(f"bundle: {path / MANIFEST_FILE}: expected classes to be distinct modalities, got {invalid}")
-    return Manifest(**{**values, "classes": tuple(classes)})
+    return Manifest(**{**values, "classes": tuple(classes), "prompts": tuple(values["prompts"])})
 
 
 def sha256(content: bytes) -> str:

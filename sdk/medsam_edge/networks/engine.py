@@ -119,7 +119,7 @@ def load_model(bundle: Bundle, settings: EngineSettings) -> Model:
         encoder = pool.submit(load, "encoder", manifest.encoder_precision, "class_scores")
         decoder = pool.submit(load, "decoder", manifest.decoder_precision, "classes")
     size, reach = manifest.image_size, manifest.reach
-    return Model(encoder.result(), decoder.result(), size, bundle.identity, reach, classes, bundle)
+    return Model(encoder.result(), decoder.result(), size, bundle.identity, reach, classes, bundle, manifest.context)
 
 
 def _release(text: str) -> tuple[int, ...]:

@@ -36,7 +36,9 @@ class Model:
     Attributes:
         image_size: side of the network's input square, in pixels.
         identity: unique to the model, so that no embedding is decoded by another one.
-        reach: distance beyond its box up to which a mask is decoded, in network pixels.
+        reach: distance beyond its box up to which a mask is decoded, in network pixels; not used with `context`.
+        context: size of the windows that the decoder reads (`medsam_edge.geometry.window_groups`); None for a decoder
+            that reads the whole grid.
         classes: modality of each class prompt, in the network's order; empty without class prompts.
         bundle: the bundle it was loaded from, if any.
     """
@@ -48,6 +50,7 @@ class Model:
     reach: int
     classes: tuple[Modality, ...] = ()
     bundle: Bundle | None = None
+    context: float | None = None
 
     def one_hot(self, modality: Modality) -> npt.NDArray[np.float32]:
         """Return the decoder's class prompt, (1, C).

@@ -65,7 +65,15 @@ def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda values: values.update(schema=1), "expected schema 2, got 1: convert its checkpoint again"),
+        (lambda values: values.update(schema=1), "expected schema 2 or 3, got 1: convert its checkpoint again"),
+        (lambda values: values.update(context=-0.5), "context from 0 to 100, got -0.5"),
+        (lambda values: values.update(context=float("nan")), "context from 0 to 100, got nan"),
+        (lambda values: values.update(context="0.5"), "expected context to be a float"),
+        (lambda values: values.update(ellipse=1e9), "ellipse from 0 to 100"),
+        (lambda values: values.update(ellipse=None), "expected ellipse to be a float"),
+        (lambda values: values.update(ellipse=True), "expected ellipse to be a float"),
+        (lambda values: values.update(prompts=["box", "voice"]), r"expected prompts .'box'., got .'box', 'voice'"),
+        (lambda values: values.update(prompts="box"), "expected prompts to be a list"),
         (lambda values: values.update(reach=-1), "expected reach from 0 to image_size, got -1"),
         (lambda values: values.update(reach="all"), "reach"),
         (lambda values: values.update(reach=True), "reach"),
@@ -86,6 +94,22 @@ def test_bad_manifests_are_refused(bundle: Path, change: Callable[[Values], Any]
     rewrite(bundle, change)
     with pytest.raises(BundleError, match=message):
         load_bundle(bundle)
+
+
+def test_a_bundle_of_schema_2_has_the_defaults_of_schema_3(bundle: Path) -> None:
+    image = np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8)
+    before = Segmenter(bundle).segment(image, [(8, 8, 40, 30)])
+
+    def older(values: Values) -> None:
+        values["schema"] = 2
+        for name in ("context", "ellipse", "prompts"):
+            del values[name]
+
+    rewrite(bundle, older)
+    manifest = load_bundle(bundle).manifest
+    assert (manifest.schema, manifest.reach, manifest.context, manifest.ellipse) == (3, 8, None, 0.0)
+    assert manifest.prompts == ("box",)
+    assert (Segmenter(bundle).segment(image, [(8, 8, 40, 30)]).label_map == before.label_map).all()
 
 
 def test_classes_that_the_model_does_not_have_are_refused(bundle: Path) -> None:

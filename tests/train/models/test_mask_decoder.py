@@ -11,7 +11,7 @@ from medsam_edge.metrics import dice
 from medsam_edge.modality import Modality
 from medsam_edge_train.models import MedSAM, build
 from medsam_edge_train.models.class_prompt import ClassPromptMedSAM, one_hot
-from medsam_edge_train.models.mask_decoder import MASK_TOKENS, MLP, PRIOR_LIMIT, Attention, BoxPrior, MaskDecoder
+from medsam_edge_train.models.mask_decoder import MASK_TOKENS, MLP, PRIOR_LIMIT, Attention, BoxPrior, Grid, MaskDecoder
 from medsam_edge_train.models.prompt_encoder import PromptEncoder
 from tests.train import reference_sam
 
@@ -250,8 +250,7 @@ def limited(form: Tensor | float) -> Tensor:
 
 def plane_of(prior: BoxPrior, token: Tensor, box: list[float], side: int) -> Tensor:
     """The prior's answer for one box, in shares of the side, on all of side × side pixels."""
-    cells = torch.arange((side // 4) ** 2)[None]
-    pixels: Tensor = prior(token, torch.tensor([box]), cells, side // 4)
+    pixels: Tensor = prior(token, *Grid(side // 4).pixel_coordinates(torch.tensor([box])))
     return pixels.reshape(side // 4, side // 4, 4, 4).transpose(1, 2).reshape(side, side)
 
 
@@ -345,11 +344,11 @@ def test_rows_are_told_where_they_lie_in_the_box() -> None:
     prior = BoxPrior(4)
     rows = torch.rand(1, 16, 4)
     boxes = torch.tensor([[0.0, 0.0, 1.0, 1.0], [0.0, 0.5, 0.25, 1.0]])  # on a 4×4 grid: all of it; 1 column × 2 rows
-    assert torch.equal(prior.place(rows, boxes), rows.expand(2, -1, -1))
+    assert torch.equal(prior.place(rows, boxes, Grid(4)), rows.expand(2, -1, -1))
     with torch.no_grad():
         for channel, feature in enumerate((0, 1, 3, 5)):
             prior.dense.weight[channel, feature] = 1
-    told = (prior.place(rows, boxes) - rows).reshape(2, 4, 4, 4)  # box, y, x, channel
+    told = (prior.place(rows, boxes, Grid(4)) - rows).reshape(2, 4, 4, 4)  # box, y, x, channel
     torch.testing.assert_close(told[0, 2, :, 0], torch.tensor([-0.75, -0.25, 0.25, 0.75]))
     torch.testing.assert_close(told[0, :, 1, 1], torch.tensor([-0.75, -0.25, 0.25, 0.75]))
     torch.testing.assert_close(told[1, 0, :, 0], torch.tensor([0.0, 2.0, 3.0, 3.0]))  # clamped at three half-boxes

@@ -170,7 +170,7 @@ def _inputs(model: Model, part: str) -> dict[str, Any]:
     if part == "encoder":
         return image
     classes = {"classes": model.one_hot(model.classes[0])} if model.classes else {}
-    return {"embedding": model.encoder.infer(image)["embedding"], **prompts(size, model.reach, 1), **classes}
+    return {"embedding": model.encoder.infer(image)["embedding"], **prompts(model, 1), **classes}
 
 
 def _seconds(calls: Mapping[str, Call]) -> dict[str, float]:
