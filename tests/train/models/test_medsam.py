@@ -26,7 +26,8 @@ def test_forward_equals_embed_then_decode_of_each_image(rep_medsam: MedSAM) -> N
     images = torch.rand(2, 3, 64, 64)
     boxes = torch.tensor([[4.0, 8, 40, 50], [0, 0, 64, 64], [10, 10, 20, 30]])  # pixels of the 64 frame
     with torch.no_grad():
-        logits, scores, _ = rep_medsam(images, boxes, torch.tensor([1, 0, 1]))
+        prediction = rep_medsam(images, boxes, torch.tensor([1, 0, 1]))
+        logits, scores = prediction.planes(64), prediction.scores
         assert (logits.shape, scores.shape) == ((3, 64, 64), (3,))
         for image, chosen in ((0, [1]), (1, [0, 2])):
             own, own_scores = rep_medsam.decode(rep_medsam.embed(images[image : image + 1]), boxes[chosen] * 4)
