@@ -30,6 +30,8 @@ MAY_IMPORT = {
         "medsam_edge_train.checkpoint",
         "medsam_edge_train.data.datasets",
         "medsam_edge_train.metrics",
+        "medsam_edge_train.options",
+        "medsam_edge_train.progress",
     },
     "medsam_edge_benchmarks": {"medsam_edge", "medsam_edge_train", "medsam_edge_convert"},
 }

@@ -11,6 +11,7 @@ import torch
 from medsam_edge.errors import InputError
 from medsam_edge_train.loop.processes import world_size
 from medsam_edge_train.models import TEACHER
+from medsam_edge_train.options import Output
 
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 NOT_NEGATIVE = (
@@ -64,7 +65,7 @@ class RunConfig:
     """
 
     data: Path
-    output: Path
+    output: Output
     architecture: str = "efficient_medsam"
     init: Path | None = None
     partial_init: bool = False

@@ -24,6 +24,7 @@ from medsam_edge_train.data.cases import Case, find_cases, read_case
 from medsam_edge_train.loop.config import check_precision, choose_precision
 from medsam_edge_train.models import MedSAM
 from medsam_edge_train.models.vit import ViT
+from medsam_edge_train.options import Output
 from medsam_edge_train.stages.store import INDEX, is_whole, next_name, read_index, write_index
 
 SPLITS = ("train", "val")
@@ -49,7 +50,7 @@ class EmbedConfig:
     """
 
     data: Path
-    output: Path
+    output: Output
     teacher: Path
     teacher_architecture: str | None = None
     image_size: int = 256
