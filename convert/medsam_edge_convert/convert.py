@@ -8,9 +8,9 @@ from __future__ import annotations
 import copy
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Annotated, Literal, cast, get_args
 
 import openvino as ov
 from torch import nn
@@ -39,8 +39,9 @@ from medsam_edge_convert.report import Report, Step, write_report
 from medsam_edge_convert.torch_model import torch_model
 from medsam_edge_train import checkpoint
 from medsam_edge_train.models import TEACHER, MedSAM, fuse
+from medsam_edge_train.options import FLAT, Output
 
-PRECISIONS = ("int8", "mixed", "f16", "f32")
+Precision = Literal["int8", "mixed", "f16", "f32"]
 Listener = Callable[[Step], None]
 
 
@@ -62,17 +63,18 @@ class ConvertConfig:
     """
 
     checkpoint: Path
-    output: Path
-    precision: str = "int8"
+    _: KW_ONLY
+    output: Output
+    precision: Precision = "int8"
     calibration: str | None = None
     architecture: str | None = None
-    gate: Gate | None = None
+    gate: Annotated[Gate | None, FLAT] = None
     report: Path | None = None
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        if self.precision not in PRECISIONS:
-            raise InputError(f"precision: expected one of {', '.join(PRECISIONS)}, got {self.precision!r}")
+        if self.precision not in get_args(Precision):
+            raise InputError(f"precision: expected one of {', '.join(get_args(Precision))}, got {self.precision!r}")
         if self.precision == "mixed" and self.gate is None:
             raise InputError("validation: mixed needs a folder of images with masks, to find what int8 costs")
         if self.output.exists() and not self.overwrite:

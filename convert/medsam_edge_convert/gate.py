@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
+from cyclopts import Parameter
 
 from medsam_edge import Segmenter
 from medsam_edge.errors import ConversionError, ImageError, InputError
@@ -31,8 +33,8 @@ class Gate:
         max_modality_drop: points of any one modality's DSC.
     """
 
-    data: Path
-    images: int = 200
+    data: Annotated[Path, Parameter(name="--validation")]
+    images: Annotated[int, Parameter(name="--validation-images")] = 200
     max_drop: float = 0.5
     max_modality_drop: float = 2.0
 
