@@ -23,6 +23,7 @@ from cyclopts.argument import Argument
 import medsam_edge
 from medsam_edge import errors
 from medsam_edge.cli import main as cli
+from medsam_edge_train.options import DEFAULT_PARAMETER
 
 PAGE = Path(__file__).with_name("reference.md")
 WIDTH = 100
@@ -99,8 +100,9 @@ def commands() -> Iterator[str]:
         if name not in cli.EXTENSIONS:
             yield _command(parser)
     for name in _names(parser_of(["train", "--help"])):
-        yield _cyclopts_command(parser_of(["train", name]), name)  # a stage's options are known when it is asked for
-    yield _command(parser_of(["convert"]))
+        app = parser_of(["train", name])  # a stage's options are known when it is asked for
+        yield _app_command(app[name], f"{app.name[0]} {name}")
+    yield _app_command(parser_of(["convert"]), "medsam-edge convert")
     for parser in _below(parser_of(["bench"])).values():
         yield _command(parser)
 
@@ -139,12 +141,11 @@ def _names(app: App) -> list[str]:
     return [name for name in app if not name.startswith("-")]
 
 
-def _cyclopts_command(app: App, name: str) -> str:
-    command, prog = app[name], f"{app.name[0]} {name}"
-    found = command.assemble_argument_collection(default_parameter=app.default_parameter, parse_docstring=True)
+def _app_command(command: App, prog: str) -> str:
+    found = command.assemble_argument_collection(default_parameter=DEFAULT_PARAMETER, parse_docstring=True)
     arguments = [argument for argument in found if argument.show]
     placed = [argument.name.lstrip("-") for argument in arguments if argument.index is not None]
-    rows = [" ".join([prog, "[options]", *placed]), command.help]
+    rows = [" ".join([prog, "[options]", *placed]), command.help or ""]
     for argument in arguments:
         default, text = argument.field_info.default, " ".join((argument.parameter.help or "").split())
         if argument.index is None and argument.required:
@@ -153,12 +154,12 @@ def _cyclopts_command(app: App, name: str) -> str:
             shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
             text += f" (default: {shown})"
         names = ", ".join(sorted(argument.names, key=len) if argument.index is None else [placed[argument.index]])
-        rows += ["", f"{names} {_cyclopts_value(argument)}".rstrip()]
+        rows += ["", f"{names} {_app_value(argument)}".rstrip()]
         rows += textwrap.wrap(text, WIDTH, initial_indent="    ", subsequent_indent="    ")
     return f"### {prog}\n\n" + _fence("\n".join(rows))
 
 
-def _cyclopts_value(argument: Argument) -> str:
+def _app_value(argument: Argument) -> str:
     """`N`, `PATH`, `{a,b}`, with `...` for several, nothing for a switch or what has its place."""
     if argument.is_flag() or argument.index is not None:
         return ""

@@ -6,7 +6,7 @@ modalities, so that three hundred nuclei do not outvote one polyp.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
@@ -23,7 +23,6 @@ from medsam_edge_train.metrics import nsd
 
 T = TypeVar("T")
 ELLIPSE = "ellipse"
-Progress = Callable[[int, int], None]
 TILE = 224
 """Side of an example's picture, in pixels."""
 
@@ -40,8 +39,7 @@ class ObjectScore:
 
 def measure(
     segmenters: Mapping[str, Segmenter],
-    cases: Sequence[Case],
-    progress: Progress = lambda done, total: None,
+    cases: Iterable[Case],
     surfaces: bool = False,
     objects: int | None = None,
 ) -> list[ObjectScore]:
@@ -52,7 +50,7 @@ def measure(
         objects: at most so many of an image, evenly chosen; None for all.
     """
     scores: list[ObjectScore] = []
-    for number, case in enumerate(cases):
+    for case in cases:
         image, labels = read_case(case)
         values, boxes = np.unique(labels[labels > 0]), boxes_from_masks(labels)
         chosen = evenly(range(len(values)), objects or len(values))
@@ -65,7 +63,6 @@ def measure(
             dsc = {name: dice(mask, truth) for name, mask in masks.items()}
             distances = {name: nsd(mask, truth) for name, mask in masks.items()} if surfaces else {}
             scores.append(ObjectScore(case, value, dsc, distances))
-        progress(number + 1, len(cases))
     return scores
 
 

@@ -13,7 +13,7 @@ def run(argv: list[str]) -> int:
     """Parse and convert; returns the exit code, raises the errors of `convert`."""
     app = new_app("medsam-edge convert", "Turn a checkpoint into a model bundle.")
     app.default(takes(_convert, ConvertConfig))
-    run_app(app, argv or ["--help"])
+    run_app(app, argv)
     return 0
 
 

@@ -19,7 +19,6 @@ from medsam_edge import Segmenter
 from medsam_edge.errors import ConversionError, InputError
 from medsam_edge.modality import Modality
 from medsam_edge.networks.bundle import CARD_FILE, MANIFEST_FILE, MODEL_FILES, Manifest, sha256
-from medsam_edge_convert.accuracy import Progress
 from medsam_edge_convert.checks import (
     AGREEMENT_LIMIT,
     ALGEBRA_LIMIT,
@@ -57,9 +56,10 @@ class ConvertConfig:
             Trained quantizers are used by int8 and left out by the others.
         calibration: folder of images, shards, or `phantoms`; needed for mixed, and for int8 unless the checkpoint has
             trained quantizers.
-        architecture: name of the network where the checkpoint does not say; None to recognise it.
+        architecture: name of the network where the checkpoint does not say; recognised from the tensors if not given.
         gate: what accuracy is measured on and may be lost; None not to measure. Needed for mixed.
-        report: `.html` or `.json` file to write, also when a step fails.
+        report: `.html`, with the worst cases, or `.json` file to write, also when a step fails.
+        overwrite: replace an existing bundle.
     """
 
     checkpoint: Path
@@ -87,16 +87,11 @@ class ConvertConfig:
             raise InputError(f"report: expected a file outside the bundle, got {self.report}")
 
 
-def convert(
-    config: ConvertConfig,
-    listen: Listener = lambda step: None,
-    progress: Progress = lambda done, total: None,
-) -> Manifest:
+def convert(config: ConvertConfig, listen: Listener = lambda step: None) -> Manifest:
     """Convert a checkpoint to a bundle.
 
     Args:
         listen: told each step and its number.
-        progress: told how many of how many images the accuracy has been measured on.
 
     Raises:
         CheckpointError: the checkpoint cannot be read or does not match.
@@ -104,7 +99,7 @@ def convert(
         InputError: the teacher, which is not converted; no calibration where it is needed.
     """
     pictures = config.report is not None and config.report.suffix == ".html"
-    report = Report(config.checkpoint.name, config.precision, listen, progress, wants_pictures=pictures)
+    report = Report(config.checkpoint.name, config.precision, listen, wants_pictures=pictures)
     try:
         return _convert(config, report)
     except BaseException as error:
@@ -234,7 +229,7 @@ def _quantized(
 
 def _gate(gate: Gate, report: Report, segmenters: dict[str, Segmenter], bundle: Path) -> Accuracy:
     segmenters = {**segmenters, FINAL: Segmenter(bundle, cache_bytes=0)}
-    accuracy = measure_accuracy(segmenters, gate, report.progress)
+    accuracy = measure_accuracy(segmenters, gate)
     report.accuracy = accuracy
     report.pictures = draw_worst(segmenters, accuracy) if report.wants_pictures else []
     worst = max((name for name in accuracy.drops if name != "mean"), key=lambda name: accuracy.drops[name])

@@ -22,6 +22,7 @@ Presets = Mapping[str, Mapping[str, Any]]
 Layer = Callable[[App, tuple[str, ...], ArgumentCollection], None]
 
 Output = Annotated[Path, Parameter(alias="-o")]
+DEFAULT_PARAMETER = Parameter(consume_multiple=True, negative_iterable=(), allow_repeating=True)
 FLAT = Parameter(name="*")
 """Of a dataclass in a command's signature: its fields are options of the command."""
 
@@ -33,7 +34,7 @@ def new_app(name: str, text: str) -> App:
         help=text,
         version_flags=(),
         help_format="plaintext",
-        default_parameter=Parameter(consume_multiple=True, negative_iterable=(), allow_repeating=True),
+        default_parameter=DEFAULT_PARAMETER,
         config=_refuse_fractions,
         result_action="return_value",
         exit_on_error=False,

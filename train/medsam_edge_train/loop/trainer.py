@@ -70,7 +70,7 @@ def make_trainer(config: RunConfig, resume: bool) -> pl.Trainer:
         callbacks.append(EarlyStopping("val_score", mode="max", patience=config.early_stop))
     callbacks.append(KeepLast(config.output, config.checkpoint_steps, config.minutes))
     if sys.stderr.isatty():
-        callbacks.append(RichProgressBar())
+        callbacks.append(RichProgressBar(console_kwargs={"stderr": True}))  # results alone go to stdout
     processes: dict[str, Any] = {"devices": 1}  # by itself, Lightning would start a process for each GPU
     if world_size() > 1:  # unused: SAM's decoder has heads that a box prompt never reaches
         local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))

@@ -12,8 +12,7 @@ import functools
 import hashlib
 import itertools
 import json
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 
 from medsam_edge.errors import ImageError, InputError
@@ -26,6 +25,7 @@ from medsam_edge_train.prepare.report import Counts, PrepareReport, draw
 from medsam_edge_train.prepare.samples import Prepared, prepare_pair
 from medsam_edge_train.prepare.sources import SPLITS
 from medsam_edge_train.prepare.split import Plan, Stream, make_plan
+from medsam_edge_train.progress import track
 
 SETTINGS = "prepare.json"
 LOST = "the process that read it died"
@@ -59,7 +59,7 @@ def prepare(config: PrepareConfig, report: Report = lambda line: None) -> Prepar
         f"train and val kept as the source says for {plan.kept}, drawn by patient for {plan.drawn}"
     )
     results = in_order(functools.partial(prepare_pair, config=config), todo, config.workers, Prepared(reason=LOST))
-    work = zip(todo, _with_progress_bar(results, len(todo)), strict=True)
+    work = zip(todo, track(results, "prepare", len(todo)), strict=True)
     for stream, own in itertools.groupby(work, lambda item: (item[0].split, item[0].modality)):
         for part in write_parts(config.output, stream, len(parts[stream]), config.shard_images, own):
             parts[stream].append(part)
@@ -119,14 +119,3 @@ def _summary(plan: Plan, parts: Mapping[Stream, Sequence[Part]]) -> PrepareRepor
             )
     skipped = [*plan.skipped, *(entry for own in parts.values() for part in own for entry in part.skipped)]
     return PrepareReport(modalities, tuple(skipped), plan.kept, plan.drawn)
-
-
-def _with_progress_bar(results: Iterable[Prepared], total: int) -> Iterator[Prepared]:
-    """The same results, counted on a terminal."""
-    if not sys.stderr.isatty():
-        yield from results
-        return
-    from rich.console import Console
-    from rich.progress import track
-
-    yield from track(results, "prepare", total, console=Console(stderr=True))

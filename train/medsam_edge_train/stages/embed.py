@@ -6,7 +6,7 @@ each shard's sha256 and keys. It grows shard by shard; a killed run goes on afte
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from medsam_edge_train.loop.config import check_precision, choose_precision
 from medsam_edge_train.models import MedSAM
 from medsam_edge_train.models.vit import ViT
 from medsam_edge_train.options import Output
+from medsam_edge_train.progress import progress
 from medsam_edge_train.stages.store import INDEX, is_whole, next_name, read_index, write_index
 
 SPLITS = ("train", "val")
@@ -108,24 +109,30 @@ def embed(config: EmbedConfig, report: Report = lambda line: None) -> Path:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     encoder = teacher.image_encoder.to(device)
     write_index(config.output, made_by, shards)  # now, lest it names damaged shards of which nothing is missing
-    for start in range(0, len(missing), config.shard_images):
-        part = missing[start : start + config.shard_images]
-        tensors: dict[str, Tensor] = {}
-        for first in range(0, len(part), config.batch_size):
-            batch = part[first : first + config.batch_size]
-            images = torch.stack([image_tensor(case, config.image_size) for _, case in batch]).to(device)
-            embeddings = run_teacher(encoder, images, config.precision).half().cpu()
-            tensors |= {
-                key: value.clone(memory_format=torch.contiguous_format)
-                for (key, _), value in zip(batch, embeddings, strict=True)
-            }
-        file = next_name(shards)
-        with replacing(config.output / file) as partial:
-            save_file(tensors, partial)
-            shards[file] = {"sha256": sha256(partial.read_bytes()), "keys": list(tensors)}
-        write_index(config.output, made_by, shards)
-        report(f"embed: {start + len(part)}/{len(missing)}")
+    with progress("embed", len(missing)) as step:
+        for start in range(0, len(missing), config.shard_images):
+            tensors = _embed_cases(encoder, missing[start : start + config.shard_images], config, step)
+            file = next_name(shards)
+            with replacing(config.output / file) as partial:
+                save_file(tensors, partial)
+                shards[file] = {"sha256": sha256(partial.read_bytes()), "keys": list(tensors)}
+            write_index(config.output, made_by, shards)
     return config.output
+
+
+def _embed_cases(
+    encoder: nn.Module, cases: Sequence[tuple[str, Case]], config: EmbedConfig, step: Report
+) -> dict[str, Tensor]:
+    """The float16 embedding of each case, by its name in the store."""
+    device, tensors = next(encoder.parameters()).device, {}
+    for first in range(0, len(cases), config.batch_size):
+        batch = cases[first : first + config.batch_size]
+        images = torch.stack([image_tensor(case, config.image_size) for _, case in batch]).to(device)
+        embeddings = run_teacher(encoder, images, config.precision).half().cpu()
+        for (key, _), value in zip(batch, embeddings, strict=True):
+            tensors[key] = value.clone(memory_format=torch.contiguous_format)
+            step(key)
+    return tensors
 
 
 def _find_all(data: Path) -> list[tuple[str, Case]]:
