@@ -1,49 +1,52 @@
-# demo and test set up all they need; each in a virtual environment of its own, so that the runtime stays light.
+# Each target sets up what it needs. The runtime has a virtual environment of its own, so that it stays light.
 PYTHON ?= python3
 RUNTIME := .venv/runtime
 DEV := .venv/dev
 INSTALL := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint check fuzz bench chain default-model docs clean
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint check fuzz bench chain default-model docs clean
 
-demo: $(RUNTIME)/.done  ## segment synthetic images with the packaged model; writes demo/overlay.png
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(RUNTIME)/.done  ## segment synthetic images with the packaged model, draw demo/overlay.png
 	$(RUNTIME)/bin/medsam-edge demo
 
 test: $(DEV)/.done  ## run the tests
 	$(DEV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
-lint: $(DEV)/.done
+lint: $(DEV)/.done  ## check format, style and types
 	$(DEV)/bin/ruff format --check .
 	$(DEV)/bin/ruff check .
 	$(DEV)/bin/mypy
 
-check: lint test  ## everything a change must pass
+check: lint test  ## lint and test: what every change must pass
 
-fuzz: $(DEV)/.done  ## read thousands of damaged and hostile files, each kind there is
+fuzz: $(DEV)/.done  ## read damaged and hostile files of every kind (CASES, SEED)
 	$(DEV)/bin/python -m tests.sdk.fuzz --cases $(or $(CASES),20000) --seed $(or $(SEED),0)
 
-bench: $(DEV)/.done  ## encoder of rep_medsam: PyTorch, fused, OpenVINO f32 and int8 in one interleaved run
+bench: $(DEV)/.done  ## time the encoder of rep_medsam: PyTorch, fused, OpenVINO f32 and int8
 	$(DEV)/bin/medsam-edge bench encoder
 
-# every stage of training, conversion and segmentation on a little data (none given: synthetic images)
-chain: $(DEV)/.done
+chain: $(DEV)/.done  ## run every stage on a little data (DATA, FRACTION, OUT; synthetic images without DATA)
 	$(DEV)/bin/medsam-edge bench chain $(if $(DATA),--data $(DATA)) --fraction $(or $(FRACTION),1) \
 		--teacher train/checkpoints/efficient_medsam.safetensors -o $(or $(OUT),chain)
 
-# the packaged model, trained anew from DATA (train/ and val/); with MINUTES a call ends then, and the next goes on from there
 default-model: OUT := $(or $(OUT),runs/default)
-default-model: $(DEV)/.default-model
+default-model: $(DEV)/.default-model  ## train the packaged model from DATA (RECIPE, OUT; MINUTES ends a call, the next one resumes)
 	$(if $(DATA),,$(error DATA: expected a folder with train/ and val/, got none))
 	best=$$($(DEV)/bin/medsam-edge train recipe train/recipes/$(or $(RECIPE),default).yaml --data $(DATA) -o $(OUT) \
 		$(if $(MINUTES),--minutes $(MINUTES))) && if [ -n "$$best" ]; then $(DEV)/bin/medsam-edge convert "$$best" \
 		-o $(OUT)/bundle --overwrite --calibration $(DATA)/train --validation $(DATA)/val --validation-images 1000 \
 		--report $(OUT)/report.html; fi
 
-docs: $(DEV)/.done  ## docs/reference.md from the docstrings
+docs: $(DEV)/.done  ## write docs/reference.md from the docstrings, build the site in site/
 	$(DEV)/bin/python docs/make_reference.py
+	$(DEV)/bin/mkdocs build --strict --quiet
 
-clean:
-	rm -rf .venv demo chain
+clean:  ## delete the virtual environments and what demo, chain and docs write
+	rm -rf .venv demo chain site
 
 $(RUNTIME)/.done: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(RUNTIME)

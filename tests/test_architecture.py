@@ -28,15 +28,15 @@ MAY_IMPORT = {
         "medsam_edge",
         "medsam_edge_train.models",
         "medsam_edge_train.checkpoint",
-        "medsam_edge_train.data.datasets",
+        "medsam_edge_train.data.cases",
         "medsam_edge_train.metrics",
         "medsam_edge_train.options",
         "medsam_edge_train.progress",
     },
     "medsam_edge_benchmarks": {"medsam_edge", "medsam_edge_train", "medsam_edge_convert"},
 }
-RUNTIME = {"numpy", "cv2", "openvino", "SimpleITK"}
-EXTRA = {"highdicom", "pydicom"}  # of the extra `dicom`, imported by dicom_seg.py where it is used
+RUNTIME = {"numpy", "cv2", "openvino", "pydicom", "SimpleITK"}
+EXTRA = {"highdicom"}  # of the extra `dicom`, imported by dicom_seg.py where it is used
 
 
 def imports(file: Path, for_types: bool = True) -> Iterator[str]:
@@ -74,6 +74,16 @@ def test_no_module_imports_itself_by_way_of_others(package: str) -> None:
     assert list(TopologicalSorter(graph).static_order())  # raises CycleError
 
 
+def importers(package: str) -> set[str]:
+    """Files of the sdk that import a package, without their suffix, relative to the sdk."""
+    root = ROOT / "sdk" / "medsam_edge"
+    return {
+        file.relative_to(root).with_suffix("").as_posix()
+        for file in root.rglob("*.py")
+        if package in {name.split(".")[0] for name in imports(file)}
+    }
+
+
 def test_the_sdk_imports_only_its_runtime() -> None:
     third_party = {
         name.split(".")[0]
@@ -82,18 +92,18 @@ def test_the_sdk_imports_only_its_runtime() -> None:
         if name.split(".")[0] not in sys.stdlib_module_names
     }
     assert third_party - {"medsam_edge"} == RUNTIME | EXTRA
-    assert [file.name for file in (ROOT / "sdk").rglob("*.py") if EXTRA & set(imports(file))] == ["dicom_seg.py"]
+    assert importers("highdicom") == {"writing/dicom_seg"}
+    assert {name for name in importers("pydicom") if not name.startswith("reading/dicom/")} == {"writing/dicom_seg"}
 
 
 def test_one_file_imports_openvino() -> None:
-    files = [file.name for file in (ROOT / "sdk").rglob("*.py") if "openvino" in set(imports(file))]
-    assert files == ["engine.py"]
+    assert importers("openvino") == {"networks/engine"}
 
 
 @pytest.mark.parametrize(
     ("code", "absent"),
     [
-        ("import medsam_edge", ["openvino", "SimpleITK", "torch", "nncf", "matplotlib"]),
+        ("import medsam_edge", ["openvino", "SimpleITK", "pydicom", "torch", "nncf", "matplotlib"]),
         (
             "import numpy, medsam_edge; medsam_edge.segment(numpy.eye(99), [[1, 1, 50, 50]], 'MR')",
             ["SimpleITK", "highdicom", "pydicom", "torch", "nncf", "matplotlib", "scipy"],
@@ -116,7 +126,9 @@ def imported(code: str, names: list[str]) -> str:
 FILES = """
 import numpy
 from pathlib import Path
-from medsam_edge.io import read_image, write_labels, write_picture
+from medsam_edge.reading.read import read_image
+from medsam_edge.writing.labels import write_labels
+from medsam_edge.writing.picture import write_picture
 numpy.savez("image.npz", imgs=numpy.eye(9))
 write_picture(Path("image.jpg"), numpy.eye(9).astype(numpy.uint8))
 for name in NAMES:
@@ -129,8 +141,9 @@ for name in {*NAMES, "image.npz", "image.jpg"} - {"labels.npz"}:
 def test_simpleitk_comes_with_the_first_medical_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     pictures = f"NAMES = ['labels.png', 'labels.tif', 'labels.npz']{FILES}"
-    assert imported(pictures, ["SimpleITK", "openvino"]) == "[]"
-    assert imported(f"NAMES = ['labels.nii']{FILES}", ["SimpleITK", "openvino"]) == "['SimpleITK']"
+    heavy = ["SimpleITK", "openvino", "pydicom"]
+    assert imported(pictures, heavy) == "[]"
+    assert imported(f"NAMES = ['labels.nii']{FILES}", heavy) == "['SimpleITK']"
 
 
 NOTHING_IS_SENT = """

@@ -91,7 +91,7 @@ def _encoder(options: argparse.Namespace) -> dict[str, Any]:
         raise InputError(
             "--checkpoint: expected branches not fused, to be timed as they are, got fused ones (or --qat's)"
         )
-    timings = encoder.measure(network, options.rounds, options.threads, _progress)
+    timings = encoder.measure_encoder(network, options.rounds, options.threads, _progress)
     work = encoder.gmacs(network)
     features = " ".join(cpu_features())
     print(f"\nencoder of {name}, 256×256, {work:.1f} GMAC, {options.threads} threads, {features}")
@@ -114,7 +114,7 @@ def _decoder(options: argparse.Namespace) -> dict[str, Any]:
     features = " ".join(cpu_features())
     found: dict[str, dict[str, Timing]] = {}
     for count in options.boxes:
-        found[str(count)] = decoder.measure(network, count, options.rounds, options.threads, _progress)
+        found[str(count)] = decoder.measure_decoder(network, count, options.rounds, options.threads, _progress)
         print(f"\ndecoder of {options.architecture}, {count} boxes, {options.threads} threads, {features}; ms per box")
         _print_timings(found[str(count)])
     timings = {count: {name: asdict(own) for name, own in timing.items()} for count, timing in found.items()}

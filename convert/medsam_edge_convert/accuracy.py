@@ -18,6 +18,7 @@ from medsam_edge import Segmenter
 from medsam_edge.boxes import boxes_from_masks
 from medsam_edge.metrics import dice
 from medsam_edge.modality import Modality
+from medsam_edge_convert.page import Line
 from medsam_edge_train.data.cases import Case, read_case
 from medsam_edge_train.metrics import nsd
 
@@ -37,7 +38,7 @@ class ObjectScore:
     nsd: Mapping[str, float] = field(default_factory=dict)
 
 
-def measure(
+def score_cases(
     segmenters: Mapping[str, Segmenter],
     cases: Iterable[Case],
     surfaces: bool = False,
@@ -106,13 +107,19 @@ def by_modality(scores: Sequence[ObjectScore], metric: Literal["dsc", "nsd"] = "
 
 
 def as_markdown(table: Mapping[str, Mapping[str, float]]) -> str:
-    """The table for a model card."""
-    columns = list(next(iter(table.values())))
-    lines = ["| modality | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    """The table of `by_modality` for a model card."""
+    headings, lines = as_cells(table)
+    rows = [headings, ["---"] * len(headings), *([text for (text,) in line.cells] for line in lines)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def as_cells(table: Mapping[str, Mapping[str, float]]) -> tuple[list[str], list[Line]]:
+    """Headings and lines of the table of `by_modality`."""
+    lines = []
     for name, row in table.items():
-        cells = [f"{row[column]:.0f}" if column == "objects" else f"{row[column]:.1f}" for column in columns]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        figures = [f"{value:.0f}" if column == "objects" else f"{value:.1f}" for column, value in row.items()]
+        lines.append(Line([(text,) for text in (name, *figures)]))
+    return ["modality", *next(iter(table.values()))], lines
 
 
 def draw_case(segmenter: Segmenter, case: Case, told: Modality | None) -> npt.NDArray[np.uint8]:

@@ -34,7 +34,7 @@ from medsam_edge_convert.checks import (
 from medsam_edge_convert.export import classes_of, export_decoder, export_encoder, halve_embedding
 from medsam_edge_convert.gate import EXACT, FINAL, TORCH, Accuracy, Gate, check_accuracy, draw_worst, measure_accuracy
 from medsam_edge_convert.quantize import CalibrationSet, calibration_set, quantize, quantize_with_control
-from medsam_edge_convert.report import Report, Step, write_report
+from medsam_edge_convert.report import ConversionReport, Step, write_report
 from medsam_edge_convert.torch_model import torch_model
 from medsam_edge_train import checkpoint
 from medsam_edge_train.models import TEACHER, MedSAM, fuse
@@ -99,7 +99,7 @@ def convert(config: ConvertConfig, listen: Listener = lambda step: None) -> Mani
         InputError: the teacher, which is not converted; no calibration where it is needed.
     """
     pictures = config.report is not None and config.report.suffix == ".html"
-    report = Report(config.checkpoint.name, config.precision, listen, wants_pictures=pictures)
+    report = ConversionReport(config.checkpoint.name, config.precision, listen, wants_pictures=pictures)
     try:
         return _convert(config, report)
     except BaseException as error:
@@ -110,7 +110,7 @@ def convert(config: ConvertConfig, listen: Listener = lambda step: None) -> Mani
             write_report(config.report, report)
 
 
-def _convert(config: ConvertConfig, report: Report) -> Manifest:
+def _convert(config: ConvertConfig, report: ConversionReport) -> Manifest:
     network, architecture = checkpoint.load(config.checkpoint, config.architecture)
     if architecture == TEACHER:
         raise InputError(f"architecture: {TEACHER} is only ever a teacher and is not converted")
@@ -159,7 +159,7 @@ class Converted:
     calibration: CalibrationSet | None
 
 
-def _bundle(config: ConvertConfig, folder: Path, report: Report, made: Converted) -> Manifest:
+def _bundle(config: ConvertConfig, folder: Path, report: ConversionReport, made: Converted) -> Manifest:
     """Write the bundle beside its place, segment and measure with it, and only then move it there."""
     plain = Manifest(
         architecture=made.architecture,
@@ -195,7 +195,7 @@ def _bundle(config: ConvertConfig, folder: Path, report: Report, made: Converted
     return manifest
 
 
-def _compare(bundle: Path, made: Converted, exactly: bool, report: Report) -> None:
+def _compare(bundle: Path, made: Converted, exactly: bool, report: ConversionReport) -> None:
     """The bundle, loaded by the sdk as a user will, with PyTorch."""
     checks = check_bundle(bundle, made.network, made.probes)
     agreement = checks["bundle_mask_agreement"]
@@ -208,7 +208,7 @@ def _compare(bundle: Path, made: Converted, exactly: bool, report: Report) -> No
 
 
 def _quantized(
-    config: ConvertConfig, report: Report, made: Converted, segmenters: dict[str, Segmenter]
+    config: ConvertConfig, report: ConversionReport, made: Converted, segmenters: dict[str, Segmenter]
 ) -> tuple[ov.Model, str]:
     """The encoder in the precision wanted, and what calibrated it."""
     if config.precision == "int8" and made.quantizers is not None:
@@ -227,7 +227,7 @@ def _quantized(
     return encoder, calibration.source
 
 
-def _gate(gate: Gate, report: Report, segmenters: dict[str, Segmenter], bundle: Path) -> Accuracy:
+def _gate(gate: Gate, report: ConversionReport, segmenters: dict[str, Segmenter], bundle: Path) -> Accuracy:
     segmenters = {**segmenters, FINAL: Segmenter(bundle, cache_bytes=0)}
     accuracy = measure_accuracy(segmenters, gate)
     report.accuracy = accuracy
@@ -248,7 +248,7 @@ def write_bundle(folder: Path, encoder: ov.Model, decoder: ov.Model, manifest: M
     (folder / MANIFEST_FILE).write_text(_with_hashes(folder, manifest).to_json(), encoding="utf-8")
 
 
-def finish_bundle(folder: Path, manifest: Manifest, report: Report, accuracy: Accuracy | None) -> Manifest:
+def finish_bundle(folder: Path, manifest: Manifest, report: ConversionReport, accuracy: Accuracy | None) -> Manifest:
     """The manifest with all that was found out, and the card."""
     measured = {"dsc_percent": accuracy.dsc, "nsd_percent": accuracy.nsd} if accuracy else {}
     manifest = replace(_with_hashes(folder, manifest), checks=report.checks, accuracy=measured)

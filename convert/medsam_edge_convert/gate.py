@@ -13,7 +13,7 @@ from cyclopts import Parameter
 
 from medsam_edge import Segmenter
 from medsam_edge.errors import ConversionError, ImageError, InputError
-from medsam_edge_convert.accuracy import ELLIPSE, ObjectScore, by_modality, draw_case, evenly, measure
+from medsam_edge_convert.accuracy import ELLIPSE, ObjectScore, by_modality, draw_case, evenly, score_cases
 from medsam_edge_train.data.cases import Case, find_cases
 from medsam_edge_train.progress import track
 
@@ -83,7 +83,7 @@ def measure_accuracy(segmenters: Mapping[str, Segmenter], gate: Gate) -> Accurac
     """
     cases = gate.cases()
     shown = track(cases, "accuracy: image", len(cases))
-    scores = measure(segmenters, shown, surfaces=True, objects=OBJECTS)
+    scores = score_cases(segmenters, shown, surfaces=True, objects=OBJECTS)
     if not scores:
         raise ImageError(f"validation: expected labelled objects in {gate.data}, found none")
     return Accuracy(by_modality(scores, "dsc"), by_modality(scores, "nsd"), scores)

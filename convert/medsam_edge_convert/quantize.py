@@ -23,7 +23,7 @@ from medsam_edge.networks.model import Arrays, Model
 from medsam_edge.phantom import phantom
 from medsam_edge.reading.read import read_image
 from medsam_edge.reading.suffixes import PICTURE_SUFFIXES
-from medsam_edge_convert.accuracy import by_modality, measure
+from medsam_edge_convert.accuracy import by_modality, score_cases
 from medsam_edge_convert.gate import OBJECTS, Gate
 from medsam_edge_train.data.cases import Case, find_cases, read_case
 
@@ -110,7 +110,7 @@ def quantize_with_control(encoder: ov.Model, calibration: CalibrationSet, exact:
 
     def validate(compiled: ov.CompiledModel, cases: Iterable[Case]) -> tuple[float, list[float]]:
         segmenter = Segmenter(replace(exact, encoder=_Compiled(compiled)), cache_bytes=0)
-        scores = measure({"own": segmenter}, list(cases), objects=OBJECTS)
+        scores = score_cases({"own": segmenter}, list(cases), objects=OBJECTS)
         by_image: dict[str, list[float]] = {}
         for score in scores:
             by_image.setdefault(score.case.key, []).append(score.dsc["own"])

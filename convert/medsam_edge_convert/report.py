@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import html
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,8 +14,9 @@ import numpy.typing as npt
 
 from medsam_edge.networks.bundle import Manifest
 from medsam_edge.writing.whole import replacing
-from medsam_edge_convert.accuracy import as_markdown
+from medsam_edge_convert.accuracy import as_cells, as_markdown
 from medsam_edge_convert.gate import Accuracy
+from medsam_edge_convert.page import Line, data_address, write_page
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class Step:
 
 
 @dataclass
-class Report:
+class ConversionReport:
     """Grows with the conversion.
 
     Attributes:
@@ -80,13 +79,10 @@ class Report:
         )
 
 
-def write_report(path: Path, report: Report) -> None:
-    """`.json`: for machines; `.html`: one self-contained page. Whole or not at all."""
-    with replacing(path) as partial:
-        partial.write_text(_json(report) if path.suffix == ".json" else _html(report), encoding="utf-8")
-
-
-def _json(report: Report) -> str:
+def write_report(path: Path, report: ConversionReport) -> None:
+    """`.json`: for machines; `.html`: one self-contained page. The file appears whole or not at all."""
+    if path.suffix == ".html":
+        return _write_page(path, report)
     values = {
         "checkpoint": report.source,
         "precision": report.precision,
@@ -94,52 +90,30 @@ def _json(report: Report) -> str:
         "accuracy_percent": report.tables,
         "failed": report.failed,
     }
-    return json.dumps(values, indent=2) + "\n"
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
-STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}
-table{border-collapse:collapse;margin:1rem 0}td,th{padding:.25rem .8rem;border-bottom:1px solid #ddd;text-align:right}
-td:first-child,th:first-child,.text{text-align:left}.bad{color:#b00020}.good{color:#0a7a3c}
-figure{display:inline-block;margin:.5rem}figcaption{font-size:13px;max-width:448px}"""
-
-
-def _html(report: Report) -> str:
-    verdict = f'<p class="bad">{html.escape(report.failed)}</p>' if report.failed else '<p class="good">converted</p>'
-    tables = [f"<h2>{name}, percent</h2>{_table(table)}" for name, table in report.tables.items()]
-    figures = [
-        f'<figure><img src="data:image/png;base64,{_png(picture)}">'
-        f"<figcaption>{html.escape(line)}</figcaption></figure>"
-        for line, picture in report.pictures
-    ]
-    worst = ["<h2>What lost most</h2><p>PyTorch left, the bundle right; the truth in white.</p>", *figures]
-    return "\n".join(
-        [
-            f'<!doctype html><meta charset="utf-8"><title>{html.escape(report.source)}</title><style>{STYLE}</style>',
-            f"<h1>{html.escape(report.source)} to {report.precision}</h1>{verdict}",
-            f"<h2>Steps</h2><table>{''.join(_row(step) for step in report.steps)}</table>",
-            *tables,
-            *(worst if figures else []),
-        ]
+def _write_page(path: Path, report: ConversionReport) -> None:
+    write_page(
+        path,
+        "medsam_edge_convert",
+        "conversion.html",
+        title=f"{report.source} to {report.precision}",
+        failed=report.failed,
+        steps=[_line(step) for step in report.steps],
+        tables={name: as_cells(table) for name, table in report.tables.items()},
+        pictures=[(line, data_address("image/png", _png(picture))) for line, picture in report.pictures],
     )
 
 
-def _row(step: Step) -> str:
+def _line(step: Step) -> Line:
     number = "" if step.value is None else f"{step.value:.3g}"
     bound = "" if step.limit is None else f"≤ {step.limit:.3g}"
     bad = step.value is not None and step.limit is not None and not step.value <= step.limit
-    mark = ' class="bad"' if bad else ""
-    text = f'<td>{step.name}</td><td class="text">{html.escape(step.text)}</td>'
-    return f"<tr{mark}>{text}<td>{number}</td><td>{bound}</td></tr>"
+    return Line([(step.name, step.text), (number,), (bound,)], "bad" if bad else "")
 
 
-def _table(table: Mapping[str, Mapping[str, float]]) -> str:
-    """From the same lines as the model card's."""
-    header, _, *rows = [line.strip("| ").split(" | ") for line in as_markdown(table).splitlines()]
-    lines = [f"<tr>{''.join(f'<th>{cell}</th>' for cell in header)}</tr>"]
-    lines += [f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows]
-    return f"<table>{''.join(lines)}</table>"
-
-
-def _png(picture: npt.NDArray[np.uint8]) -> str:
+def _png(picture: npt.NDArray[np.uint8]) -> bytes:
     _, encoded = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-    return base64.b64encode(encoded.tobytes()).decode()
+    return encoded.tobytes()

@@ -20,10 +20,13 @@ from medsam_edge.errors import (
     MedsamEdgeError,
     ModalityError,
 )
+from medsam_edge.image import LoadedImage
 from medsam_edge.inference.embedding import Embedding
 from medsam_edge.modality import Modality
+from medsam_edge.reading.read import read_image
 from medsam_edge.results.result import Segmentation, VolumeSegmentation
 from medsam_edge.segmenter import Segmenter, segment
+from medsam_edge.version import __version__
 
 __all__ = [
     "BoxError",
@@ -35,6 +38,7 @@ __all__ = [
     "FileMissingError",
     "ImageError",
     "InputError",
+    "LoadedImage",
     "MedsamEdgeError",
     "Modality",
     "ModalityError",
@@ -42,11 +46,9 @@ __all__ = [
     "Segmenter",
     "VolumeSegmentation",
     "__version__",
+    "read_image",
     "segment",
 ]
 
-__version__ = "0.1.0"
-
-# OpenVINO and NNCF report over the network that they are used, as soon as they are imported. Nothing is sent from here:
-# without this package they do not try.
+# OpenVINO and NNCF report their use over the network as soon as they are imported, but only if they find this package.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]

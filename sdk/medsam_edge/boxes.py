@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from numbers import Real
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from medsam_edge.errors import BoxError
+from medsam_edge.errors import BoxError, warn
 from medsam_edge.geometry import FloatArray
+from medsam_edge.image import LoadedImage
 
 BoxesLike = npt.ArrayLike | Sequence[Sequence[float]]
+Boxes2D = Sequence[tuple[float, float, float, float]]
+"""x0, y0, x1, y1 of each box."""
+Boxes3D = Sequence[tuple[float, float, float, float, float, float]]
+"""x0, y0, z0, x1, y1, z1 of each box."""
 
 
 def check_boxes(boxes: BoxesLike, height: int, width: int, depth: int | None = None) -> FloatArray:
@@ -41,7 +46,7 @@ def check_boxes(boxes: BoxesLike, height: int, width: int, depth: int | None = N
         _check_box(index, box, used[index], sides)
     if (clipped != array).any():
         outside = np.flatnonzero((clipped != array).any(axis=1)).tolist()
-        warnings.warn(f"boxes {outside} reach outside the {_extent(sides)} and were clipped", stacklevel=3)
+        warn(f"boxes {outside} reach outside the {_extent(sides)} and were clipped")
     return used
 
 
@@ -75,11 +80,20 @@ def _numbers(values: BoxesLike) -> npt.NDArray[np.float64]:
 
 
 def are_volume_boxes(boxes: BoxesLike) -> bool:
-    """Whether they have six columns; what else they are, `check_boxes` says."""
+    """Whether they have six columns; `check_boxes` says whether they are boxes at all."""
     try:
         return np.shape(boxes)[-1:] == (6,)
     except ValueError:  # rows of different lengths
         return False
+
+
+def is_volume(loaded: LoadedImage, boxes: BoxesLike) -> bool:
+    """Whether boxes are those of a volume; without boxes, whether the image is one (a last side of 3 is RGB)."""
+    shape = loaded.pixels.shape
+    with suppress(ValueError):  # rows of different lengths: `check_boxes` says so
+        if np.size(boxes) == 0 and len(shape) == 3 and (shape[2] != 3 or loaded.color is False):
+            return True
+    return are_volume_boxes(boxes)
 
 
 def _check_box(index: int, box: npt.NDArray[np.float64], used: FloatArray, sides: tuple[int, ...]) -> None:

@@ -1,14 +1,14 @@
-"""Every error this project raises on purpose.
+"""The errors that this project raises on purpose, and `warn` for its warnings.
 
     MedsamEdgeError
-    ├── InputError (ValueError)             an argument is not what it must be
+    ├── InputError (ValueError)             an invalid argument
     │   ├── BoxError                        a box prompt
-    │   ├── ModalityError                   an unknown modality name, or one that the model has no class for
-    │   └── ImageError                      an image's shape, type, size or content
+    │   ├── ModalityError                   an unknown modality, or one without a class in the model
+    │   └── ImageError                      an image's shape, dtype, size or content
     ├── FileMissingError (FileNotFoundError)    a path does not exist
     ├── BundleError (RuntimeError)          a model bundle is missing, incomplete, tampered with or too new
-    ├── CheckpointError (ValueError)        a checkpoint cannot be read or does not match a network
-    ├── ConversionError (RuntimeError)      a step of the conversion did not keep what it must keep
+    ├── CheckpointError (ValueError)        a checkpoint is unreadable or does not match a network
+    ├── ConversionError (RuntimeError)      a step of the conversion changed the model too much
     └── CancelledError (RuntimeError)       a progress callback asked to stop
 
 Messages name the argument, what was expected and what came.
@@ -16,13 +16,18 @@ Messages name the argument, what was expected and what came.
 
 from __future__ import annotations
 
+import os
+import sys
+import warnings
+from pathlib import Path
+
 
 class MedsamEdgeError(Exception):
     """Base of all errors of this project."""
 
 
 class InputError(MedsamEdgeError, ValueError):
-    """An argument is not what it must be."""
+    """An argument is invalid."""
 
 
 class BoxError(InputError):
@@ -30,11 +35,11 @@ class BoxError(InputError):
 
 
 class ModalityError(InputError):
-    """A modality name is not one of the eleven, or not one of the model's classes."""
+    """A modality is none of the eleven, or none of the model's classes."""
 
 
 class ImageError(InputError):
-    """An image cannot be used: unreadable, wrong shape or type, not finite, too large."""
+    """An image is unreadable, too large, not finite, or of a wrong shape or dtype."""
 
 
 class FileMissingError(MedsamEdgeError, FileNotFoundError):
@@ -46,12 +51,21 @@ class BundleError(MedsamEdgeError, RuntimeError):
 
 
 class CheckpointError(MedsamEdgeError, ValueError):
-    """A checkpoint cannot be read, or its tensors do not match the network."""
+    """A checkpoint is unreadable, or its tensors do not match the network."""
 
 
 class ConversionError(MedsamEdgeError, RuntimeError):
-    """A step of the conversion changed the model more than it may."""
+    """A step of the conversion changed the model more than its limit allows."""
 
 
 class CancelledError(MedsamEdgeError, RuntimeError):
     """A progress callback returned False."""
+
+
+def warn(message: str) -> None:
+    """Emit a UserWarning that points at the caller's line: the first frame outside this package."""
+    inside = f"{Path(__file__).parent}{os.sep}"
+    level, frame = 1, sys._getframe(0)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(inside):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, stacklevel=level)

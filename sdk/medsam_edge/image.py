@@ -1,4 +1,4 @@
-"""What reading an image gives: its pixels and what its file knows about them; and what no file may ask for."""
+"""An image in memory: its pixels, and what its file says about them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,13 @@ from medsam_edge.modality import Modality
 
 @dataclass(frozen=True)
 class Frame:
-    """Where a medical image lies in the patient, in SimpleITK's order (x, y[, z]) and in mm.
+    """Where a medical image lies in the patient: SimpleITK's order (x, y[, z]), LPS coordinates, in mm.
 
-    `dicom_files` are the absolute paths it was read from, in the order of its slices; none where they were no DICOM.
+    Attributes:
+        spacing_mm: distance between neighbouring voxels along each axis.
+        origin_mm: centre of the first voxel.
+        direction: (n, n) direction matrix, row by row; each column is the unit vector of an axis.
+        dicom_files: absolute paths of the DICOM files of the image, in the order of its slices; empty for other files.
     """
 
     spacing_mm: tuple[float, ...]
@@ -26,15 +30,16 @@ class Frame:
 
 @dataclass(frozen=True, eq=False)
 class LoadedImage:
-    """An image and what its file knows about it.
+    """An image and what its file says about it.
 
     Attributes:
         pixels: (H, W), (H, W, 3) RGB or (D, H, W), in the file's own values (CT in HU).
-        frame: of a medical file, else None.
-        modality: as a DICOM header says, else None.
-        boxes: prompts that a challenge npz carries, else None: (N, 4) as they are, (N, 6) with z1 exclusive, where the
-            file has the last slice. `compat="rep-medsam"` adds that slice itself: give it the file's own numbers.
-        color: whether the file or SimpleITK says that the last axis is RGB; None of arrays and npz, where boxes decide.
+        frame: geometry of a medical file, else None.
+        modality: modality in a DICOM header, else None.
+        boxes: prompts of a challenge npz, else None: (N, 4), or (N, 6) with an exclusive z1, where the file stores the
+            last slice.
+        color: whether the file declares the last axis as RGB; None for arrays and npz, whose boxes decide.
+        read_ms: milliseconds that reading the file took.
     """
 
     pixels: npt.NDArray[Any]
@@ -42,3 +47,4 @@ class LoadedImage:
     modality: Modality | None = None
     boxes: npt.NDArray[Any] | None = None
     color: bool | None = None
+    read_ms: float = 0.0

@@ -1,34 +1,31 @@
-"""Stored values → the 8-bit picture the network was trained on (the challenge's data preparation).
+"""Stored values → the 8-bit image that the network was trained on, by the challenge's rules.
 
-`uint8` is taken as display-ready and never touched. Everything else follows its modality: CT in HU through a window,
-other grey modalities through the 0.5–99.5 percentiles of their non-zero pixels, colour scaled only when outside 0–255.
+`uint8` is display-ready and stays unchanged. Other dtypes follow their modality: CT in HU through a window, other grey
+images through the 0.5 and 99.5 percentiles of their non-zero pixels, colour images by their range of values.
 
-Values that are not what their modality says give a wrong picture without a word, so `warn_of_values` looks at them.
-Only CT has a scale, so only CT has rules:
+Values that do not fit their modality give a wrong image without an error, so `warn_of_values` checks them. Only CT has
+an absolute scale, so only CT has rules, and `uint8` is never checked:
 
-- some value lies below -200 HU, as air does, in or around the patient. If none does, the values were windowed or scaled
-  before, or are raw ones without the file's intercept. A crop from inside an organ is warned of for nothing.
-- no value lies outside the 16 bits that CT is stored in.
-
-`uint8` is never looked at: it is a picture already.
+- Some value lies below -200 HU, as air does in or around the patient. If none does, the values were windowed or scaled
+  before, or lack the file's intercept. A crop from inside an organ causes a false alarm.
+- No value lies outside the 16 bits in which CT is stored.
 """
 
 from __future__ import annotations
 
-import warnings
 from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
 
-from medsam_edge.errors import ImageError, InputError
+from medsam_edge.errors import ImageError, InputError, warn
 from medsam_edge.modality import Modality
 
 Window = tuple[float, float] | str
-"""(level, width) in the image's own units, HU for CT; or a name of `WINDOWS`."""
+"""(level, width) in the image's own units, HU for CT; or a name in `WINDOWS`."""
 
 SOFT_TISSUE = (40.0, 400.0)
-"""CT window as (level, width) in HU; the challenge's default."""
+"""The challenge's default CT window, (level, width) in HU."""
 
 WINDOWS = MappingProxyType(
     {
@@ -39,10 +36,10 @@ WINDOWS = MappingProxyType(
         "liver": (30.0, 150.0),
     }
 )
-"""CT windows by name, (level, width) in HU: common reading presets (Radiopaedia, "Windowing (CT)"); soft-tissue is the
-challenge's."""
+"""CT windows by name, (level, width) in HU: common reading presets (Radiopaedia, "Windowing (CT)")."""
+
 HIGHEST_AIR = -200.0
-"""HU. Air is -1000, lung about -700, fat -100: a CT without a value below this shows neither air nor lung."""
+"""HU. Air is -1000, lung about -700, fat -100: a CT without a lower value shows neither air nor lung."""
 
 
 def to_display(
@@ -51,21 +48,21 @@ def to_display(
     """Map an image to 8 bits.
 
     Args:
-        image: (H, W) grey or (H, W, 3) RGB, any real dtype. A boolean image counts as 0/1.
-        modality: chooses the rule; None is treated as a grey modality without a window.
-        window: (level, width) in the image's own units, or a name of `WINDOWS`, which are in HU; overrides the rule;
-            for grey images only.
+        image: (H, W) grey or (H, W, 3) RGB of any real dtype; booleans count as 0 and 1.
+        modality: selects the rule; None counts as a grey modality other than CT.
+        window: (level, width) in the image's own units, or a name in `WINDOWS`, which are in HU. It overrides the rule
+            and is for grey images only.
 
     Returns:
-        uint8 of the same shape; the very same array when it was uint8 already and no window is given.
+        uint8 of the same shape; `image` itself if it is uint8 and no window is given.
 
     Raises:
         ImageError: NaN or infinite values, or a dtype that is not a real number.
-        InputError: a window without a positive width, an unknown name, or a name for what is not CT in HU; or a window
-            for an image in colour.
+        InputError: a window without a positive width, an unknown window name, a window name for an image that is not
+            CT in HU, or a window for a colour image.
     """
     if window is not None and image.shape[2:] == (3,):
-        raise InputError(f"window: is for grey images, expected none for one in colour, got {window!r}")
+        raise InputError(f"window: expected None for a colour image, got {window!r}")
     window = _level_width(window, image, modality)
     if _is_display(image, window):
         return image.astype(np.uint8, copy=False)
@@ -78,46 +75,43 @@ def to_display(
 def volume_to_display(
     volume: npt.NDArray[np.generic], modality: Modality | None = None, window: Window | None = None
 ) -> npt.NDArray[np.uint8]:
-    """Map a (D, H, W) volume to 8 bits as `to_display` does a grey image, with the percentiles of the whole volume.
+    """Map a (D, H, W) volume to 8 bits like a grey image in `to_display`, by the percentiles of the whole volume.
 
-    Slices are converted one by one: beside the volume and the result there is at most one float32 copy of the values
-    that are not zero, and only where percentiles are wanted.
+    Slices are converted one by one. Percentiles need one float32 copy of the non-zero values; nothing else is copied.
     """
     window = _level_width(window, volume, modality)
     return volume.astype(np.uint8, copy=False) if _is_display(volume, window) else _grey(volume, modality, window)
 
 
 def warn_of_values(image: npt.NDArray[np.generic], modality: Modality | None) -> None:
-    """Warn, naming what was seen, where values cannot be what the modality says; the rules stand at the top.
+    """Warn if the values do not fit the modality; the module's docstring gives the rules.
 
     Args:
-        image: grey, (H, W) or (D, H, W), of finite real numbers.
+        image: (H, W) or (D, H, W) grey, of finite real numbers.
     """
     if modality is not Modality.CT or image.dtype == np.uint8:
         return
     low, high = float(image.min()), float(image.max())
     if low >= HIGHEST_AIR:
-        expected = f"air, below {HIGHEST_AIR:g} HU; were the values windowed or scaled, or not turned into HU?"
+        expected = f"air below {HIGHEST_AIR:g} HU; were they windowed, scaled, or never converted to HU?"
     elif low < -32768 or high > 32767:
-        expected = "HU, from -32768 to 32767"
+        expected = "-32768 to 32767 HU"
     else:
         return
-    warnings.warn(f"image: {low:g} to {high:g} ({image.dtype}) as CT: expected {expected}", stacklevel=4)
+    warn(f"image: CT values range from {low:g} to {high:g} ({image.dtype}); expected {expected}")
 
 
 def _level_width(
     window: Window | None, image: npt.NDArray[np.generic], modality: Modality | None
 ) -> tuple[float, float] | None:
-    """The numbers of a window, named or not, that may be used for this image."""
+    """Look up a window's numbers and check that the window fits the image."""
     if isinstance(window, str):
         if window not in WINDOWS:
             raise InputError(f"window: expected (level, width) or one of {', '.join(WINDOWS)}, got {window!r}")
         if modality not in (None, Modality.CT):
             raise InputError(f"window: {window!r} is for CT, the image is {modality}; expected (level, width)")
         if image.dtype == np.uint8:
-            raise InputError(
-                f"window: {window!r} is in HU, which uint8 does not hold; expected none, or (level, width)"
-            )
+            raise InputError(f"window: {window!r} is in HU, but the image is uint8; expected None or (level, width)")
         return WINDOWS[window]
     if window is not None and not (_are_two_numbers(window) and np.isfinite(window).all() and window[1] > 0):
         raise InputError(f"window: expected (level, width) with a positive width, got {window}")
@@ -129,7 +123,7 @@ def _are_two_numbers(value: object) -> bool:
 
 
 def _is_display(image: npt.NDArray[np.generic], window: tuple[float, float] | None) -> bool:
-    """Whether there is nothing to do; checks what does not depend on the values."""
+    """Whether the image needs no conversion; raises ImageError for a dtype that is not a real number."""
     if image.dtype.kind not in "buif":
         raise ImageError(f"image: expected a real numeric dtype, got {image.dtype}")
     return window is None and bool(image.dtype == np.uint8)
@@ -143,7 +137,7 @@ def _floats(image: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
 
 
 def _color(values: npt.NDArray[np.float32], unit_range: bool) -> npt.NDArray[np.uint8]:
-    """Floats up to 2 are taken as 0–255 divided by 255, cut at 1; what leaves 0–255 is stretched from min to max."""
+    """Stretch values that leave 0–255 from minimum to maximum; floats up to 2 are shares of 255, clipped at 1."""
     low, high = float(values.min()), float(values.max())
     if low < 0 or high > 255:
         return _stretch(values, low, high)
@@ -153,7 +147,7 @@ def _color(values: npt.NDArray[np.float32], unit_range: bool) -> npt.NDArray[np.
 def _grey(
     planes: npt.NDArray[np.generic], modality: Modality | None, window: tuple[float, float] | None
 ) -> npt.NDArray[np.uint8]:
-    """(D, H, W) through a window, or through the percentiles of all planes, which leave zero at zero."""
+    """Show (D, H, W) through a window, or through the percentiles of all planes, which keep zero at zero."""
     if window is None and modality is Modality.CT:
         window = SOFT_TISSUE
     low, high = _percentiles(planes) if window is None else (window[0] - window[1] / 2, window[0] + window[1] / 2)
@@ -167,7 +161,7 @@ def _grey(
 
 
 def _percentiles(planes: npt.NDArray[np.generic]) -> tuple[float, float]:
-    """0.5 and 99.5 percentiles of what is not zero."""
+    """Return the 0.5 and 99.5 percentiles of the non-zero values; (0, 0) if there are none."""
     nonzero, count = np.empty(planes.size, dtype=np.float32), 0
     for plane in planes:
         values = _floats(plane)
@@ -178,7 +172,7 @@ def _percentiles(planes: npt.NDArray[np.generic]) -> tuple[float, float]:
         return 0.0, 0.0
     smallest = min(float(nonzero[:count].min()), 0.0)
     low, high = np.percentile(nonzero[:count], (0.5, 99.5), overwrite_input=True)
-    # an object of one value on zero is still an object
+    # If all non-zero values are equal, the object must not turn black.
     return (smallest if low == high else float(low)), float(high)
 
 

@@ -1,4 +1,4 @@
-"""Dice similarity coefficient, the one score that demo, training and conversion need."""
+"""The Dice similarity coefficient, the score that demo, training and conversion share."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from medsam_edge.errors import InputError
 
 
 def dice(prediction: npt.ArrayLike, truth: npt.ArrayLike) -> float:
-    """DSC = 2·|P∩T| / (|P| + |T|) of two masks of one shape, in 0..1; NaN when both are empty.
+    """DSC = 2·|P∩T| / (|P| + |T|) of two masks, from 0 to 1; NaN if both are empty.
+
+    Args:
+        prediction, truth: arrays of the same shape; every non-zero value is inside.
 
     Raises:
         InputError: the shapes differ.

@@ -1,4 +1,4 @@
-"""The eleven imaging modalities and the names people use for them."""
+"""The eleven imaging modalities and their common names."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from medsam_edge.errors import ModalityError
 
 
 class Modality(str, Enum):
-    """What made the image. It chooses the intensity rule and, in class-prompt models, the prompt."""
+    """How an image was acquired. It selects the intensity rule and, in models with class prompts, the class."""
 
     CT = "CT"
     MR = "MR"
@@ -32,10 +32,10 @@ class Modality(str, Enum):
 
     @classmethod
     def parse(cls, name: str | Modality | None) -> Modality | None:
-        """The modality a name stands for (case, spaces, `-` and `_` do not matter), or None for None.
+        """Return the modality of a name; only letters and digits count, in any case. None gives None.
 
         Raises:
-            ModalityError: the name is none of the eleven nor a known alias.
+            ModalityError: the name is neither one of the eleven nor a known alias.
         """
         if name is None or isinstance(name, Modality):
             return name

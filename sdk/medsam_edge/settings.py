@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypedDict, get_args
 
 from medsam_edge.errors import InputError
+from medsam_edge.intensity import Window
 
 Axis = Literal["axial", "coronal", "sagittal", 0, 1, 2]
 BoxSpace = Literal["pixel", "physical"]
@@ -57,6 +58,20 @@ class Settings:
     def array_axis(self) -> int:
         """The array axis along which a volume is sliced."""
         return AXES.index(self.axis) if isinstance(self.axis, str) else int(self.axis)
+
+
+class Options(TypedDict, total=False):
+    """The keywords of `segment`, for type checkers: the fields of `Settings`, and `window`."""
+
+    window: Window | None
+    box_space: BoxSpace
+    overlap: Overlap
+    axis: Axis
+    streams: int
+    stop_when_empty: bool
+    progress: Progress | None
+    compat: Compat | None
+    detail: Detail
 
 
 def check_choice(argument: str, value: object, choices: Any) -> None:

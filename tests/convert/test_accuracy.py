@@ -29,7 +29,7 @@ def data(tmp_path: Path) -> Path:
 
 def test_boxes_that_are_the_truth_score_one(data: Path) -> None:
     """The fake model answers with the box itself; an ellipse covers π/4 of its box: DSC 2·π/4 / (1 + π/4)."""
-    scores = accuracy.measure({"fake": Segmenter(fake_model())}, find_cases(data), surfaces=True)
+    scores = accuracy.score_cases({"fake": Segmenter(fake_model())}, find_cases(data), surfaces=True)
     assert [score.case.modality for score in scores] == [Modality.CT, Modality.US, Modality.US]
     assert [score.dsc["fake"] for score in scores] == [1.0, 1.0, 1.0]
     assert [score.nsd["fake"] for score in scores] == [1.0, 1.0, 1.0]

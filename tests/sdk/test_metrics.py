@@ -21,7 +21,7 @@ from medsam_edge.metrics import dice
         ([[2, 7], [0, 0]], [[True, False], [False, True]], 1 / 2),
     ],
 )
-def test_hand_values(prediction: npt.ArrayLike, truth: npt.ArrayLike, expected: float) -> None:
+def test_dice_of_small_masks_by_hand(prediction: npt.ArrayLike, truth: npt.ArrayLike, expected: float) -> None:
     assert dice(prediction, truth) == pytest.approx(expected, abs=1e-15)
     assert dice(truth, prediction) == pytest.approx(expected, abs=1e-15)
 
@@ -35,7 +35,7 @@ def test_counts_do_not_overflow_a_small_type() -> None:
     assert dice(full, full) == 1.0
 
 
-def test_works_on_volumes() -> None:
+def test_dice_of_volumes() -> None:
     truth = np.zeros((2, 3, 4), dtype=bool)
     truth[1] = True
     assert dice(np.ones((2, 3, 4)), truth) == pytest.approx(24 / 36)

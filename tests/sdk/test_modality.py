@@ -8,7 +8,7 @@ from medsam_edge.modality import Modality
 NAMES = ("CT", "MR", "PET", "US", "XRay", "Dermoscopy", "Endoscopy", "Fundus", "Microscopy", "OCT", "Mammography")
 
 
-def test_there_are_eleven() -> None:
+def test_there_are_eleven_modalities() -> None:
     assert tuple(modality.value for modality in Modality) == NAMES
 
 
@@ -50,7 +50,7 @@ def test_parses_its_own_names_in_any_case(name: str) -> None:
         ("OPT", Modality.OCT),
     ],
 )
-def test_aliases(alias: str, expected: Modality) -> None:
+def test_aliases_are_parsed(alias: str, expected: Modality) -> None:
     assert Modality.parse(alias) is expected
 
 
@@ -67,11 +67,11 @@ def test_unknown_names_are_refused_by_name(name: str) -> None:
     assert isinstance(caught.value, ValueError)
 
 
-def test_something_that_is_no_name_is_refused() -> None:
+def test_a_name_that_is_not_text_is_refused() -> None:
     with pytest.raises(ModalityError, match="got 3"):
         Modality.parse(3)  # type: ignore[arg-type]
 
 
-def test_color_modalities() -> None:
+def test_four_modalities_are_in_colour() -> None:
     color = {modality for modality in Modality if modality.is_color}
     assert color == {Modality.DERMOSCOPY, Modality.ENDOSCOPY, Modality.FUNDUS, Modality.MICROSCOPY}

@@ -18,7 +18,7 @@ from medsam_edge.phantom import phantom, phantom_volume
 from tests.sdk.fake import SIZE, fake_model
 
 
-def test_a_segmenter_says_what_to_do_instead() -> None:
+def test_a_segmenter_refuses_to_be_pickled_or_copied() -> None:
     for act in (pickle.dumps, copy.copy, copy.deepcopy):
         with pytest.raises(InputError, match=r"make one in each process.* or call medsam_edge\.segment"):
             act(Segmenter(fake_model()))  # type: ignore[operator]
@@ -37,7 +37,7 @@ def same(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-def test_embeddings_and_results_travel() -> None:
+def test_embeddings_and_results_are_equal_after_pickling() -> None:
     segmenter = Segmenter(fake_model(classes=(medsam_edge.Modality.CT, medsam_edge.Modality.US)))
     image = np.random.default_rng(0).integers(0, 255, (5, SIZE, SIZE), dtype=np.uint8)
     embedding = segmenter.embed(image[0])

@@ -3,9 +3,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import fields, replace
+from inspect import Parameter, signature
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import cv2
 import numpy as np
@@ -22,9 +23,11 @@ from medsam_edge import (
     Segmentation,
     Segmenter,
     VolumeSegmentation,
+    read_image,
 )
-from medsam_edge import image as image_module
-from medsam_edge.segmenter import DECODE_BATCH
+from medsam_edge.inference.predictor import DECODE_BATCH
+from medsam_edge.reading import limits
+from medsam_edge.settings import Options, Settings
 from tests.sdk.fake import SIZE, FakeDecoder, FakeEncoder, fake_model
 
 GRADIENT = np.arange(SIZE * SIZE, dtype=np.float32).reshape(SIZE, SIZE)
@@ -204,7 +207,7 @@ def test_bad_images_are_refused(image: Any, message: str) -> None:
 def test_what_is_in_memory_has_the_limits_of_files(monkeypatch: pytest.MonkeyPatch, is_array: bool) -> None:
     """Otherwise labels could be made that `save` refuses, since it reads what it wrote."""
     segmenter = Segmenter(fake_model())
-    monkeypatch.setattr(image_module, "MAXIMUM_PIXELS", 59)
+    monkeypatch.setattr(limits, "MAXIMUM_PIXELS", 59)
     for array, boxes in ((np.zeros((3, 4, 5), np.uint8), [[0, 0, 0, 2, 2, 2]]), (picture(6, 10), [[0, 0, 2, 2]])):
         with pytest.raises(ImageError, match=r"^image: the .* has size \([\d, ]*\), more than 59 pixels or voxels"):
             segmenter.segment(array if is_array else sitk.GetImageFromArray(array), boxes)
@@ -295,7 +298,10 @@ def test_an_embedding_says_what_the_network_sees_whatever_is_told() -> None:
 def test_an_embedding_takes_a_modality_by_any_of_its_names() -> None:
     segmenter = Segmenter(fake_model(classes=PROMPTED))
     for name in ("US", "ultrasound", Modality.US):
-        for embedding in (segmenter.embed_display(picture(), name), replace(segmenter.embed(picture()), modality=name)):  # type: ignore[arg-type]
+        for embedding in (
+            segmenter.predictor.embed(picture(), name),
+            replace(segmenter.embed(picture()), modality=name),
+        ):  # type: ignore[arg-type]
             result = segmenter.decode(embedding, [[8, 16, 40, 48]])
             assert result.modality is Modality.US
             assert (result.mask(0) == box_at(1)).all()
@@ -375,3 +381,43 @@ def test_a_grey_volume_three_voxels_wide_is_no_picture(boxes: list[list[int]]) -
             segmenter.segment(volume, boxes)
     else:
         assert isinstance(segmenter.segment(volume, boxes), VolumeSegmentation)
+
+
+def test_no_boxes_encode_nothing() -> None:
+    for model in (fake_model(), fake_model(classes=PROMPTED)):
+        segmenter = Segmenter(model)
+        for image, boxes in ((picture(), []), (picture(), np.zeros((0, 4))), (np.stack([picture()] * 4), [])):
+            result = segmenter.segment(image, boxes)
+            assert len(result) == 0
+            assert result.timings_ms["encode"] == 0.0
+            assert not result.label_map.any()
+        assert encoder_calls(segmenter) == 0
+
+
+def test_without_boxes_those_of_the_file_are_taken(tmp_path: Path) -> None:
+    segmenter = Segmenter(fake_model())
+    np.savez(tmp_path / "own.npz", imgs=np.stack([picture()] * 6), boxes=np.array([[8, 16, 1, 24, 20, 3]]))
+    for compat in (None, "rep-medsam"):
+        result = segmenter.segment(tmp_path / "own.npz", compat=compat, box_space="pixel" if compat else "physical")
+        assert isinstance(result, VolumeSegmentation)
+        assert result.boxes.tolist() == [[8, 16, 1, 24, 20, 4]]  # the file's z1 is its last slice
+    with pytest.raises(BoxError, match="None, and the image carries none"):
+        segmenter.segment(picture())
+
+
+def test_time_of_reading_is_that_of_the_file(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), picture())
+    loaded = read_image(tmp_path / "a.png")
+    assert loaded.read_ms > 0
+    assert Segmenter(fake_model()).segment(loaded, [[1, 1, 9, 9]]).timings_ms["read"] == loaded.read_ms
+    assert Segmenter(fake_model()).segment(picture(), [[1, 1, 9, 9]]).timings_ms["read"] == 0.0
+
+
+def test_options_are_the_fields_of_settings_and_the_window() -> None:
+    assert set(get_type_hints(Options)) == {"window", *(field.name for field in fields(Settings))}
+    keywords = {
+        name: parameter.default
+        for name, parameter in signature(Segmenter.segment).parameters.items()
+        if parameter.kind is Parameter.KEYWORD_ONLY
+    }
+    assert keywords == {"window": None} | vars(Settings())

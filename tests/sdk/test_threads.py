@@ -100,7 +100,7 @@ def memory_of(network: Any) -> list[npt.NDArray[Any]]:
     return [request.get_tensor(name).data for request in requests for name in network._names]
 
 
-def test_what_a_network_gives_is_the_callers(bundle: Path) -> None:
+def test_outputs_of_a_network_are_not_overwritten_by_later_calls(bundle: Path) -> None:
     """No array lies in the memory of an infer request, and none changes when the requests are used again."""
     segmenter = Segmenter(bundle)
     model, rng = segmenter.model, np.random.default_rng(3)

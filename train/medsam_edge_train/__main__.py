@@ -1,4 +1,4 @@
-"""`python -m medsam_edge_train STAGE`: what `medsam-edge train STAGE` does, where nothing can be installed."""
+"""`python -m medsam_edge_train STAGE` is `medsam-edge train STAGE` without an installed command."""
 
 import sys
 

@@ -1,8 +1,7 @@
 """Checkpoints: our own (safetensors with the architecture in its header) and every published layout.
 
-Published `.pth` files are flat state dicts, or wrap one under `model` or `state_dict`, and a distributed run puts
-`module.` before every key; a Lightning checkpoint of `medsam-edge train` puts `network.`. All are read with
-`weights_only=True`.
+Published `.pth` files are flat state dicts, or wrap one under `model` or `state_dict`. A distributed run puts `module.`
+before every key, a Lightning checkpoint of `medsam-edge train` puts `network.`. All are read with `weights_only=True`.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ SHOWN_KEYS = 8
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A state dict with clean keys, and what its file says about it."""
+    """A state dict with keys as in our networks, and what its file says about it."""
 
     state: dict[str, Tensor]
     architecture: str | None
@@ -41,7 +40,7 @@ def read(path: Path) -> Checkpoint:
 
     Raises:
         FileMissingError: there is no such file.
-        CheckpointError: it is not a checkpoint, or holds something other than tensors.
+        CheckpointError: the file is not a checkpoint, or holds something other than tensors.
     """
     if not path.is_file():
         raise FileMissingError(f"checkpoint: no such file: {path}")
@@ -74,23 +73,23 @@ def export(source: Path, target: Path, layout: str = "flat", architecture: str |
 
     Args:
         layout: `flat` (a state dict, as rep_medsam.pth and lite_medsam.pth), `wrapped` (under `model`, as the
-            published training scripts save it), `module` (wrapped, and `module.` before every key, as a distributed
-            run does).
+            published training scripts save it), or `module` (wrapped, with `module.` before every key, as a distributed
+            run saves it).
 
     Raises:
         CheckpointError: the source cannot be read or does not match its architecture.
-        InputError: an unknown layout, the target exists or is named as safetensors, or the source is fused and
+        InputError: the layout is unknown, the target exists or is named .safetensors, or the source is fused and
             quantized.
     """
     if layout not in LAYOUTS:
         raise InputError(f"layout: expected one of {', '.join(LAYOUTS)}, got {layout!r}")
     if target.suffix == ".safetensors":
-        raise InputError(f"output: expected a name such as x.pth, for a file of PyTorch, got {target}")
+        raise InputError(f"output: expected the name of a PyTorch file such as x.pth, got {target}")
     if target.exists():
         raise InputError(f"output: {target} exists already")
     network, _ = load(source, architecture)
     if network.quantizers is not None:
-        raise InputError(f"checkpoint: {source} is fused and quantized, for which there is no published layout")
+        raise InputError(f"checkpoint: {source} is fused and quantized; no published layout can hold it")
     state = dict(network.state_dict())
     if layout == "module":
         state = {f"module.{key}": value for key, value in state.items()}
@@ -99,16 +98,17 @@ def export(source: Path, target: Path, layout: str = "flat", architecture: str |
 
 
 def load(path: Path, architecture: str | None = None) -> tuple[MedSAM, str]:
-    """The network a checkpoint holds, in eval mode, and its architecture's name.
+    """The network of a checkpoint, in eval mode, and the name of its architecture.
 
-    One whose branches are fused already gives the fused network; one of quantization-aware training gives it with its
-    quantizers, and computes as int8 will.
+    The checkpoint of a fused network gives the fused network. The checkpoint of quantization-aware training gives the
+    network with its quantizers, which computes as int8 will.
 
     Args:
-        architecture: the name, where the file does not say and its tensors fit no network exactly.
+        architecture: the name; needed if the file does not say and the tensors do not tell.
 
     Raises:
-        CheckpointError: unreadable, or its tensors do not match; the message names the keys.
+        FileMissingError: there is no such file.
+        CheckpointError: the file is unreadable, or its tensors do not match; the message names the keys.
     """
     checkpoint = read(path)
     name = architecture or checkpoint.architecture or nearest_architecture(checkpoint.state)
@@ -118,16 +118,17 @@ def load(path: Path, architecture: str | None = None) -> tuple[MedSAM, str]:
 
 
 def load_state(network: nn.Module, state: Mapping[str, Tensor], name: str, partial: bool = False) -> list[str]:
-    """Load every tensor, or raise.
+    """Load every tensor of a state dict, or raise.
 
     Args:
-        partial: load what fits instead of raising; the rest of the network stays as it is.
+        name: of the architecture, for messages.
+        partial: load the tensors that fit instead of raising; the rest of the network stays unchanged.
 
     Returns:
-        What did not fit, a line each.
+        What does not fit, one line for each kind of mismatch.
 
     Raises:
-        CheckpointError: a key is missing or unexpected, or a shape differs; or nothing at all fits.
+        CheckpointError: a key is missing or unexpected, or a shape differs; with `partial`, no tensor fits.
     """
     expected = network.state_dict()
     problems = _differences(expected, state)
@@ -141,12 +142,12 @@ def load_state(network: nn.Module, state: Mapping[str, Tensor], name: str, parti
 
 
 def nearest_architecture(state: Mapping[str, Tensor]) -> str:
-    """The network of the zoo that shares the most (key, shape) pairs with a state dict."""
+    """Name of the network that shares the most (key, shape) pairs with a state dict."""
     return max(sorted(ZOO), key=lambda name: _shared(name, state))
 
 
 def _shared(name: str, state: Mapping[str, Tensor]) -> float:
-    """The share of (key, shape) pairs that the named network has in common with a state dict."""
+    """Share of (key, shape) pairs that the named network has in common with a state dict."""
     with torch.device("meta"):  # shapes only
         expected = _like(name, state).state_dict()
     same = [key for key, value in expected.items() if key in state and state[key].shape == value.shape]
@@ -154,7 +155,7 @@ def _shared(name: str, state: Mapping[str, Tensor]) -> float:
 
 
 def _like(name: str, state: Mapping[str, Tensor]) -> MedSAM:
-    """The named network in the form of a state dict: as built; fused, where no batch norm is left; with quantizers."""
+    """The named network in the form that a state dict has: as built, fused (no batch norm left), or with quantizers."""
     network = build(name)
     if quantize.is_quantized(state):
         return quantize.like(network, state)

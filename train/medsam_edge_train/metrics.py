@@ -1,4 +1,4 @@
-"""Normalized surface Dice, by the library the challenge uses."""
+"""Normalized surface Dice, computed by the library that the challenge uses."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 TOLERANCE = 2.0
-"""The challenge's: pixels in 2D (spacing 1), mm in 3D."""
+"""Tolerance of the challenge: pixels in 2D (spacing 1), mm in 3D."""
 
 
 def nsd(
@@ -18,20 +18,20 @@ def nsd(
     spacing: Sequence[float] | None = None,
     tolerance: float = TOLERANCE,
 ) -> float:
-    """Share of both surfaces that lies within `tolerance` of the other, in 0..1 (Nikolov et al. 2018).
+    """Share of both surfaces that lies within `tolerance` of the other surface (Nikolov et al., 2018).
 
     Args:
         mask, truth: bool arrays of the same shape, (H, W) or (D, H, W).
-        spacing: of each axis, in the unit of `tolerance`; None for ones.
+        spacing: distance of pixels along each axis, in the unit of `tolerance`; None for ones.
 
     Returns:
-        0 if only one of them is empty, NaN if both are.
+        NSD in 0..1; 0 if one of the two is empty, NaN if both are.
     """
     if not mask.any() or not truth.any():
         return 0.0 if mask.any() or truth.any() else float("nan")
     import surface_distance
 
-    with warnings.catch_warnings():  # it calls scipy by an old name
+    with warnings.catch_warnings():  # the library uses a deprecated name of scipy's
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         distances = surface_distance.compute_surface_distances(truth, mask, spacing or [1.0] * mask.ndim)
         return float(surface_distance.compute_surface_dice_at_tolerance(distances, tolerance))

@@ -11,7 +11,7 @@ Item = TypeVar("Item")
 
 
 @contextmanager
-def progress(title: str, total: int) -> Iterator[Callable[[str], None]]:
+def show_progress(title: str, total: int) -> Iterator[Callable[[str], None]]:
     """A function to call `total` times, with a name, as each part of the work begins or is done."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -37,7 +37,7 @@ def track(
     items: Iterable[Item], title: str, total: int, name: Callable[[Item], str] = lambda item: ""
 ) -> Iterator[Item]:
     """The same items, each counted when its turn comes."""
-    with progress(title, total) as step:
+    with show_progress(title, total) as step:
         for item in items:
             step("")
             yield item

@@ -17,17 +17,25 @@ from medsam_edge.modality import Modality
 from medsam_edge.networks.model import Model
 from medsam_edge.settings import Detail
 from medsam_edge.writing.picture import check_picture_suffix, write_picture
-from medsam_edge_benchmarks.accuracy import text
-from medsam_edge_benchmarks.accuracy.examples import PER_MODALITY, draw_examples
-from medsam_edge_benchmarks.accuracy.items import Item, choose, find_items
-from medsam_edge_benchmarks.accuracy.measure import TELLING, Row, measure
-from medsam_edge_benchmarks.accuracy.methods import GRABCUT, PER_SLICE, Ellipse, GrabCut, Method, Network, PerSlice
-from medsam_edge_benchmarks.accuracy.mosaic import mosaics
-from medsam_edge_benchmarks.accuracy.page import write_page
-from medsam_edge_benchmarks.accuracy.pareto import write_pareto
-from medsam_edge_benchmarks.accuracy.report import Report, summarize
-from medsam_edge_benchmarks.accuracy.sheet import write_csv
-from medsam_edge_benchmarks.accuracy.worst import COUNT, Worst
+from medsam_edge_benchmarks.accuracy.figures.examples import PER_MODALITY, draw_examples
+from medsam_edge_benchmarks.accuracy.figures.pareto import write_pareto
+from medsam_edge_benchmarks.accuracy.figures.worst import COUNT, Worst
+from medsam_edge_benchmarks.accuracy.inputs.items import CUTS, Item, choose, find_items
+from medsam_edge_benchmarks.accuracy.inputs.mosaic import mosaics
+from medsam_edge_benchmarks.accuracy.output import text
+from medsam_edge_benchmarks.accuracy.output.page import write_accuracy_page
+from medsam_edge_benchmarks.accuracy.output.sheet import write_csv
+from medsam_edge_benchmarks.accuracy.scoring.measure import TELLING, Row, measure_item
+from medsam_edge_benchmarks.accuracy.scoring.methods import (
+    GRABCUT,
+    PER_SLICE,
+    Ellipse,
+    GrabCut,
+    Method,
+    Network,
+    PerSlice,
+)
+from medsam_edge_benchmarks.accuracy.scoring.report import AccuracyReport, summarize
 from medsam_edge_benchmarks.report.output import Suites, console, progress, write_json
 from medsam_edge_convert.accuracy import ELLIPSE
 from medsam_edge_convert.checks import IMAGE_SIZE
@@ -54,7 +62,10 @@ def add_accuracy(suites: Suites) -> argparse.ArgumentParser:
     suite.add_argument(
         "--modality-of", type=Modality.parse, metavar="NAME", help="modality of files whose name and folder say none"
     )
-    suite.add_argument("--images", type=int, metavar="N", help="of each modality, evenly chosen; default: all")
+    suite.add_argument(
+        "--by", choices=CUTS, default="modality", help="set: also the mean over data sets; default: modality"
+    )
+    suite.add_argument("--images", type=int, metavar="N", help="of each modality or set, evenly chosen; default: all")
     suite.add_argument(
         "--mosaic",
         type=int,
@@ -102,7 +113,7 @@ def _accuracy(options: argparse.Namespace) -> dict[str, Any]:
     _check(options)
     networks = _networks(options)
     found = find_items(options.data, options.modality_of)
-    items = choose(mosaics(found, options.mosaic) if options.mosaic > 1 else found, options.images)
+    items = choose(mosaics(found, options.mosaic) if options.mosaic > 1 else found, options.images, options.by)
     worst = Worst() if options.worst else None
     rows: list[Row] = []
     done = 0
@@ -111,11 +122,11 @@ def _accuracy(options: argparse.Namespace) -> dict[str, Any]:
             for item in items:
                 step(item.key)
                 methods = _methods(networks, grabcut=not options.no_grabcut)
-                rows += measure(item, methods, options.jitter, options.modality, worst)
+                rows += measure_item(item, methods, options.jitter, options.modality, worst.offer if worst else None)
                 done += 1
     finally:  # also when interrupted: what is measured is measured
         if rows:
-            report = summarize(rows, _settings(options, items), done == len(items))
+            report = summarize(rows, _settings(options, items), done == len(items), options.by)
             _present(report, rows, worst, options)
     if not rows:
         raise ImageError(f"data: expected labelled objects in {options.data}, found none")
@@ -190,7 +201,8 @@ def _settings(options: argparse.Namespace, items: Sequence[Item]) -> dict[str, A
     return {
         "data": options.data.resolve().name,
         "images": len(items),
-        "images of each modality": options.images or "all",
+        "by": options.by,
+        f"images of each {options.by}": options.images or "all",
         "mosaic": options.mosaic,
         "detail": options.detail,
         "modality": options.modality,
@@ -198,14 +210,14 @@ def _settings(options: argparse.Namespace, items: Sequence[Item]) -> dict[str, A
     }
 
 
-def _present(report: Report, rows: Sequence[Row], worst: Worst | None, options: argparse.Namespace) -> None:
+def _present(report: AccuracyReport, rows: Sequence[Row], worst: Worst | None, options: argparse.Namespace) -> None:
     if options.json:
         write_json(options.json, asdict(report))
     text.show(report, console())
     if options.csv:
         write_csv(options.csv, rows)
     if options.html:
-        write_page(options.html, report)
+        write_accuracy_page(options.html, report)
     if worst:
         write_picture(options.worst, worst.sheet())
     if options.pareto:

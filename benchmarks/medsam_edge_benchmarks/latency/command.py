@@ -8,12 +8,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from medsam_edge_benchmarks.latency import compare, text
-from medsam_edge_benchmarks.latency.cases import CASES, WHOLE_BODY
-from medsam_edge_benchmarks.latency.figures import Report
-from medsam_edge_benchmarks.latency.page import write_page
-from medsam_edge_benchmarks.latency.run import QUICK, Plan, measure, steps
-from medsam_edge_benchmarks.latency.sheet import write_csv
+from medsam_edge_benchmarks.latency.cases.papers import CASES, WHOLE_BODY
+from medsam_edge_benchmarks.latency.output import compare, text
+from medsam_edge_benchmarks.latency.output.page import write_latency_page
+from medsam_edge_benchmarks.latency.output.sheet import write_csv
+from medsam_edge_benchmarks.latency.runs.figures import LatencyReport
+from medsam_edge_benchmarks.latency.runs.run import QUICK, LatencyPlan, measure_latency, steps
 from medsam_edge_benchmarks.report.output import Suites, console, progress, write_json
 
 
@@ -21,7 +21,7 @@ def add_latency(suites: Suites) -> argparse.ArgumentParser:
     suite: argparse.ArgumentParser = suites.add_parser(
         "latency", help="the papers' cases, file to mask, beside the published scripts in PyTorch; needs no data"
     )
-    plan = Plan()
+    plan = LatencyPlan()
     suite.add_argument("--quick", action="store_true", help="few cases and rounds, baselines in part: a minute or two")
     names = " ".join(case.name for case in CASES)
     whole_body = f"{WHOLE_BODY.name}, a scanner's volume of {WHOLE_BODY.shape[0]} slices"
@@ -57,39 +57,39 @@ def add_compare(suites: Suites) -> argparse.ArgumentParser:
     return suite
 
 
-def plan_of(options: argparse.Namespace) -> Plan:
+def plan_of(options: argparse.Namespace) -> LatencyPlan:
     """What the options ask for; what they leave open is as in `QUICK` or the default."""
     names = ("cases", "bundle", "rounds", "threads", "baseline_slices", "baseline_boxes")
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     if "cases" in given:
         given["cases"] = tuple(given["cases"])
-    return replace(QUICK if options.quick else Plan(), **given)
+    return replace(QUICK if options.quick else LatencyPlan(), **given)
 
 
 def _latency(options: argparse.Namespace) -> dict[str, Any]:
     plan = plan_of(options)
-    kept: list[Report] = []
+    kept: list[LatencyReport] = []
 
-    def save(report: Report) -> None:
+    def save(report: LatencyReport) -> None:
         kept[:] = [report]
         if options.json:
             write_json(options.json, asdict(report))
 
     try:
         with tempfile.TemporaryDirectory() as folder, progress(steps(plan)) as step:
-            report = measure(plan, Path(folder), step, save)
+            report = measure_latency(plan, Path(folder), step, save)
     finally:  # also when interrupted: what is measured is measured
         for own in kept:
             _present(own, options)
     return asdict(report)
 
 
-def _present(report: Report, options: argparse.Namespace) -> None:
+def _present(report: LatencyReport, options: argparse.Namespace) -> None:
     text.show(report, console())
     if options.csv:
         write_csv(options.csv, report)
     if options.html:
-        write_page(options.html, report)
+        write_latency_page(options.html, report)
 
 
 def _compare(options: argparse.Namespace) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from medsam_edge_benchmarks.latency.cases import DrawnCase
+from medsam_edge_benchmarks.latency.cases.drawn import DrawnCase
 
 STAGES = ("read", "prepare", "encode", "decode", "restore", "write")
 TOTAL = "total"

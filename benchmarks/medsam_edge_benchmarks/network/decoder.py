@@ -13,7 +13,7 @@ import openvino as ov
 import torch
 
 from medsam_edge.geometry import Geometry
-from medsam_edge.segmenter import DECODE_BATCH
+from medsam_edge.inference.predictor import DECODE_BATCH
 from medsam_edge_benchmarks.network.encoder import Timing, summarize, time_in_turns
 from medsam_edge_convert.checks import IMAGE_SIZE, REACH
 from medsam_edge_convert.export import export_decoder
@@ -24,7 +24,7 @@ SIDES = 16, 96
 """Boxes are drawn with sides between these, in network pixels."""
 
 
-def measure(
+def measure_decoder(
     network: MedSAM, boxes: int, rounds: int, num_threads: int, report: Callable[[str], None]
 ) -> dict[str, Timing]:
     """Milliseconds per box of every variant, each run once a round.

@@ -33,7 +33,7 @@ class Timing:
     ratio: float  # of the baseline's median to this median
 
 
-def measure(network: MedSAM, rounds: int, num_threads: int, report: Callable[[str], None]) -> dict[str, Timing]:
+def measure_encoder(network: MedSAM, rounds: int, num_threads: int, report: Callable[[str], None]) -> dict[str, Timing]:
     """Time every variant once a round, one after the other, so that a slow minute of the machine slows all of them."""
     torch.set_num_threads(num_threads)
     report("preparing: fuse, export, quantize")

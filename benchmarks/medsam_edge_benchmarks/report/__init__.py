@@ -1,1 +1,1 @@
-"""What all reports share: pages, plots, JSON."""
+"""What all reports share: page templates, plots, JSON."""

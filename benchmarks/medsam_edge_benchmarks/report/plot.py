@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+from medsam_edge_convert.page import data_address
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,4 +56,4 @@ def address(picture: Any) -> str:
     buffer = io.BytesIO()
     with rc_context({"font.size": 9, "svg.hashsalt": "medsam-edge"}):
         picture.savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)
-    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return data_address("image/svg+xml", buffer.getvalue())

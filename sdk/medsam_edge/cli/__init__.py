@@ -1,1 +1,1 @@
-"""The `medsam-edge` command."""
+"""The `medsam-edge` command: its options, and what it prints."""

@@ -1,4 +1,4 @@
-"""Box prompts as the command takes them: the text of --box, and .json or .csv files of rows."""
+"""Box prompts on the command line: the text of --box, and .json or .csv files."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ BOX_SUFFIXES = (".json", ".csv")
 
 
 def boxes_of(texts: Sequence[str], file: Path | None) -> npt.NDArray[np.float64] | None:
-    """(N, 4) or (N, 6) boxes, first those of --box, then those of a file; None where neither is given.
+    """Return (N, 4) or (N, 6) boxes, first those of --box, then those of the file; None if neither is given.
 
     Raises:
-        BoxError: an unreadable file, or rows of different lengths.
-        InputError: a --box that is not four or six numbers.
+        BoxError: the file is unreadable, or the rows differ in length.
+        InputError: a --box is not four or six numbers.
     """
     rows = [numbers("--box", text, 4, 6) for text in texts]
     if file is not None:
@@ -35,13 +35,13 @@ def boxes_of(texts: Sequence[str], file: Path | None) -> npt.NDArray[np.float64]
 
 
 def read_boxes(path: Path) -> list[list[float]]:
-    """Rows of four or six numbers from .json ([[…], …]) or from CSV, with or without a header.
+    """Read rows of four or six numbers from .json ([[…], …]) or from CSV, with or without a header.
 
     Raises:
-        BoxError: unreadable, or other rows.
+        BoxError: the file is unreadable, or has other rows.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")  # some programs begin with a mark of byte order
+        text = path.read_text(encoding="utf-8-sig")  # some programs write a byte order mark
     except (OSError, UnicodeDecodeError) as error:
         raise BoxError(f"--boxes: cannot read {path}: {error}") from error
     try:
@@ -56,7 +56,7 @@ def read_boxes(path: Path) -> list[list[float]]:
 
 
 def numbers(option: str, text: str, *counts: int) -> list[float]:
-    """The numbers of an option's text, as many as one of `counts`; InputError if not."""
+    """Parse an option's numbers; InputError unless there are as many as one of `counts`."""
     try:
         found = [float(part) for part in text.split(",")]
     except ValueError:
@@ -68,7 +68,7 @@ def numbers(option: str, text: str, *counts: int) -> list[float]:
 
 
 def _csv_rows(text: str) -> list[list[str]]:
-    """The rows of a CSV, without a header line if there is one."""
+    """Return the rows of a CSV without its header line, if any."""
     rows = [row for row in csv.reader(text.splitlines()) if row]
     words = {cell.strip().lower() for cell in rows[0] if cell.strip().isidentifier()} if rows else set()
     has_header = bool(words - {"nan", "inf", "infinity"})

@@ -1,4 +1,4 @@
-"""The demonstration: one phantom of each modality, segmented from its boxes, scored and drawn."""
+"""`medsam-edge demo`: segment one phantom of each modality from its boxes, score it and draw it."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from medsam_edge.writing.picture import write_picture
 
 TILE = 320  # pixels
 COLUMNS = 4
-DARK = 24  # grey of banners and empty tiles
+DARK = 24  # grey value of banners and empty tiles
 
 
 def run_demo(segmenter: Segmenter, output: Path) -> list[tuple[str, ...]]:
-    """Write `overlay.png` and a mask per modality below `output`; returns a table, its first row the headings.
+    """Write `overlay.png` and a label map per modality to the folder `output`; returns a table with headings.
 
-    The modality is told; what a network with class prompts would have recognised stands in the last column.
+    The segmenter is given the modality. The last column is the modality that a network with class prompts recognises.
     """
     headings = ("modality", "objects", "DSC", "score", "read+prepare", "encode", "decode", "restore", "total")
     table: list[tuple[str, ...]] = [(*headings, "recognised") if segmenter.model.classes else headings]
@@ -53,7 +53,7 @@ def _tile(result: Segmentation, title: str) -> npt.NDArray[np.uint8]:
 
 
 def contact_sheet(tiles: list[npt.NDArray[np.uint8]]) -> npt.NDArray[np.uint8]:
-    """Pictures of one shape, side by side; at most COLUMNS in a row."""
+    """Join (H, W, 3) tiles of one shape into one image, at most COLUMNS in a row."""
     columns = min(COLUMNS, len(tiles))
     filled = tiles + [np.full_like(tiles[0], DARK)] * (-len(tiles) % columns)
     rows = [np.concatenate(filled[start : start + columns], axis=1) for start in range(0, len(filled), columns)]

@@ -17,10 +17,9 @@ from typing import Any
 
 from medsam_edge.cli.boxes import BOX_SUFFIXES, boxes_of
 from medsam_edge.cli.output import as_json, show_error, slices_shown, table
-from medsam_edge.cli.segment import Case, make_segmenter, prepare, refuse_same, run_case, settings_of
+from medsam_edge.cli.segment import Choices, Job, choices_of, make_segmenter, read_for, refuse_same, run_job
 from medsam_edge.errors import BoxError, FileMissingError, InputError, MedsamEdgeError
-from medsam_edge.reading.dicom.series import is_dicom
-from medsam_edge.reading.suffixes import MEDICAL_SUFFIXES, PICTURE_SUFFIXES
+from medsam_edge.reading.suffixes import MEDICAL_SUFFIXES, PICTURE_SUFFIXES, is_dicom
 from medsam_edge.segmenter import Segmenter
 from medsam_edge.writing.labels import label_writer
 
@@ -42,17 +41,17 @@ def is_batch(options: argparse.Namespace) -> bool:
 def segment_folder(options: argparse.Namespace) -> int:
     """Segment every image; 0 when all are done, 1 when some failed. Raises InputError for what is wrong with the job
     as a whole, before anything is segmented."""
-    settings, cases = settings_of(options), plan(options)
+    choices, jobs = choices_of(options), jobs_of(options)
     segmenter = make_segmenter(options)
     started = time.perf_counter()
     reports = []
-    for number, case in enumerate(cases, start=1):
-        if not options.overwrite and all(file.exists() for file in case.files):
-            report: dict[str, Any] = {"output": str(case.output), "skipped": True}
+    for number, job in enumerate(jobs, start=1):
+        if not options.overwrite and all(file.exists() for file in job.files):
+            report: dict[str, Any] = {"output": str(job.output), "skipped": True}
         else:
-            print(f"{number} of {len(cases)}: {case.image.name}", file=sys.stderr, flush=True)
-            report = _segment(segmenter, case, settings, options.boxes)
-        report = {"image": str(case.image), **report}
+            print(f"{number} of {len(jobs)}: {job.image.name}", file=sys.stderr, flush=True)
+            report = _segment(segmenter, job, choices, options.boxes)
+        report = {"image": str(job.image), **report}
         if options.json:
             print(json.dumps(report), flush=True)
         reports.append(report)
@@ -61,7 +60,7 @@ def segment_folder(options: argparse.Namespace) -> int:
     return 1 if counts["failed"] else 0
 
 
-def plan(options: argparse.Namespace) -> list[Case]:
+def jobs_of(options: argparse.Namespace) -> list[Job]:
     """The images of a folder, by name, and where their files go.
 
     Raises:
@@ -77,13 +76,13 @@ def plan(options: argparse.Namespace) -> list[Case]:
     for path in targets:
         if _split(path.name)[1] or (path.exists() and not path.is_dir()):
             raise InputError(f"output: expected a folder, as {options.image} holds several images, got {path}")
-    cases = [_case(image, options) for image in find_images(options.image, targets)]
-    if not cases:
+    jobs = [_job(image, options) for image in find_images(options.image, targets)]
+    if not jobs:
         raise InputError(f"image: expected one of {' '.join(sorted(SUFFIXES))} or a DICOM folder in {options.image}")
-    if options.boxes is None and not any(case.image.name.lower().endswith(".npz") for case in cases):
+    if options.boxes is None and not any(job.image.name.lower().endswith(".npz") for job in jobs):
         raise BoxError("boxes: expected --boxes DIR; only npz carry their own")
-    _refuse_collisions(cases)
-    return cases
+    _refuse_collisions(jobs)
+    return jobs
 
 
 def find_images(folder: Path, excluded: Sequence[Path] = ()) -> list[Path]:
@@ -112,7 +111,7 @@ def _is_dicom(file: Path) -> bool:
 
 
 def _split(name: str) -> tuple[str, str]:
-    """A file's name and its suffix in lower case; an empty one where it is none of `SUFFIXES`."""
+    """A file's name and its suffix in lower job; an empty one where it is none of `SUFFIXES`."""
     suffix = next((suffix for suffix in SUFFIXES if name.lower().endswith(suffix)), "")
     return name[: len(name) - len(suffix)], suffix
 
@@ -121,35 +120,35 @@ def _name(image: Path) -> str:
     return image.name if image.is_dir() else _split(image.name)[0]
 
 
-def _case(image: Path, options: argparse.Namespace) -> Case:
+def _job(image: Path, options: argparse.Namespace) -> Job:
     suffix = "" if image.is_dir() else _split(image.name)[1]
     output = OUTPUT_SUFFIXES.get(suffix, suffix)
     if options.format:
         output = f".{options.format.removeprefix('.').lower()}"
         label_writer(Path(f"labels{output}"))
     name = _name(image)
-    return Case(image, options.output / f"{name}{output}", options.overlay and options.overlay / f"{name}.png")
+    return Job(image, options.output / f"{name}{output}", options.overlay and options.overlay / f"{name}.png")
 
 
-def _refuse_collisions(cases: Sequence[Case]) -> None:
+def _refuse_collisions(jobs: Sequence[Job]) -> None:
     owners: dict[Path, Path] = {}
-    for case in cases:
-        for file in case.files:
-            other = owners.setdefault(file, case.image)
-            if other != case.image:
-                raise InputError(f"output: {other.name} and {case.image.name} would both be written to {file}")
+    for job in jobs:
+        for file in job.files:
+            other = owners.setdefault(file, job.image)
+            if other != job.image:
+                raise InputError(f"output: {other.name} and {job.image.name} would both be written to {file}")
 
 
-def _segment(segmenter: Segmenter, case: Case, settings: dict[str, Any], boxes: Path | None) -> dict[str, Any]:
+def _segment(segmenter: Segmenter, job: Job, choices: Choices, boxes: Path | None) -> dict[str, Any]:
     """Segment one image; the result, or the error of a bad one, as JSON. Anything else that is raised is a bug."""
     try:
-        file = _box_file(case.image, boxes)
+        file = _box_file(job.image, boxes)
         with warnings.catch_warnings(), slices_shown() as progress:  # warnings once an image, not once a job
-            prompted = prepare(case, boxes_of([], file), settings["compat"])
-            return as_json(run_case(segmenter, case, prompted, settings, progress), case.output)
+            own = boxes_of([], file)
+            return as_json(run_job(segmenter, job, read_for(job, own), own, choices, progress), job.output)
     except (MedsamEdgeError, OSError, MemoryError) as error:
         reason = str(error) or type(error).__name__
-        show_error(f"{case.image.name}: {reason}")
+        show_error(f"{job.image.name}: {reason}")
         return {"error": reason}
 
 

@@ -1,4 +1,4 @@
-"""`medsam-edge info`: versions, devices, CPU features and the model."""
+"""`medsam-edge info`: print versions, devices, CPU features and the model."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from typing import Any
 import cv2
 import numpy as np
 
-import medsam_edge
 from medsam_edge.cli.segment import make_segmenter
 from medsam_edge.errors import InputError
 from medsam_edge.networks.bundle import packaged_bundle
+from medsam_edge.version import __version__
 
 
 def show_info(options: argparse.Namespace) -> int:
+    """Print the facts, as JSON or one per line; returns the exit code."""
     from medsam_edge.networks import engine
 
     model = make_segmenter(options).model
@@ -25,7 +26,7 @@ def show_info(options: argparse.Namespace) -> int:
         raise InputError("bundle: expected a model from a folder")
     manifest = model.bundle.manifest
     facts: dict[str, Any] = {
-        "medsam-edge": medsam_edge.__version__,
+        "medsam-edge": __version__,
         "python": platform.python_version(),
         "openvino": engine.version(),
         "numpy": np.__version__,
@@ -50,7 +51,7 @@ def show_info(options: argparse.Namespace) -> int:
 
 
 def cpu_features() -> list[str]:
-    """The vector extensions that decide inference speed, of those the operating system reports (Linux)."""
+    """Return the vector extensions that decide inference speed, as Linux reports them; elsewhere none."""
     wanted = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16", "asimd", "asimddp")
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")

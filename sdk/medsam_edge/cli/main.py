@@ -1,7 +1,7 @@
-"""The `medsam-edge` command. stdout carries results, stderr progress and errors.
+"""The `medsam-edge` command. Results go to stdout, progress and errors to stderr.
 
-Exit codes: 0 done, 1 the work failed, 2 wrong usage, bad input or an output that cannot be written. The library raises;
-only this file exits.
+Exit codes: 0 done, 1 the work failed, 2 wrong usage, bad input or an output that cannot be written. The library raises
+errors; only this file turns them into exit codes.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 
-import medsam_edge
 from medsam_edge.cli.folder import is_batch, segment_folder
 from medsam_edge.cli.info import show_info
 from medsam_edge.cli.options import add_options
 from medsam_edge.cli.output import show_error, show_warning, table
 from medsam_edge.cli.segment import make_segmenter, segment_file
 from medsam_edge.errors import FileMissingError, InputError, MedsamEdgeError
+from medsam_edge.version import __version__
 
 EXTENSIONS = {
     "train": "train a network on images and masks",
@@ -31,9 +31,9 @@ EXTRAS = {"train": "train", "convert": "convert", "bench": "benchmarks"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code."""
+    """Run the command line and return the exit code."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # file names that the terminal's encoding has not
+        sys.stdout.reconfigure(errors="backslashreplace")  # for file names that the terminal cannot show
     arguments = list(sys.argv[1:] if argv is None else argv)
     command: Callable[[list[str]], int] = run
     if arguments and arguments[0] in EXTENSIONS:
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def guarded(command: Callable[[list[str]], int], arguments: list[str]) -> int:
-    """Run a command with its errors as one line on stderr and its exit code as a value."""
+    """Run a command and return its exit code; an error becomes one line on stderr."""
     try:
         with warnings.catch_warnings():
             warnings.showwarning = show_warning
@@ -61,13 +61,14 @@ def guarded(command: Callable[[list[str]], int], arguments: list[str]) -> int:
 
 
 def run(argv: list[str]) -> int:
+    """Run `demo`, `segment` or `info` and return the exit code."""
     options = _parser().parse_args(argv)
     handler: Callable[[argparse.Namespace], int] = options.handler
     return handler(options)
 
 
 def _extension(name: str) -> Callable[[list[str]], int]:
-    """`train`, `convert` or `bench`, found when it runs; what it lacks is named with the extra that brings it."""
+    """Return `train`, `convert` or `bench`. It is loaded when it runs, and names the extra to install if that fails."""
 
     def command(argv: list[str]) -> int:
         try:
@@ -87,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="medsam-edge", description="Segment medical images on a CPU from box prompts."
     )
-    parser.add_argument("--version", action="version", version=f"medsam-edge {medsam_edge.__version__}")
+    parser.add_argument("--version", action="version", version=f"medsam-edge {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     demo = commands.add_parser("demo", help="segment synthetic images of every modality and draw the result")

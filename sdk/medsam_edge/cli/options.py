@@ -18,12 +18,13 @@ examples:
   medsam-edge segment challenge -o segs --compat rep-medsam              # npz with their own boxes
 
 Boxes are in pixels: pixel j covers j to j+1, far edges are exclusive. A folder that holds a DICOM series and no other
-file is one image. A folder's masks that exist are not made again. Exit codes: 0 done, 1 the work failed, also for a
-single image of a folder, 2 wrong usage, bad input, or an output that cannot be written.
+file is one image. In a folder, images with an existing label map are skipped. Exit codes: 0 done, 1 the work failed,
+even for a single image of a folder, 2 wrong usage, bad input, or an output that cannot be written.
 """
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `segment` to its parser."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EPILOG
     parser.add_argument(
@@ -44,11 +45,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         help=".json ([[x0,y0,x1,y1], …]) or .csv (x0,y0,x1,y1); for a folder, the folder of NAME.json or NAME.csv; "
-        "default: those that a challenge npz carries",
+        "default: the boxes of a challenge npz",
     )
-    add("--box-space", choices=get_args(BoxSpace), help="what --box and --boxes are in; default: pixel, of npz always")
+    add(
+        "--box-space",
+        choices=get_args(BoxSpace),
+        help="unit of --box and --boxes; boxes of an npz are always in pixels; default: pixel",
+    )
     names = ", ".join(modality.value for modality in Modality)
-    add("--modality", metavar="NAME", help=f"{names}; default: as the file or its challenge name says, or recognised")
+    add("--modality", metavar="NAME", help=f"{names}; default: from the file or its challenge name, else recognised")
     add("--window", metavar="LEVEL,WIDTH", help=f"CT window in HU, or {', '.join(WINDOWS)}; default 40,400")
 
     add = parser.add_argument_group("output").add_argument
@@ -64,26 +69,30 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--overlay",
         type=Path,
         metavar="PATH",
-        help="also draw the masks, on a volume's middle slices: a png; a folder for a folder",
+        help="also draw the masks, for a volume on its middle slices: a png; a folder for a folder",
     )
-    add("--format", metavar="SUFFIX", help="of a folder's label maps; default: the image's, png for pictures")
+    add("--format", metavar="SUFFIX", help="format of a folder's label maps; default: the image's, png for pictures")
     add("--overwrite", action="store_true", help="also segment a folder's images whose label maps exist")
-    add("--overlap", choices=get_args(Overlap), default="later", help="who owns a shared pixel; default: later")
+    add(
+        "--overlap", choices=get_args(Overlap), default="later", help="which object owns a shared pixel; default: later"
+    )
     add(
         "--detail",
         choices=get_args(Detail),
         default="auto",
-        help="where a small box is looked for: image: in the whole; auto: in a tile around it where the whole shows "
-        "too little of it; crop: enlarged in a tile around it, slower, better where boxes are exact; default: auto",
+        help="where a small box is segmented: image: in the whole image; auto: in a tile around it if the whole image "
+        "shows too little of it; crop: enlarged in a tile around it, slower, better for exact boxes; default: auto",
     )
-    add("--json", action="store_true", help="print the result as JSON; for a folder a line for each image, then a sum")
+    add(
+        "--json", action="store_true", help="print the result as JSON; for a folder one line per image, then the totals"
+    )
 
     add = parser.add_argument_group("volumes").add_argument
-    add("--axis", choices=AXES, default="axial", help="of a volume's slices; default: axial")
+    add("--axis", choices=AXES, default="axial", help="axis of a volume's slices; default: axial")
     add("--streams", type=int, default=1, metavar="N", help="threads that encode slices ahead; default: 1")
     add("--stop-when-empty", action="store_true", help="end an object at its first slice without a mask")
     add(
         "--compat",
         choices=get_args(Compat),
-        help="the published scripts' rules to the letter; z1 of a box is then its last slice, as in challenge files",
+        help="exactly the published scripts' rules; z1 of a box is then its last slice, as in challenge files",
     )

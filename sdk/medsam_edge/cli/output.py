@@ -1,4 +1,4 @@
-"""What the command prints: results as JSON or as a table to stdout; progress and warnings to stderr."""
+"""What the command prints: results as JSON or as a table; progress, warnings and errors."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from medsam_edge.settings import Progress
 
 
 def as_json(result: Segmentation | VolumeSegmentation, output: Path) -> dict[str, Any]:
+    """Describe a result, saved to `output`, as values for JSON."""
     return {
         "output": str(output),
         "modality": result.modality and result.modality.value,
@@ -36,6 +37,7 @@ def _size(result: Segmentation | VolumeSegmentation, index: int) -> dict[str, An
 
 
 def as_table(result: Segmentation | VolumeSegmentation, output: Path) -> str:
+    """Describe a result, saved to `output`, as lines of text."""
     unit, corners = ("voxels", "x0, y0, z0, x1, y1, z1") if result.boxes.shape[1] == 6 else ("pixels", "x0, y0, x1, y1")
     rows = [("label", f"box ({corners})", "score", unit)]
     for item in as_json(result, output)["objects"]:
@@ -48,7 +50,7 @@ def as_table(result: Segmentation | VolumeSegmentation, output: Path) -> str:
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
-    """Columns of one width, the first to the left, the others to the right."""
+    """Align columns, the first to the left, the others to the right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = []
     for row in rows:
@@ -59,7 +61,7 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 
 @contextmanager
 def slices_shown() -> Iterator[Progress | None]:
-    """Progress over a volume's slices, on one line that is wiped in the end; None where stderr is no terminal."""
+    """Yield a callback that shows progress on one line, wiped at the end; None if stderr is not a terminal."""
     if not sys.stderr.isatty():
         yield None
         return
@@ -77,9 +79,10 @@ def slices_shown() -> Iterator[Progress | None]:
 
 
 def show_error(error: object) -> None:
+    """Print an error as one line on stderr."""
     print(f"medsam-edge: error: {str(error) or type(error).__name__}", file=sys.stderr)
 
 
 def show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    """For `warnings.showwarning`."""
+    """Print a warning as one line on stderr, in place of `warnings.showwarning`."""
     print(f"medsam-edge: warning: {message}", file=sys.stderr)

@@ -1,31 +1,28 @@
-"""`medsam-edge segment`: its options, and one image from file to mask. Folders (batch.py) take the same steps."""
+"""`medsam-edge segment` for one image, from file to mask. Folders (folder.py) take the same steps."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import re
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from medsam_edge.boxes import are_volume_boxes, box_array
+from medsam_edge.boxes import is_volume
 from medsam_edge.cli.boxes import boxes_of, numbers
 from medsam_edge.cli.output import as_json, as_table, slices_shown
 from medsam_edge.errors import BoxError, InputError, ModalityError
 from medsam_edge.image import LoadedImage
-from medsam_edge.inference.volume import is_volume
 from medsam_edge.intensity import WINDOWS, Window, to_display
 from medsam_edge.modality import Modality
 from medsam_edge.reading.read import read_image
 from medsam_edge.results.result import Segmentation, VolumeSegmentation
 from medsam_edge.segmenter import Segmenter
-from medsam_edge.settings import Compat, Progress, Settings
+from medsam_edge.settings import Progress, Settings
 from medsam_edge.writing.dicom_seg import check_source
 from medsam_edge.writing.labels import label_writer
 from medsam_edge.writing.picture import check_picture_suffix, write_picture
@@ -34,7 +31,7 @@ CHALLENGE_NAME = re.compile(r"[23]DBox_([^_]+)(_.*)?\.npz", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Case:
+class Job:
     """An image, and the files that are made of it."""
 
     image: Path
@@ -47,36 +44,34 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Prompted:
-    """An image that has been read, and its boxes.
+class Choices:
+    """What the options choose for every image.
 
     Attributes:
-        boxes: (N, 4) or (N, 6), as `Segmenter.segment` wants them.
-        carried: whether they are the file's own.
-        read_ms: milliseconds that reading the image took.
+        modality: None where each file's header or name says it, or the network recognises it.
     """
 
-    loaded: LoadedImage
-    boxes: npt.NDArray[Any]
-    carried: bool
-    read_ms: float
+    modality: Modality | None
+    window: Window | None
+    settings: Settings
 
 
 def segment_file(options: argparse.Namespace) -> int:
-    """`medsam-edge segment` for one image; raises what is wrong, before the model is loaded where it can."""
+    """`medsam-edge segment` for one image. What is wrong is raised before the model is loaded, where it can be."""
     if options.format:
         raise InputError("--format: is for folders; one image's label map is named by -o")
-    settings = settings_of(options)
-    case = Case(options.image, options.output, options.overlay)
-    refuse_same([case.image, *case.files])
-    label_writer(case.output)
-    if case.overlay:
-        check_picture_suffix(case.overlay)
-    prompted = prepare(case, boxes_of(options.box, options.boxes), options.compat)
+    choices = choices_of(options)
+    job = Job(options.image, options.output, options.overlay)
+    refuse_same([job.image, *job.files])
+    label_writer(job.output)
+    if job.overlay:
+        check_picture_suffix(job.overlay)
+    boxes = boxes_of(options.box, options.boxes)
+    loaded = read_for(job, boxes)
     segmenter = make_segmenter(options)
     with slices_shown() as progress:
-        result = run_case(segmenter, case, prompted, settings, progress)
-    print(json.dumps(as_json(result, case.output)) if options.json else as_table(result, case.output))
+        result = run_job(segmenter, job, loaded, boxes, choices, progress)
+    print(json.dumps(as_json(result, job.output)) if options.json else as_table(result, job.output))
     return 0
 
 
@@ -84,13 +79,11 @@ def make_segmenter(options: argparse.Namespace) -> Segmenter:
     return Segmenter(options.bundle, device=options.device, num_threads=options.threads, cache_dir=options.cache_dir)
 
 
-def settings_of(options: argparse.Namespace) -> dict[str, Any]:
-    """Keyword arguments of `Segmenter.segment` that hold for every image; raises InputError for what none can have."""
-    names = ("axis", "streams", "stop_when_empty", "compat", "overlap", "detail")
-    chosen = {name: getattr(options, name) for name in names}
-    Settings(**chosen)
-    settings = {"modality": Modality.parse(options.modality), "window": _window(options.window), **chosen}
-    return settings | ({"box_space": options.box_space} if options.box_space else {})
+def choices_of(options: argparse.Namespace) -> Choices:
+    """Raises InputError for what no image can have."""
+    names = ("overlap", "axis", "streams", "stop_when_empty", "compat", "detail")
+    settings = Settings(options.box_space or "pixel", **{name: getattr(options, name) for name in names})
+    return Choices(Modality.parse(options.modality), _window(options.window), settings)
 
 
 def _window(text: str | None) -> Window | None:
@@ -104,52 +97,47 @@ def _window(text: str | None) -> Window | None:
 
 
 def refuse_same(paths: Sequence[Path]) -> None:
-    """InputError where two of the image and its outputs, or of their folders, are one."""
+    """Raise InputError unless the image, its outputs, or their folders, are different paths."""
     if len({path.resolve() for path in paths}) < len(paths):
         raise InputError(f"output: expected image, output and overlay apart, got {', '.join(map(str, paths))}")
 
 
-def prepare(case: Case, boxes: npt.NDArray[np.float64] | None, compat: Compat | None) -> Prompted:
-    """Read an image and, where no boxes are given, take its own.
+def read_for(job: Job, boxes: npt.NDArray[np.float64] | None) -> LoadedImage:
+    """Read a job's image, and check that its label map can be written.
+
+    Args:
+        boxes: None for those that the image carries.
 
     Raises:
         BoxError: it carries none.
-        ImageError: it cannot be read, or its label map not be written with this suffix.
+        ImageError: it cannot be read, or its label map cannot be written with this suffix.
         InputError: the suffix is dcm, and highdicom is not installed.
     """
-    started = time.perf_counter()
-    loaded = read_image(case.image)
-    read_ms = (time.perf_counter() - started) * 1e3
-    carried = boxes is None
+    loaded = read_image(job.image)
+    boxes = loaded.boxes if boxes is None else boxes
     if boxes is None:
-        boxes = _carried_boxes(case.image, loaded, compat)
-    label_writer(case.output, 3 if is_volume(loaded, boxes) and not loaded.color else 2)
-    if case.output.suffix.lower() == ".dcm":
+        raise BoxError(f"boxes: {job.image} carries none; expected --box x0,y0,x1,y1 or --boxes")
+    label_writer(job.output, 3 if is_volume(loaded, boxes) and not loaded.color else 2)
+    if job.output.suffix.lower() == ".dcm":
         check_source(loaded.frame)
-    return Prompted(loaded, boxes, carried, read_ms)
+    return loaded
 
 
-def _carried_boxes(image: Path, loaded: LoadedImage, compat: Compat | None) -> npt.NDArray[Any]:
-    if loaded.boxes is None:
-        raise BoxError(f"boxes: {image} carries none; expected --box x0,y0,x1,y1 or --boxes")
-    if compat is None or not are_volume_boxes(loaded.boxes):
-        return loaded.boxes
-    written: npt.NDArray[np.float64] = box_array(loaded.boxes, 6) - np.eye(6)[5]
-    return written  # z1 is the last slice, as in the file: `compat` adds that one itself
-
-
-def run_case(
-    segmenter: Segmenter, case: Case, prompted: Prompted, settings: dict[str, Any], progress: Progress | None
+def run_job(
+    segmenter: Segmenter,
+    job: Job,
+    loaded: LoadedImage,
+    boxes: npt.NDArray[np.float64] | None,
+    choices: Choices,
+    progress: Progress | None,
 ) -> Segmentation | VolumeSegmentation:
-    """Segment an image and write its files, the label map last: where that is, all is."""
-    own = {"modality": settings["modality"] or name_modality(case.image, segmenter.model.classes)}
-    if prompted.carried and "box_space" in settings:
-        own["box_space"] = "pixel"
-    result = segmenter.segment(prompted.loaded, prompted.boxes, **(settings | own), progress=progress)
-    result = replace(result, timings_ms={**result.timings_ms, "read": prompted.read_ms})
-    if case.overlay:
-        write_picture(case.overlay, _overlay(result))
-    result.save(case.output)
+    """Segment an image and write its files, the label map last: where it exists, all exist."""
+    modality = choices.modality or name_modality(job.image, segmenter.model.classes)
+    options = vars(replace(choices.settings, progress=progress))
+    result = segmenter.segment(loaded, boxes, modality, window=choices.window, **options)
+    if job.overlay:
+        write_picture(job.overlay, _overlay(result))
+    result.save(job.output)
     return result
 
 

@@ -5,13 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING
 
 from medsam_edge.inference.embedding import Embedding
-
-if TYPE_CHECKING:
-    pass
-
 
 AHEAD_PER_STREAM = 2
 """Slices that each stream may have encoded before they are wanted."""
@@ -20,10 +15,10 @@ AHEAD_PER_STREAM = 2
 def encoded_ahead(
     embed: Callable[[int], Embedding], slices: Iterable[int], streams: int
 ) -> Generator[tuple[int, Embedding], None, None]:
-    """(z, embedding) in the order given, while `streams` threads encode those that come next; 0 encodes in this one.
+    """Yield (z, embedding) in the order given, while `streams` threads encode the next slices.
 
-    Never more than AHEAD_PER_STREAM embeddings a stream are waiting. Close the iterator to end the threads early; an
-    exception of `embed` comes out where its slice would.
+    At most AHEAD_PER_STREAM embeddings a stream are waiting. With no streams, this thread encodes. Close the iterator
+    to end the threads early. An exception of `embed` is raised where its slice would come.
     """
     if streams == 0:
         yield from ((z, embed(z)) for z in slices)

@@ -1,9 +1,6 @@
-"""Pictures: each box in the view that shows it large enough, all masks in one result."""
+"""Pictures: each box is decoded in the view that shows it large enough; all masks go into one result."""
 
 from __future__ import annotations
-
-from collections import Counter
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -11,20 +8,64 @@ import numpy.typing as npt
 from medsam_edge.boxes import BoxesLike, check_boxes
 from medsam_edge.errors import ImageError
 from medsam_edge.image import LoadedImage
+from medsam_edge.inference.predictor import Predictor, Prompts
 from medsam_edge.inference.propagation import rule_of
-from medsam_edge.inference.tiles import View, views
+from medsam_edge.inference.tiles import views
+from medsam_edge.inference.timing import Stopwatch
 from medsam_edge.intensity import Window, to_display, warn_of_values
 from medsam_edge.modality import Modality
 from medsam_edge.results.mask import CroppedMask
 from medsam_edge.results.result import Segmentation
-
-if TYPE_CHECKING:
-    from medsam_edge.segmenter import Segmenter, _Clock
-    from medsam_edge.settings import Settings
+from medsam_edge.settings import Settings
 
 
-def picture_of(loaded: LoadedImage, modality: Modality | None, window: Window | None) -> npt.NDArray[np.uint8]:
-    """(H, W) or (H, W, 3) uint8, read-only: the image as the network is shown it, before resizing.
+def segment_picture(
+    predictor: Predictor,
+    loaded: LoadedImage,
+    boxes: BoxesLike,
+    modality: Modality | None,
+    window: Window | None,
+    settings: Settings,
+) -> Segmentation:
+    """Segment what each box of a picture holds; see `Segmenter.segment`."""
+    watch, rule = Stopwatch(loaded.read_ms), rule_of(settings.compat)
+    display = picture_display(loaded, modality, window)
+    height, width = display.shape[:2]
+    checked = check_boxes(boxes, height, width)
+    shown = views(checked, height, width, predictor.model.image_size, settings.tiling)
+    watch.lap("prepare")
+    masks: dict[int, CroppedMask] = {}
+    scores = np.zeros(len(checked), dtype=np.float32)
+    confidence = None
+    if modality is None and predictor.model.classes and any(view.is_tile for view in shown):
+        whole = predictor.embed(display)  # a tile is of the modality that the whole picture is
+        modality, confidence = whole.class_prompt
+        watch.add(whole.timings_ms)
+    for view in shown:
+        embedding = predictor.embed(display[view.where], modality, rule.enlarging)
+        prompts = Prompts(rule.start(view.boxes(checked), embedding.geometry), rule.everywhere)
+        decoded = predictor.decode(embedding, prompts)
+        masks |= {i: mask.moved(view.top, view.left) for i, mask in zip(view.indices, decoded.masks, strict=True)}
+        scores[list(view.indices)] = decoded.scores
+        watch.add(embedding.timings_ms)
+        watch.add(decoded.timings_ms)
+    if modality is None and shown:  # then there is one view, the whole picture
+        modality, confidence = embedding.class_prompt
+    return Segmentation(
+        boxes=checked,
+        scores=scores,
+        masks=tuple(masks[index] for index in range(len(checked))),
+        display=display,
+        modality=modality,
+        timings_ms=watch.timings_ms,
+        overlap=settings.overlap,
+        frame=loaded.frame,
+        modality_confidence=confidence,
+    )
+
+
+def picture_display(loaded: LoadedImage, modality: Modality | None, window: Window | None) -> npt.NDArray[np.uint8]:
+    """(H, W) or (H, W, 3) uint8, read-only: the picture as the network is shown it, before resizing.
 
     Raises:
         ImageError: no picture, or what `medsam_edge.intensity.to_display` refuses.
@@ -40,45 +81,3 @@ def picture_of(loaded: LoadedImage, modality: Modality | None, window: Window | 
     if loaded.pixels.ndim == 2:
         warn_of_values(loaded.pixels, modality)
     return display
-
-
-def segment_picture(
-    segmenter: Segmenter,
-    loaded: LoadedImage,
-    boxes: BoxesLike,
-    modality: Modality | None,
-    window: Window | None,
-    settings: Settings,
-    clock: _Clock,
-) -> Segmentation:
-    """Segment what each box of a picture holds; see `Segmenter.segment`."""
-    display, rule, size = picture_of(loaded, modality, window), rule_of(settings.compat), segmenter.model.image_size
-    height, width = display.shape[:2]
-    checked = check_boxes(boxes, height, width)
-    whole = View(0, 0, height, width, ())
-    looks = views(checked, height, width, size, settings.tiling) or [whole]
-    clock.lap("prepare")
-    timings, confidence = Counter(clock.laps_ms), None
-    if modality is None and segmenter.model.classes and any(view.where != whole.where for view in looks):
-        embedding = segmenter.embed_display(display)  # all tiles are of what the whole image is
-        timings.update(embedding.timings_ms)
-        modality, confidence = embedding.class_prompt
-    masks: dict[int, CroppedMask] = {}
-    scores = np.zeros(len(checked), dtype=np.float32)
-    for view in looks:
-        embedding = segmenter.embed_display(display[view.where], modality, rule.enlarging)
-        found = rule.decode(segmenter, embedding, rule.start(view.boxes(checked), embedding.geometry))
-        timings.update(found.timings_ms)
-        masks |= {index: mask.moved(view.top, view.left) for index, mask in zip(view.own, found.masks, strict=True)}
-        scores[list(view.own)] = found.scores
-    return Segmentation(
-        boxes=checked,
-        scores=scores,
-        masks=tuple(masks[index] for index in range(len(checked))),
-        display=display,
-        modality=found.modality,
-        timings_ms=dict(timings),
-        overlap=settings.overlap,
-        frame=loaded.frame,
-        modality_confidence=found.modality_confidence if confidence is None else confidence,
-    )

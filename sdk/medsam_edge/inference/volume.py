@@ -1,102 +1,81 @@
-"""Volumes: from each box's middle slice outwards, every slice prompted by the mask before it.
+"""Volumes: from each box's middle slice outwards, every slice prompted by the mask of the slice before.
 
-One sweep goes up from the lowest middle slice, one down from the highest. A slice is embedded once a sweep and all
-objects that are alive on it are decoded together. Embeddings are found again by content, as those of pictures are,
-so that the second sweep and later calls encode only what the cache had no room for.
+A sweep upwards starts at the lowest middle slice, a sweep downwards at the highest. A sweep embeds a slice once and
+decodes all objects that are alive on it together. Embeddings are cached by content, as those of pictures are: the
+second sweep and later calls encode only what the cache had no room for.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from medsam_edge.boxes import BoxesLike, are_volume_boxes, check_boxes
+from medsam_edge.boxes import BoxesLike, check_boxes
 from medsam_edge.errors import CancelledError, ImageError
 from medsam_edge.geometry import FloatArray, Geometry
 from medsam_edge.image import LoadedImage
 from medsam_edge.inference.ahead import encoded_ahead
 from medsam_edge.inference.embedding import Embedding
+from medsam_edge.inference.predictor import Predictor, Prompts
 from medsam_edge.inference.propagation import Rule, rule_of
 from medsam_edge.inference.tiles import View, views
+from medsam_edge.inference.timing import Stopwatch
 from medsam_edge.intensity import Window, volume_to_display, warn_of_values
 from medsam_edge.modality import Modality
 from medsam_edge.results.mask import CroppedMask
 from medsam_edge.results.result import VolumeSegmentation
 from medsam_edge.settings import Settings
 
-if TYPE_CHECKING:
-    from medsam_edge.segmenter import Segmenter, _Clock
-
-STAGES = ("read", "prepare", "encode", "decode", "restore")
-
 
 def segment_volume(
-    segmenter: Segmenter,
+    predictor: Predictor,
     loaded: LoadedImage,
     boxes: BoxesLike,
     modality: Modality | None,
     window: Window | None,
     settings: Settings,
-    clock: _Clock,
 ) -> VolumeSegmentation:
-    """Segment what each box of a volume holds; see `Segmenter.segment`."""
-    voxels, axis, rule = _voxels(loaded), settings.array_axis, rule_of(settings.compat)
+    """Segment what each box of a volume holds; see `Segmenter.segment`. All far edges of the boxes are exclusive."""
+    watch, rule, axis = Stopwatch(loaded.read_ms), rule_of(settings.compat), settings.array_axis
+    voxels = _voxels(loaded)
     depth, height, width = voxels.shape
-    checked = check_boxes(rule.volume_boxes(boxes, axis), height, width, depth)
-    display = volume_to_display(voxels, modality, window)
-    if display is voxels:
-        display = display.copy()  # the caller may change theirs
-    display.setflags(write=False)
-    warn_of_values(voxels, modality)
-    clock.lap("prepare")
+    checked = check_boxes(boxes, height, width, depth)
+    rule.check_count(len(checked))
+    display = _display(voxels, modality, window)
     slices = np.moveaxis(display, axis, 0)
-    flat, spans = _across(checked, axis), _spans(checked, axis, len(slices))
-    timings = Counter(dict.fromkeys(STAGES, 0.0) | clock.laps_ms)
+    tracks = _tracks(checked, axis, len(slices))
+    watch.lap("prepare")
     confidence = None
-    if modality is None and segmenter.model.classes and spans:
-        embedding = segmenter.embed_display(slices[spans[0].middle], enlarging=rule.enlarging)
-        modality, confidence = embedding.class_prompt
-        timings.update(embedding.timings_ms)
-    sweeps = []
-    size = segmenter.model.image_size
-    for view in views(flat, slices.shape[1], slices.shape[2], size, settings.tiling):
-        rows, columns = view.where
-        part = slices[:, rows, columns]
-        geometry = Geometry.of(part.shape[1:], size)
-        starts = zip(view.own, rule.start(view.boxes(flat), geometry), strict=True)
-        own = [_Object(index + 1, *spans[index], start) for index, start in starts]
-        sweeps.append(_Sweeps(segmenter, part, view, modality, own, rule, geometry, settings, timings))
+    if modality is None and predictor.model.classes and tracks:
+        whole = predictor.embed(slices[tracks[0].middle], enlarging=rule.enlarging)
+        modality, confidence = whole.class_prompt
+        watch.add(whole.timings_ms)
+    size = predictor.model.image_size
+    flat = np.array([track.box for track in tracks], dtype=np.float32).reshape(-1, 4)
+    sweeps = [
+        _Sweeps(predictor, slices, view, modality, [tracks[index] for index in view.indices], rule, settings, watch)
+        for view in views(flat, slices.shape[1], slices.shape[2], size, settings.tiling)
+    ]
     _run(sweeps)
-    objects = sorted((item for sweep in sweeps for item in sweep.objects), key=lambda item: item.label)
-    slice_scores = _slice_scores(objects, len(slices))
+    slice_scores = _slice_scores(tracks, len(slices))
     return VolumeSegmentation(
         boxes=checked,
         scores=np.array([np.nanmean(row) for row in slice_scores], dtype=np.float32),
         slice_scores=slice_scores,
-        masks=tuple(item.masks for item in objects),
+        masks=tuple(track.masks for track in tracks),
         display=display,
         axis=axis,
         modality=modality,
         modality_confidence=confidence,
-        timings_ms=dict(timings),
+        timings_ms=watch.timings_ms,
         overlap=settings.overlap,
         frame=loaded.frame,
     )
-
-
-def is_volume(loaded: LoadedImage, boxes: BoxesLike) -> bool:
-    """Whether boxes are those of a volume; where there are none, whether the image is one (a last side of 3 is RGB)."""
-    shape = loaded.pixels.shape
-    with suppress(ValueError):  # rows of different lengths, of which `check_boxes` says what is wrong
-        if np.size(boxes) == 0 and len(shape) == 3 and (shape[2] != 3 or loaded.color is False):
-            return True
-    return are_volume_boxes(boxes)
 
 
 def _voxels(loaded: LoadedImage) -> npt.NDArray[Any]:
@@ -110,121 +89,127 @@ def _voxels(loaded: LoadedImage) -> npt.NDArray[Any]:
     return pixels
 
 
-def _slice_scores(objects: Sequence[_Object], depth: int) -> FloatArray:
-    """(N, S), NaN where an object was not looked for."""
-    scores = np.full((len(objects), depth), np.nan, dtype=np.float32)
-    for row, item in zip(scores, objects, strict=True):
-        row[list(item.scores)] = list(item.scores.values())
-    return scores
-
-
-class _Span(NamedTuple):
-    """Slices of a box, all included."""
-
-    first: int
-    middle: int
-    last: int
+def _display(voxels: npt.NDArray[Any], modality: Modality | None, window: Window | None) -> npt.NDArray[np.uint8]:
+    """(D, H, W) uint8, read-only: the volume as the network is shown its slices, before resizing."""
+    display = volume_to_display(voxels, modality, window)
+    if display is voxels:
+        display = display.copy()  # the caller may change theirs
+    display.setflags(write=False)
+    warn_of_values(voxels, modality)
+    return display
 
 
 @dataclass
-class _Object:
-    """One box, in pixels of its view, on its way through the slices first..last; `stop` moves them closer."""
+class _Track:
+    """One object on its way through the slices first..last, both included.
+
+    Attributes:
+        label: its number, from 1.
+        middle: the slice on which its box is the prompt.
+        box: (4,) its box on a slice, in pixels of the slice.
+        masks, scores: by slice, in pixels of the slice.
+    """
 
     label: int
     first: int
     middle: int
     last: int
-    start: FloatArray
+    box: FloatArray
     masks: dict[int, CroppedMask] = field(default_factory=dict)
     scores: dict[int, float] = field(default_factory=dict)
 
     def alive(self, z: int, upward: bool) -> bool:
         return self.middle <= z <= self.last if upward else self.first <= z < self.middle
 
-    def prompt(self, z: int, rule: Rule, geometry: Geometry) -> FloatArray:
-        if z == self.middle:
-            return self.start
-        before = self.masks[z - 1 if z > self.middle else z + 1]
-        return rule.follow(before, self.label, self.start, geometry)
-
-    def stop(self, z: int) -> None:
-        """Go no further than slice z; when that is the middle, in neither direction."""
+    def end(self, z: int) -> None:
+        """Go no further than slice z; from the middle slice, in neither direction."""
         if z >= self.middle:
             self.last = z
         if z <= self.middle:
             self.first = z
 
 
-def _across(boxes: FloatArray, axis: int) -> FloatArray:
-    """Boxes (N, 6) in voxels → (N, 4) on the slices along an array axis."""
+def _tracks(boxes: FloatArray, axis: int, depth: int) -> list[_Track]:
+    """One for each of the boxes (N, 6) in voxels, along an array axis of `depth` slices."""
     row, column = (other for other in range(3) if other != axis)
-    return boxes[:, [2 - column, 2 - row, 5 - column, 5 - row]]
-
-
-def _spans(boxes: FloatArray, axis: int, depth: int) -> list[_Span]:
-    """Along an array axis."""
+    flat = boxes[:, [2 - column, 2 - row, 5 - column, 5 - row]]
     first = np.minimum(np.floor(boxes[:, 2 - axis]).astype(int), depth - 1)
     last = np.maximum(np.ceil(boxes[:, 5 - axis]).astype(int) - 1, first)
-    return [_Span(*ends) for ends in zip(first.tolist(), ((first + last) // 2).tolist(), last.tolist(), strict=True)]
+    ends = zip(first.tolist(), last.tolist(), flat, strict=True)
+    return [_Track(label, low, (low + high) // 2, high, box) for label, (low, high, box) in enumerate(ends, start=1)]
 
 
 def _run(sweeps: Sequence[_Sweeps]) -> None:
-    ways = [(sweep, order, upward) for sweep in sweeps for order, upward in sweep.ways()]
-    total, done = sum(len(order) for _, order, _ in ways), 0
-    for sweep, order, upward in ways:
+    """All views, one after the other, upwards and then downwards."""
+    orders = [(sweep, order, upward) for sweep in sweeps for order, upward in sweep.orders()]
+    total, done = sum(len(order) for _, order, _ in orders), 0
+    for sweep, order, upward in orders:
         sweep.go(order, upward, done, total)
         done += len(order)
-    for sweep in sweeps:
-        sweep.place()
 
 
 @dataclass
 class _Sweeps:
-    """Both sweeps over a view of the slices (S, rows, columns); masks and scores go to the objects, milliseconds to
-    `timings`."""
+    """Both sweeps over one view of all slices (S, rows, columns), for the objects that are looked for in it."""
 
-    segmenter: Segmenter
+    predictor: Predictor
     slices: npt.NDArray[np.uint8]
     view: View
     modality: Modality | None
-    objects: Sequence[_Object]
+    tracks: Sequence[_Track]
     rule: Rule
-    geometry: Geometry
     settings: Settings
-    timings: Counter[str]
+    watch: Stopwatch
 
-    def ways(self) -> list[tuple[list[int], bool]]:
-        """The slices on the way up, and on the way down."""
-        up = {z for item in self.objects for z in range(item.middle, item.last + 1)}
-        down = {z for item in self.objects for z in range(item.first, item.middle)}
+    def orders(self) -> list[tuple[list[int], bool]]:
+        """The slices of the sweep upwards (True) and of the sweep downwards (False)."""
+        up = {z for track in self.tracks for z in range(track.middle, track.last + 1)}
+        down = {z for track in self.tracks for z in range(track.first, track.middle)}
         return [(sorted(up), True), (sorted(down, reverse=True), False)]
 
     def go(self, order: Sequence[int], upward: bool, done: int, total: int) -> None:
-        """One way, after `done` of `total` slices."""
+        """One sweep, after `done` of `total` slices."""
         position = {z: done + number for number, z in enumerate(order, start=1)}
-        wanted = (z for z in order if any(item.alive(z, upward) for item in self.objects))  # asked when its turn comes
+        wanted = (z for z in order if self._alive(z, upward))  # lazy: an object may end before its slice's turn comes
         with closing(encoded_ahead(self._embed, wanted, self.settings.streams)) as embeddings:
             for z, embedding in embeddings:
-                self._decode(z, embedding, [item for item in self.objects if item.alive(z, upward)])
+                self._decode(z, embedding, self._alive(z, upward))
                 answer = self.settings.progress(position[z], total) if self.settings.progress else None
                 if isinstance(answer, (bool, np.bool_)) and not answer:
                     raise CancelledError(f"progress: asked to stop after {position[z]} of {total} slices")
 
-    def place(self) -> None:
-        """The masks, from pixels of the view to pixels of the slices."""
-        for item in self.objects:
-            item.masks = {z: mask.moved(self.view.top, self.view.left) for z, mask in item.masks.items()}
+    def _alive(self, z: int, upward: bool) -> list[_Track]:
+        return [track for track in self.tracks if track.alive(z, upward)]
 
     def _embed(self, z: int) -> Embedding:
-        return self.segmenter.embed_display(self.slices[z], self.modality, self.rule.enlarging)
+        rows, columns = self.view.where
+        return self.predictor.embed(self.slices[z, rows, columns], self.modality, self.rule.enlarging)
 
-    def _decode(self, z: int, embedding: Embedding, alive: Sequence[_Object]) -> None:
-        if not alive:  # they have all ended while this slice was encoded ahead
+    def _decode(self, z: int, embedding: Embedding, alive: Sequence[_Track]) -> None:
+        if not alive:  # all of them ended while this slice was encoded ahead
             return
-        prompts = np.stack([item.prompt(z, self.rule, self.geometry) for item in alive])
-        found = self.rule.decode(self.segmenter, embedding, prompts)
-        self.timings.update(found.timings_ms)
-        for item, mask, score in zip(alive, found.masks, found.scores.tolist(), strict=True):
-            item.masks[z], item.scores[z] = mask, score
+        prompts = np.stack([self._prompt(track, z, embedding.geometry) for track in alive])
+        decoded = self.predictor.decode(embedding, Prompts(prompts, self.rule.everywhere))
+        self.watch.add(embedding.timings_ms)
+        self.watch.add(decoded.timings_ms)
+        for track, mask, score in zip(alive, decoded.masks, decoded.scores.tolist(), strict=True):
+            track.masks[z], track.scores[z] = mask.moved(self.view.top, self.view.left), score
             if self.settings.stop_when_empty and mask.empty:
-                item.stop(z)
+                track.end(z)
+
+    def _prompt(self, track: _Track, z: int, geometry: Geometry) -> FloatArray:
+        """(4,) in network pixels: the box on the middle slice, elsewhere what follows from the mask before."""
+        box = track.box - np.array([self.view.left, self.view.top] * 2, dtype=np.float32)
+        if z == track.middle:
+            prompt: FloatArray = self.rule.start(box[None], geometry)[0]
+            return prompt
+        before = track.masks[z - 1 if z > track.middle else z + 1].moved(-self.view.top, -self.view.left)
+        return self.rule.follow(before, track.label, box, geometry)
+
+
+def _slice_scores(tracks: Sequence[_Track], depth: int) -> FloatArray:
+    """(N, S) float32, NaN where an object was not looked for."""
+    scores = np.full((len(tracks), depth), np.nan, dtype=np.float32)
+    for row, track in zip(scores, tracks, strict=True):
+        row[list(track.scores)] = list(track.scores.values())
+    return scores

@@ -1,1 +1,1 @@
-"""From a model bundle to two callables, an encoder and a decoder."""
+"""Load a model bundle as two callables, an encoder and a decoder."""

@@ -1,14 +1,14 @@
-"""The model bundle: a folder that is the whole contract between the converter and the SDK.
+"""The model bundle: a folder that is the whole contract between the converter and the sdk.
 
-    encoder.xml, encoder.bin    image (1, 3, S, S) f32 in [0, 1] → embedding, whatever its layout
-    decoder.xml, decoder.bin    embedding, boxes (N, 4) f32 in network pixels, cells (N, K) i64, the positions of the
-                                embedding's S/4 × S/4 grid that are wanted → logits (N, K, 4, 4), scores (N,)
-                                with C class prompts the encoder also gives class_scores (1, C), probabilities,
-                                and the decoder also takes classes (1, C) f32, one-hot
+    encoder.xml, encoder.bin    image (1, 3, S, S) f32 in [0, 1] → embedding of any layout
+    decoder.xml, decoder.bin    embedding, boxes (N, 4) f32 in network pixels, cells (N, K) i64: the wanted positions
+                                of the embedding's S/4 × S/4 grid → logits (N, K, 4, 4), scores (N,)
+                                With C class prompts the encoder also returns class_scores (1, C), probabilities, and
+                                the decoder also takes classes (1, C) f32, one-hot.
     manifest.json               see `Manifest`
     MODEL_CARD.md               for people
 
-Every file's hash is checked before anything is parsed, and what was checked is what is parsed: files are read once.
+Files are read once, and hashes are checked before anything is parsed, so only checked bytes are parsed.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ DEFAULT_BUNDLE = "default"
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a bundle says about itself.
+    """A bundle's description of itself.
 
     Attributes:
         architecture: name of the network.
         image_size: side S of the network's input square, in pixels.
         files: sha256 of every model file, by name.
-        encoder_precision, decoder_precision: `f32`, `f16` or `int8`.
-        reach: how far beyond its box a mask may lie, in network pixels, at most image_size; nothing farther is decoded.
-        openvino: the version it was made with; older ones are refused.
-        source_sha256: of the checkpoint it was made from.
-        classes: the modality of each class prompt, in the order of the network; empty for networks without.
-        calibration: what the quantizer saw.
-        checks: each step of the conversion with its number.
-        accuracy, latency: as measured when it was made; see the model card.
+        encoder_precision, decoder_precision: precision of the weights: `f32`, `f16` or `int8`.
+        reach: distance beyond its box up to which a mask is decoded, in network pixels, 0 to image_size.
+        openvino: OpenVINO version that made the bundle; older versions are refused.
+        source_sha256: sha256 of the checkpoint.
+        classes: modality of each class prompt, in the network's order; empty without class prompts.
+        calibration: the quantizer's calibration data.
+        checks: result of each step of the conversion.
+        accuracy, latency: measurements of the conversion; see the model card.
         schema: version of this contract.
     """
 
@@ -80,11 +80,11 @@ class Bundle:
     manifest: Manifest
     contents: Mapping[str, bytes]
     identity: str
-    """sha256 over the manifest, which holds the hashes of all else."""
+    """sha256 of the manifest, which holds the hashes of all other files."""
 
 
 def packaged_bundle(name: str = DEFAULT_BUNDLE) -> Path:
-    """Folder of a bundle that comes with the package."""
+    """Return the folder of a bundle in the package."""
     return Path(str(resources.files("medsam_edge"))) / "models" / name
 
 
@@ -92,22 +92,26 @@ def load_bundle(path: Path) -> Bundle:
     """Read and verify a bundle.
 
     Raises:
-        BundleError: a file is missing, too large or not what the manifest says, or the manifest is not one we know.
+        BundleError: a file is missing, too large, or differs from its hash; or the manifest is invalid.
     """
     raw = _read(path, MANIFEST_FILE, MAXIMUM_MANIFEST_BYTES)
     manifest = parse_manifest(raw, path)
     contents = {name: _read(path, name) for name in MODEL_FILES}
     for name, content in contents.items():
         if sha256(content) != manifest.files[name]:
-            raise BundleError(f"bundle: {path / name} is not the file its manifest names (sha256 differs)")
+            raise BundleError(f"bundle: {path / name} differs from its sha256 in the manifest")
     return Bundle(path, manifest, contents, sha256(raw))
 
 
 def parse_manifest(raw: bytes, path: Path) -> Manifest:
-    """The manifest's fields, checked for presence and type.
+    """Parse a manifest and check every field.
+
+    Args:
+        raw: content of the manifest file.
+        path: the bundle's folder, for messages.
 
     Raises:
-        BundleError: not JSON, another schema, or a field is missing, unknown or of the wrong type.
+        BundleError: the manifest is not JSON or has another schema; or a field is missing, unknown, or invalid.
     """
     try:
         values = json.loads(raw)
@@ -121,7 +125,7 @@ def parse_manifest(raw: bytes, path: Path) -> Manifest:
         )
     for item in fields(Manifest):
         expected = {"str": str, "int": int, "tuple[str, ...]": list}.get(str(item.type), dict)
-        if type(values.get(item.name)) is not expected:  # a bool is an int to isinstance
+        if type(values.get(item.name)) is not expected:  # isinstance would accept a bool as an int
             raise BundleError(f"bundle: {path / MANIFEST_FILE}: expected {item.name} to be a {expected.__name__}")
     unknown = sorted(set(values) - {item.name for item in fields(Manifest)})
     if unknown:
@@ -133,10 +137,10 @@ def parse_manifest(raw: bytes, path: Path) -> Manifest:
         raise BundleError(f"bundle: {path / MANIFEST_FILE}: image_size {values['image_size']} is out of range")
     if not 0 <= values["reach"] <= values["image_size"]:
         raise BundleError(f"bundle: {path / MANIFEST_FILE}: expected reach from 0 to image_size, got {values['reach']}")
-    classes = values["classes"][: len(Modality) + 1]  # one more has one twice, or a strange one
-    strange = [name for name in classes if name not in list(Modality) or classes.count(name) > 1]
-    if strange:
-        raise BundleError(f"bundle: {path / MANIFEST_FILE}: expected classes to be distinct modalities, got {strange}")
+    classes = values["classes"][: len(Modality) + 1]  # a longer list still holds a duplicate or an unknown name here
+    invalid = [name for name in classes if name not in list(Modality) or classes.count(name) > 1]
+    if invalid:
+        raise BundleError(f"bundle: {path / MANIFEST_FILE}: expected classes to be distinct modalities, got {invalid}")
     return Manifest(**{**values, "classes": tuple(classes)})
 
 
@@ -149,10 +153,10 @@ def _read(path: Path, name: str, maximum: int = MAXIMUM_FILE_BYTES) -> bytes:
     try:
         status = file.stat()
         if not stat.S_ISREG(status.st_mode):  # a pipe or a device may have no end
-            raise BundleError(f"bundle: {file} is no file")
+            raise BundleError(f"bundle: {file} is not a file")
         if status.st_size > maximum:
             raise BundleError(f"bundle: {file} is larger than {maximum} bytes")
         return file.read_bytes()
-    except (OSError, ValueError) as error:  # a path with a null character is a ValueError
+    except (OSError, ValueError) as error:  # a null character in a path is a ValueError
         reason = getattr(error, "strerror", None) or error
         raise BundleError(f"bundle: cannot read {file}: {reason}") from error

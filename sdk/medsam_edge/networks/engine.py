@@ -1,4 +1,4 @@
-"""The one file that knows OpenVINO. Everything else sees `model.Network`."""
+"""Run a bundle by OpenVINO. No other file imports it; the rest of the sdk sees `model.Network`."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class EngineSettings:
 
     Attributes:
         device: an OpenVINO device name, such as CPU, GPU or AUTO.
-        num_threads: threads of one inference; None lets OpenVINO choose.
+        num_threads: threads per inference; None lets OpenVINO choose.
         cache_dir: folder for compiled models, which makes later starts faster; None for no cache.
-        max_requests: inferences that may be under way at once; further callers wait.
+        max_requests: number of concurrent inferences; further callers wait.
     """
 
     device: str = "CPU"
@@ -45,19 +45,19 @@ class OpenVinoNetwork:
     def __init__(self, core: ov.Core, xml: bytes, weights: bytes, precision: str, settings: EngineSettings) -> None:
         """
         Args:
-            precision: of the weights as the manifest says; `f32` is computed in f32 even where the CPU prefers bf16.
+            precision: precision of the weights in the manifest; `f32` is computed in f32 even if the CPU prefers bf16.
 
         Raises:
             BundleError: OpenVINO cannot read or compile the model.
         """
         config: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
         if settings.num_threads is not None:
-            config["INFERENCE_NUM_THREADS"] = int(settings.num_threads)  # OpenVINO knows no numpy
+            config["INFERENCE_NUM_THREADS"] = int(settings.num_threads)  # OpenVINO takes no numpy integers
         if settings.cache_dir is not None:
             config["CACHE_DIR"] = str(settings.cache_dir)
         if precision == "f32":
             config["INFERENCE_PRECISION_HINT"] = "f32"
-        try:  # straight from memory: with a cache of compiled models the network is not even parsed
+        try:  # from memory, where a cached compiled model saves the parsing
             self._compiled = core.compile_model(xml.decode(), settings.device, config, weights=weights)
         except (RuntimeError, UnicodeDecodeError) as error:
             message = str(error).strip().splitlines()[-1]
@@ -76,14 +76,14 @@ class OpenVinoNetwork:
             self._pool.put(request)
 
     def shape(self, name: str) -> tuple[int, ...] | None:
-        """Of an input or output; None where there is none of that name, or its shape is dynamic."""
+        """Return the shape of an input or output; None if no port has that name, or its shape is dynamic."""
         for port in (*self._compiled.inputs, *self._compiled.outputs):
             if name in port.names and port.partial_shape.is_static:
                 return tuple(port.shape)
         return None
 
     def setting(self, name: str) -> str:
-        """How it was compiled: a property of the compiled model by OpenVINO's name, such as NUM_STREAMS."""
+        """Return a property of the compiled model by OpenVINO's name, such as NUM_STREAMS."""
         return str(self._compiled.get_property(name))
 
     @property
@@ -95,7 +95,8 @@ def load_model(bundle: Bundle, settings: EngineSettings) -> Model:
     """Compile a verified bundle.
 
     Raises:
-        BundleError: made with a newer OpenVINO, it cannot be compiled, or its class prompts are not the manifest's.
+        BundleError: the bundle needs a newer OpenVINO, cannot be compiled, or its class prompts differ from its
+            manifest.
     """
     manifest = bundle.manifest
     if _release(version()) < _release(manifest.openvino):
@@ -114,27 +115,20 @@ def load_model(bundle: Bundle, settings: EngineSettings) -> Model:
             )
         return network
 
-    with ThreadPoolExecutor(2) as pool:  # OpenVINO compiles without holding the interpreter
+    with ThreadPoolExecutor(2) as pool:  # OpenVINO compiles without the interpreter's lock
         encoder = pool.submit(load, "encoder", manifest.encoder_precision, "class_scores")
         decoder = pool.submit(load, "decoder", manifest.decoder_precision, "classes")
-    return Model(
-        encoder.result(),
-        decoder.result(),
-        manifest.image_size,
-        bundle.identity,
-        manifest.reach,
-        classes,
-        bundle,
-    )
+    size, reach = manifest.image_size, manifest.reach
+    return Model(encoder.result(), decoder.result(), size, bundle.identity, reach, classes, bundle)
 
 
 def _release(text: str) -> tuple[int, ...]:
-    """The leading numbers of a version: "2026.4.1-123-abc" → (2026, 4)."""
+    """Return year and minor of a version: "2026.4.1-123-abc" → (2026, 4)."""
     return tuple(int(part) for part in text.split("-")[0].split(".")[:2] if part.isdigit())
 
 
 def devices() -> dict[str, str]:
-    """OpenVINO's devices on this machine and their full names."""
+    """Return OpenVINO's devices on this machine with their full names."""
     core = ov.Core()
     return {name: str(core.get_property(name, "FULL_DEVICE_NAME")) for name in core.available_devices}
 

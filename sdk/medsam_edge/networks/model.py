@@ -1,4 +1,4 @@
-"""What a segmenter needs of a model, whoever computes it: OpenVINO, PyTorch in benchmarks, a fake in tests."""
+"""The model as the sdk sees it; OpenVINO computes it, or PyTorch in benchmarks, or a fake in tests."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 
 
 class Network(Protocol):
-    """One part of a model: named arrays in, named arrays out, callable from any number of threads."""
+    """One part of a model: named arrays in, named arrays out. It is safe to call from several threads."""
 
     def infer(self, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
-        """Run once. The arrays returned belong to the caller."""
+        """Run the network once. The caller owns the returned arrays."""
         ...
 
     @property
     def effective_precision(self) -> str:
-        """The floating-point type this machine computes in, where the network is not quantized."""
+        """The floating-point type in which this machine computes the parts that are not quantized."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """An encoder and a decoder that belong together; `bundle.py` says what they take and give.
+    """An encoder and a decoder that belong together; `bundle.py` gives their inputs and outputs.
 
     Attributes:
         image_size: side of the network's input square, in pixels.
-        identity: differs between any two models, so that no embedding is decoded by the wrong one.
-        reach: how far beyond its box a mask may lie, in network pixels; nothing farther is decoded.
-        classes: the modality of each class prompt, in the network's order; empty for networks without.
-        bundle: where it was loaded from, if from a bundle.
+        identity: unique to the model, so that no embedding is decoded by another one.
+        reach: distance beyond its box up to which a mask is decoded, in network pixels.
+        classes: modality of each class prompt, in the network's order; empty without class prompts.
+        bundle: the bundle it was loaded from, if any.
     """
 
     encoder: Network
@@ -50,10 +50,10 @@ class Model:
     bundle: Bundle | None = None
 
     def one_hot(self, modality: Modality) -> npt.NDArray[np.float32]:
-        """(1, C), the decoder's class prompt.
+        """Return the decoder's class prompt, (1, C).
 
         Raises:
-            ModalityError: none of the model's classes.
+            ModalityError: the modality is none of the model's classes.
         """
         if modality not in self.classes:
             raise ModalityError(f"modality: the model knows {', '.join(self.classes)}, got {modality}")

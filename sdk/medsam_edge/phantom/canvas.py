@@ -1,4 +1,7 @@
-"""The sheet that painters draw on: a label map, shapes, textures and the places where objects fit."""
+"""The canvas that painters draw on: a label map, shapes, textures, and places where objects fit.
+
+Lengths are in units of half the image's shorter side, measured from the centre, x to the right and y down.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,14 @@ from medsam_edge.modality import Modality
 
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
+Image = npt.NDArray[Any]
 
-_FRACTION_BITS = 4  # cv2 draws polygons with whole numbers of 1/16 pixel
-_MIN_RADIUS = 3.2  # pixels; the slimmest object of this radius still has MIN_PIXELS
+_FRACTION_BITS = 4  # cv2 takes corners of polygons in whole numbers of 1/16 pixel
+_MIN_RADIUS = 3.2  # pixels; the slimmest object of this radius has MIN_PIXELS
 
 
 class Canvas:
-    """A picture in the making: its random numbers, its label map, and the shapes and textures all painters share."""
+    """An image in the making: its random numbers, its label map, and the shapes and textures that painters share."""
 
     def __init__(self, shape: tuple[int, int], modality: Modality, seed: int, objects: int | None) -> None:
         self.height, self.width = shape
@@ -31,13 +35,13 @@ class Canvas:
         self.objects = objects
 
     def grid(self) -> tuple[FloatArray, FloatArray]:
-        """x of the columns, (1, W), and y of the rows, (H, 1)."""
+        """Return x of the columns, (1, W), and y of the rows, (H, 1)."""
         x = (np.arange(self.width, dtype=np.float32)[None] + 0.5 - self.width / 2) / self.unit
         y = (np.arange(self.height, dtype=np.float32)[:, None] + 0.5 - self.height / 2) / self.unit
         return x.astype(np.float32), y.astype(np.float32)
 
     def ellipse(self, x: float, y: float, rx: float, ry: float, angle: float = 0.0, wobble: float = 0.0) -> FloatArray:
-        """(96, 2) outline; `wobble` is the relative size of its random bumps."""
+        """Return an outline, (96, 2); `wobble` is the relative size of its random bumps."""
         turn = np.linspace(0, 2 * np.pi, 96, endpoint=False)
         radius = np.ones(96)
         if wobble:
@@ -48,7 +52,7 @@ class Canvas:
         return np.stack([x + c * along - s * across, y + s * along + c * across], axis=1).astype(np.float32)
 
     def blob(self, x: float, y: float, rx: float, ry: float, angle: float = 0.0, wobble: float = 0.06) -> FloatArray:
-        """An ellipse as nature would draw it: place, size, direction and outline vary a little."""
+        """Return an ellipse whose position, size, direction and outline vary a little."""
         dx, dy, turn = self.rng.normal(0, 0.06, 3) * (min(rx, ry), min(rx, ry), 1)
         grow = self.rng.uniform(0.94, 1.06)
         return self.ellipse(x + dx, y + dy, rx * grow, ry * grow, angle + turn, wobble)
@@ -63,14 +67,14 @@ class Canvas:
         cv2.fillPoly(self.labels, [self._pixels(outline)], float(value or self.count), shift=_FRACTION_BITS)
 
     def mask(self, *outlines: FloatArray, soft: float = 0.0) -> FloatArray:
-        """(H, W) float32, 1 inside any outline, its edge blurred by `soft` units."""
+        """Return (H, W) float32, 1 inside any outline; `soft` units blur the edge."""
         plane = np.zeros(self.labels.shape, dtype=np.uint8)
         for outline in outlines:
             cv2.fillPoly(plane, [self._pixels(outline)], 255, shift=_FRACTION_BITS)
         return self.blur(plane * np.float32(1 / 255), soft)
 
     def strokes(self, lines: Sequence[tuple[FloatArray, float]], soft: float = 0.0) -> FloatArray:
-        """(H, W) float32 in 0..1 of open lines, each (points, width in units)."""
+        """Draw open lines, each (points, width in units), as (H, W) float32 from 0 to 1."""
         plane = np.zeros(self.labels.shape, dtype=np.uint8)
         for points, width in lines:
             thick = max(1, round(width * self.unit))
@@ -78,7 +82,7 @@ class Canvas:
         return self.blur(plane * np.float32(1 / 255), soft)
 
     def blur(self, plane: npt.NDArray[Any], units: float) -> FloatArray:
-        """Gaussian blur; a wide one works on a shrunken plane, so that its cost does not grow with its width."""
+        """Blur by a Gaussian; a wide one works on a shrunken plane, so that its cost does not grow with its width."""
         sigma, plane = units * self.unit, np.asarray(plane, dtype=np.float32)
         if sigma < 0.3:
             return plane
@@ -92,11 +96,11 @@ class Canvas:
         return self.rng.standard_normal(self.labels.shape, dtype=np.float32)
 
     def noise(self, grain: float, grain_y: float | None = None) -> FloatArray:
-        """(H, W) smooth noise of about unit variance; `grain` is the length over which it changes, at least a pixel."""
+        """Return (H, W) smooth noise of about unit variance; it changes over the length `grain`, at least a pixel."""
         return self._spread(self._coarse(grain, grain_y or grain))
 
     def fractal(self, grain: float) -> FloatArray:
-        """(H, W) noise of five octaves, the widest as wide as `grain`."""
+        """Return (H, W) noise of five octaves; the widest has the length `grain`."""
         total = self._coarse(grain, grain)
         for octave in range(1, 5):
             finer = self._coarse(grain / 2**octave, grain / 2**octave)
@@ -112,16 +116,16 @@ class Canvas:
         return np.asarray(cv2.resize(coarse, (self.width, self.height), interpolation=cv2.INTER_CUBIC))
 
     def scaled(self, plane: FloatArray, factor: float) -> FloatArray:
-        """The plane shrunk by `factor` towards the centre, its border repeated."""
+        """Shrink a plane by `factor` towards the centre and repeat its border."""
         middle = (self.width / 2 - 0.5, self.height / 2 - 0.5)
         matrix = cv2.getRotationMatrix2D(middle, 0, factor)
         return np.asarray(cv2.warpAffine(plane, matrix, (self.width, self.height), borderMode=cv2.BORDER_REPLICATE))
 
     def places(self, region: BoolArray, number: int, largest: float) -> npt.NDArray[np.float64]:
-        """(number, 3) x, y, radius of circles that lie in `region` and apart; as large as fits, up to `largest`.
+        """Place separate circles in `region`, as large as fit, up to radius `largest`; (number, 3) x, y, radius.
 
         Raises:
-            InputError: they do not fit even when as small as an object may be.
+            InputError: they do not fit at the smallest radius of an object.
         """
         inside = np.pad(region.astype(np.uint8)[1:-1, 1:-1], 1)
         room = cv2.distanceTransform(inside, cv2.DIST_L2, 3)
@@ -147,7 +151,7 @@ class Canvas:
         return found
 
     def scatter(self, region: BoolArray, largest: float, natural: int = 0, wobble: float = 0.06) -> None:
-        """Label as many further objects in `region` as are wanted, `natural` when the caller did not say."""
+        """Label the objects in `region` that are still missing; `natural` of them if no number was asked for."""
         missing = natural if self.objects is None else self.objects - self.count
         if missing > 0:
             for x, y, r in self.places(region, missing, largest):
@@ -155,7 +159,7 @@ class Canvas:
                 self.label(self.ellipse(x, y, r, r * slim, self.rng.uniform(0, np.pi), wobble))
 
     def paint(self, base: npt.NDArray[Any], values: npt.ArrayLike, spread: float = 0.0) -> FloatArray:
-        """The base with every labelled object in its value; objects after the last value have the last value."""
+        """Fill the labelled objects on the base with their values; the last value serves all further objects."""
         given = np.atleast_1d(np.asarray(values, dtype=np.float32))
         highest = max(self.count, given.size)
         table = np.concatenate([[0], given, np.repeat(given[-1], highest - given.size)]).astype(np.float32)
@@ -167,13 +171,13 @@ class Canvas:
         return self.blur(self.labels > 0, soft)
 
     def curve(self, x: float, y: float, angle: float, length: float, bend: float, points: int = 24) -> FloatArray:
-        """(points, 2) of a line that wanders: `bend` is the random change of direction per step, in radians."""
+        """Return a winding line, (points, 2); `bend` is the random change of direction per step, in radians."""
         turns = angle + np.cumsum(self.rng.normal(0, bend, points) + self.rng.normal(0, bend))
         steps = np.stack([np.cos(turns), np.sin(turns)], axis=1) * (length / points)
         return (np.array([x, y]) + np.cumsum(steps, axis=0)).astype(np.float32)
 
     def tree(self, x: float, y: float, angle: float, length: float, width: float) -> list[tuple[FloatArray, float]]:
-        """Lines of a vessel that starts at x, y and forks until it is thin."""
+        """Return the lines of a vessel that starts at x, y and forks until it is thin."""
         line = self.curve(x, y, angle, length, 0.06)
         lines = [(np.concatenate([np.array([[x, y]], dtype=np.float32), line]), width)]
         if width > 0.008:
@@ -182,3 +186,8 @@ class Canvas:
                 fork = angle + side * self.rng.uniform(0.25, 0.8)
                 lines += self.tree(start[0], start[1], fork, length * 0.75, width * 0.66)
         return lines
+
+
+def quantized(plane: npt.NDArray[Any], dtype: npt.DTypeLike = np.uint8, low: float = 0, high: float = 255) -> Image:
+    """Clip and round a plane to whole numbers."""
+    return np.asarray(np.rint(plane.clip(low, high)), dtype=dtype)

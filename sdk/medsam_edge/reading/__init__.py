@@ -1,1 +1,1 @@
-"""From a file to a `LoadedImage`."""
+"""Read a file into a `LoadedImage`."""

@@ -1,28 +1,45 @@
-"""SimpleITK images → `LoadedImage`."""
+"""What ITK takes and gives: the paths it opens, and SimpleITK images as `LoadedImage`."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from medsam_edge.errors import ImageError
 from medsam_edge.image import Frame, LoadedImage
-from medsam_edge.reading.limits import check_size
-from medsam_edge.reading.medical import check_kind
+from medsam_edge.reading.limits import check_kind, check_size
+
+
+def itk_path(file: Path) -> str:
+    """Return the path as text for SimpleITK, which ends the process if a path is not UTF-8.
+
+    Raises:
+        ImageError: the path is not UTF-8.
+    """
+    try:
+        str(file).encode()
+    except UnicodeEncodeError as error:
+        raise ImageError(f"path: expected UTF-8, which is all that ITK opens, got {str(file)!a}") from error
+    return str(file)
 
 
 def from_simpleitk(image: Any, source: str = "the SimpleITK image") -> LoadedImage:
-    """A SimpleITK image of two or three dimensions; one of three with a single slice is taken as that slice.
+    """Convert a SimpleITK image of two or three dimensions; a volume of one slice becomes that slice.
+
+    Args:
+        image: a SimpleITK.Image.
+        source: words for the image in messages.
 
     Raises:
-        ImageError: too large, more dimensions, or neither one nor three components a pixel, or three a voxel; a label
-            map by objects (sitkLabelUInt8 …).
+        ImageError: too large, more than three dimensions, neither one nor three components per pixel, three components
+            per voxel, or a label map of objects (sitkLabelUInt8 …).
     """
     import SimpleITK as sitk
 
     size = image.GetSize()
-    check_kind(size, image.GetNumberOfComponentsPerPixel(), source)
+    check_kind(source, size, image.GetNumberOfComponentsPerPixel())
     check_size(source, size)
-    if image.GetPixelIDTypeAsString().startswith("label"):  # to ask it for pixels would end the process
+    if image.GetPixelIDTypeAsString().startswith("label"):  # GetArrayFromImage would end the process
         raise ImageError(f"image: expected pixels, {source} is a map of labels; see SimpleITK.LabelMapToLabel")
     pixels = sitk.GetArrayFromImage(image)
     frame = Frame(image.GetSpacing(), image.GetOrigin(), image.GetDirection())

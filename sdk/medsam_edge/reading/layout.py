@@ -1,4 +1,4 @@
-"""Where a NIfTI, NRRD or MetaImage file keeps its values, and as what."""
+"""Where the values of a NIfTI, NRRD or MetaImage file are stored, and in which form."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from medsam_edge.reading.limits import check_claim
 from medsam_edge.reading.unpack import fill, inflated
 
 HEADER_BYTES = 1 << 16
-"""Longer headers of text are refused."""
+"""Longer text headers are refused."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Values in a file.
+    """Where the values of an image are stored.
 
     Attributes:
-        file: that holds them.
-        shape: slowest side first, as in numpy.
-        dtype: with its byte order.
-        size: x, y[, z[, t]], without the channels.
-        channels: of a pixel.
-        frame: in all dimensions of `size`.
-        start: of the values, or of their packed stream, in bytes.
-        packed: whether gzip or zlib packs them.
-        skip: bytes before the values in what the packed stream holds.
+        file: the file that holds the values.
+        shape: shape of the stored array, slowest axis first as in numpy.
+        dtype: dtype of the stored values, with their byte order.
+        size: pixels along x, y[, z[, t]], without channels.
+        channels: values per pixel.
+        frame: geometry in all dimensions of `size`.
+        start: first byte of the values, or of their packed stream.
+        packed: whether the values are compressed by gzip or zlib.
+        skip: bytes before the values in the unpacked stream.
         slope, intercept: real value = slope × stored value + intercept.
     """
 
@@ -50,14 +50,14 @@ class Layout:
     intercept: float = 0.0
 
     def check(self) -> None:
-        """Raises ImageError where `check_claim` does, and when the file is shorter than its values."""
+        """Raise ImageError if `check_claim` refuses the values, or if the file is shorter than they are."""
         check_claim(self.file, self.shape[::-1], self.dtype.itemsize)
         expected, held = self.start + math.prod(self.shape) * self.dtype.itemsize, self.file.stat().st_size
         if not self.packed and held < expected:
             raise ImageError(f"image: {self.file} is cut: expected {expected} bytes, found {held}")
 
     def read(self) -> npt.NDArray[Any]:
-        """The values in the machine's byte order; float32 or float64 where they are scaled, as ITK gives them."""
+        """Read the values in native byte order; scaled values are float32 or float64, as in ITK."""
         if self.packed:
             values = np.empty(self.shape, self.dtype)
             with self.file.open("rb") as stream:
@@ -72,22 +72,24 @@ class Layout:
 
     def _scaled(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
         scaled = np.empty(self.shape, np.float64 if values.dtype == np.float64 else np.float32)
-        for stored, real in zip(values, scaled, strict=True):  # slice by slice, because the sum is made in float64
+        for stored, real in zip(values, scaled, strict=True):  # slice by slice: intermediates are float64
             real[...] = stored * self.slope + self.intercept
         return scaled
 
 
 def dtype_of(types: dict[str, str], name: str, big: bool, file: Path) -> np.dtype[Any]:
+    """Look up the dtype of a header's type name, big- or little-endian; ImageError for an unknown name."""
     if name not in types:
         raise ImageError(f"image: {file} has values of type {name!r}, which is not read")
     return np.dtype((">" if big else "<") + types[name])
 
 
 def frame_of(spacing: Iterable[float], origin: Iterable[float], direction: npt.ArrayLike, file: Path) -> Frame:
-    """A frame from numbers of a header; `direction` is (n, n) with an axis in each column.
+    """Make a frame from a header's numbers; `direction` is (n, n) with one axis per column.
 
     Raises:
-        ImageError: numbers that are no place: not finite, no positive spacing, axes in one plane, too few or too many.
+        ImageError: the numbers are not finite, too few or too many, the spacing is not positive, or the direction
+            matrix is singular.
     """
     spacing, origin, matrix = tuple(spacing), tuple(origin), np.asarray(direction, np.float64)
     finite = np.isfinite([*spacing, *origin, *matrix.ravel()]).all()
@@ -96,6 +98,6 @@ def frame_of(spacing: Iterable[float], origin: Iterable[float], direction: npt.A
         solid = finite and fits and 1e-6 < abs(np.linalg.det(matrix)) < math.inf
     if not (solid and min(spacing, default=0) > 0):
         raise ImageError(
-            f"image: {file} lies nowhere: spacing {spacing}, origin {origin}, directions {matrix.tolist()}"
+            f"image: {file} has an invalid geometry: spacing {spacing}, origin {origin}, direction {matrix.tolist()}"
         )
     return Frame(spacing, origin, tuple(matrix.ravel().tolist()))

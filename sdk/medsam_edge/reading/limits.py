@@ -1,41 +1,29 @@
-"""What no file may ask for, and one error for whatever a library raises."""
+"""What an image may be: its size, its memory and its kind, checked before memory is taken for it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from medsam_edge.errors import ImageError, MedsamEdgeError
+from medsam_edge.errors import ImageError
 
 MAXIMUM_PIXELS = 1 << 28
-"""Larger images and volumes are refused, files before their pixels are read: 16384 × 16384, or 512 × 512 × 1024."""
-
+"""Pixels of an image or voxels of a volume: 16384 × 16384, or 512 × 512 × 1024."""
 
 MAXIMUM_BYTES = 1 << 30
-"""Of the values in memory: 1024 slices of 512 × 512 with four bytes a voxel."""
-
+"""Bytes of the values in memory: 1024 slices of 512 × 512 with four bytes a voxel."""
 
 MAXIMUM_RATIO = 2048
-"""Unpacked bytes for one in the file. Deflate gives at most 1032, LZW and a blank JPEG about 1400."""
-
-
-def itk_path(file: Path) -> str:
-    """For SimpleITK, which ends the process at a name that is no UTF-8.
-
-    Raises:
-        ImageError: it is one.
-    """
-    try:
-        str(file).encode()
-    except UnicodeEncodeError as error:
-        raise ImageError(f"path: expected UTF-8, which is all that ITK opens, got {str(file)!a}") from error
-    return str(file)
+"""Unpacked bytes per byte of the file. Deflate reaches 1032, LZW and a blank JPEG about 1400."""
 
 
 def check_size(source: Path | str, size: tuple[int, ...]) -> None:
-    """Raises ImageError when there are no pixels, or more than are taken; of a file, as its header says."""
+    """Raise ImageError unless an image of this size has pixels, and at most MAXIMUM_PIXELS.
+
+    Args:
+        source: the file, or words for what is no file; the message begins with it.
+        size: pixels along each side, in any order.
+    """
     if min(size, default=1) < 1:
         raise ImageError(f"image: {source} has size {size}: no pixels")
     if math.prod(size) > MAXIMUM_PIXELS:
@@ -43,16 +31,17 @@ def check_size(source: Path | str, size: tuple[int, ...]) -> None:
 
 
 def check_claim(file: Path, size: tuple[int, ...], pixel_bytes: int, stored_bits: int | None = None) -> None:
-    """`check_size`, and the same for bytes; before memory is taken for them.
+    """Check the size and the bytes that a header claims.
 
     Args:
-        file: that holds the values.
-        size: pixels along each side.
-        pixel_bytes: of one pixel in memory, all its channels together.
-        stored_bits: of one pixel in the file, once unpacked; None for as many as in memory.
+        file: the file that holds the values.
+        size: pixels along each side, in any order.
+        pixel_bytes: bytes of one pixel in memory, over all channels.
+        stored_bits: bits of one unpacked pixel in the file, over all channels; None for as many as in memory.
 
     Raises:
-        ImageError: also when there are more bytes than are read, or than a file of this length could hold.
+        ImageError: `check_size` refuses the size, the values need more than MAXIMUM_BYTES, or a file of this length
+            cannot hold them.
     """
     check_size(file, size)
     claimed, held = math.prod(size) * pixel_bytes, file.stat().st_size
@@ -63,20 +52,11 @@ def check_claim(file: Path, size: tuple[int, ...], pixel_bytes: int, stored_bits
         raise ImageError(f"image: {file} has size {size}: {stored} bytes cannot come out of its {held}")
 
 
-@contextmanager
-def reading(file: Path) -> Iterator[None]:
-    """Whatever a damaged file makes a library raise becomes an ImageError."""
-    try:
-        yield
-    except MedsamEdgeError:
-        raise
-    except Exception as error:
-        raise unreadable(file, error) from error
-
-
-def unreadable(file: Path, error: Exception) -> ImageError:
-    """The error for a file that a library refused: the library's own reason, without its traces."""
-    if isinstance(error, ImageError):
-        return error
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return ImageError(f"image: cannot read {file}: {lines[-1] if lines else type(error).__name__}")
+def check_kind(source: str, size: tuple[int, ...], channels: int) -> None:
+    """Raise ImageError unless the size (x, y[, z]) and channels are those of a grey or RGB slice, or a grey volume."""
+    if len(size) not in (2, 3):
+        raise ImageError(f"image: expected two or three dimensions, {source} has size {size}")
+    if channels not in (1, 3):
+        raise ImageError(f"image: expected 1 or 3 values a pixel, {source} has {channels}")
+    if channels == 3 and len(size) == 3 and size[2] != 1:
+        raise ImageError(f"image: expected 1 value a voxel, {source} has 3 and size {size} (x, y, z)")

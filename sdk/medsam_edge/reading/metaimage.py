@@ -1,4 +1,4 @@
-"""MetaImage headers: https://itk.org/Wiki/ITK/MetaIO/Documentation. ITK is not used: NDims = -1 crashes its reader."""
+"""MetaImage headers: https://itk.org/Wiki/ITK/MetaIO/Documentation. ITK is not used: `NDims = -1` crashes it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ _TYPES = {
 
 
 def meta_layout(file: Path) -> Layout:
-    """Where the values are, and where the image lies.
+    """Read a MetaImage header.
 
     Raises:
-        ImageError: damaged, values as text, or in several files, or in another folder, or of a type that is not read.
+        ImageError: the header is damaged, or the values are text, in several files, in another folder, or of an
+            unknown type.
     """
     with file.open("rb") as stream:
         head = stream.read(HEADER_BYTES)
@@ -31,7 +32,7 @@ def meta_layout(file: Path) -> Layout:
     pairs = (re.split("[=:]", line, maxsplit=1) for line in head[: last.start()].decode("latin-1").splitlines())
     fields = {pair[0].strip(): pair[1].strip() for pair in pairs if len(pair) == 2}
     if fields.get("BinaryData", "True").lower() != "true" or fields.get("HeaderSize", "0") != "0":
-        raise ImageError(f"image: expected MetaImage values in binary and without a header, {file} has others")
+        raise ImageError(f"image: expected MetaImage values in binary and without a header of their own, got {file}")
     big = any(fields.get(name, "").lower() == "true" for name in ("BinaryDataByteOrderMSB", "ElementByteOrderMSB"))
     size = tuple(int(side) for side in fields.get("DimSize", "").split())
     if len(size) != int(fields.get("NDims", "0")):
@@ -52,7 +53,7 @@ def meta_layout(file: Path) -> Layout:
 
 
 def _frame(fields: dict[str, str], count: int, file: Path) -> Frame:
-    """Of several names for one thing the first counts; an axis is a row here and a column with us."""
+    """Of several names for a field the first counts. MetaImage stores axes as rows; a `Frame` has them as columns."""
 
     def numbers(*names: str) -> list[float]:
         text = next((fields[name] for name in names if name in fields), "")
@@ -65,10 +66,10 @@ def _frame(fields: dict[str, str], count: int, file: Path) -> Frame:
 
 
 def _beside(header: Path, name: str) -> Path:
-    """The file of values that a header names; it must lie in the header's folder, wherever links lead."""
+    """Find the file of values that a header names; it must lie in the header's folder, with links resolved."""
     file = (header.parent / name).resolve()
     if name.upper().startswith("LIST") or "%" in name or not file.is_relative_to(header.parent.resolve()):
         raise ImageError(f"image: expected one file of values in the folder of {header}, it names {name}")
     if not file.is_file():
-        raise ImageError(f"image: {header} names a file of values that is not there: {name}")
+        raise ImageError(f"image: {header} names a missing file of values: {name}")
     return file

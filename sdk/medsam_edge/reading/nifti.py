@@ -1,4 +1,4 @@
-"""NIfTI-1 headers: https://nifti.nimh.nih.gov/pub/dist/src/niftilib/nifti1.h"""
+"""NIfTI-1 headers: https://nifti.nimh.nih.gov/pub/dist/src/niftilib/nifti1.h. ITK is asked for size and frame only."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ import numpy as np
 
 from medsam_edge.errors import ImageError
 from medsam_edge.image import Frame
+from medsam_edge.reading.itk import itk_path
 from medsam_edge.reading.layout import HEADER_BYTES, Layout, frame_of
-from medsam_edge.reading.limits import MAXIMUM_RATIO, itk_path, unreadable
+from medsam_edge.reading.limits import MAXIMUM_RATIO
+from medsam_edge.reading.unreadable import unreadable
 
 _HEADER_BYTES = 348
 _RGB = 128
@@ -22,16 +24,15 @@ _TYPES = {
 
 
 def nifti_layout(file: Path) -> Layout:
-    """Where the values are, and where the image lies.
+    """Read a NIfTI-1 header.
 
     Raises:
-        ImageError: no NIfTI-1 in one file, or values that are not read (complex, long double).
+        ImageError: the file is not NIfTI-1 with header and values in one, or its type is not read (complex, long
+            double).
     """
     suffix = file.name[file.name.lower().rfind(".nii") :]
     if suffix not in (suffix.lower(), suffix.upper()):
-        raise ImageError(
-            f"image: expected {suffix.lower()}, got {file.name}: ITK takes no mixture with capital letters"
-        )
+        raise ImageError(f"image: expected {suffix.lower()}, got {file.name}: ITK refuses mixed case")
     with file.open("rb") as stream:
         head = stream.read(HEADER_BYTES)
     packed = head.startswith(b"\x1f\x8b")
@@ -41,7 +42,7 @@ def nifti_layout(file: Path) -> Layout:
         head = zlib.decompressobj(47).decompress(head, _HEADER_BYTES)
     order = next((order for order in "<>" if head[:4] == struct.pack(order + "i", _HEADER_BYTES)), None)
     if order is None or head[344:348] != b"n+1\0":
-        raise ImageError(f"image: expected NIfTI-1 with its values in the same file, {file} is not")
+        raise ImageError(f"image: expected NIfTI-1 with its values in the same file, got {file}")
     dimensions, *sides = struct.unpack_from(order + "8h", head, 40)
     (kind,) = struct.unpack_from(order + "h", head, 70)
     offset, slope, intercept = struct.unpack_from(order + "3f", head, 108)
@@ -53,23 +54,23 @@ def nifti_layout(file: Path) -> Layout:
         raise ImageError(f"image: {file} says that its values start at byte {offset}")
     start = max(int(offset), _HEADER_BYTES)
     if not (math.isfinite(slope) and math.isfinite(intercept) and slope):
-        slope, intercept = 1.0, 0.0  # not set
+        slope, intercept = 1.0, 0.0  # unset
     if kind == _RGB:
         sides, dimensions = [3, *sides], dimensions + 1
     shape, dtype = tuple(sides[:dimensions][::-1]), np.dtype(order + _TYPES[kind])
-    size, channels, frame = _asked_itk(file)
+    size, channels, frame = _ask_itk(file)
     if packed:
         return Layout(file, shape, dtype, size, channels, frame, 0, True, start, slope, intercept)
     return Layout(file, shape, dtype, size, channels, frame, start, False, 0, slope, intercept)
 
 
-def _asked_itk(file: Path) -> tuple[tuple[int, ...], int, Frame]:
-    """Size, channels and frame; two rival fields of the header say where the image lies, and ITK has the rule."""
+def _ask_itk(file: Path) -> tuple[tuple[int, ...], int, Frame]:
+    """Size, channels and frame by ITK, which knows how to choose between the header's two rival geometries."""
     import SimpleITK as sitk
 
     reader = sitk.ImageFileReader()
     reader.SetFileName(itk_path(file))
-    reader.SetImageIO("NiftiImageIO")  # or it would choose among twenty kinds by content
+    reader.SetImageIO("NiftiImageIO")  # else the content would choose one of twenty formats
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""Challenge files: npz with `imgs`, and `boxes` and `spacing` where there are any."""
+"""The challenge's npz files: `imgs`, and `boxes` and `spacing` if present."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from medsam_edge.reading.limits import check_claim
 from medsam_edge.reading.unpack import CHUNK, fill
 
 HEADER_BYTES = 1 << 14
-"""A header of plain numbers has about a hundred; numpy refuses more than ten thousand."""
+"""The header of an array of numbers has about 100 bytes; numpy refuses more than 10,000."""
 
 
 def read_npz(file: Path) -> LoadedImage:
-    """A challenge file; its volume boxes are made to end after their last slice.
+    """Read a challenge file; its volume boxes get an exclusive z1.
 
     Raises:
-        ImageError: unreadable, too large, without `imgs`, or with a `spacing` that is none.
+        ImageError: the file is unreadable, too large, or has no `imgs`, or its `spacing` is not three positive numbers.
     """
     with zipfile.ZipFile(file) as archive:
         image = read_array(archive, "imgs", file)
@@ -35,17 +35,17 @@ def read_npz(file: Path) -> LoadedImage:
 
 
 def read_array(archive: zipfile.ZipFile, name: str, file: Path) -> npt.NDArray[Any]:
-    """One array of an npz; its header is read first, so that a small file cannot ask for all memory.
+    """Read one array of an npz. Its header is checked first, so that a small file cannot claim all memory.
 
     Raises:
-        ImageError: there is none, too large, cut, of Python objects, or packed in a way that numpy does not write.
+        ImageError: the array is missing, too large, cut, of Python objects, or packed by a method numpy does not write.
     """
     if not _holds(archive, name):
         raise ImageError(
             f"image: expected an array {name!r} in {file}, found {', '.join(archive.namelist()[:20]) or 'none'}"
         )
     member = archive.getinfo(f"{name}.npy")
-    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others unpack without a bound
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others have no bound on their ratio
         raise ImageError(f"image: expected {name!r} in {file} stored or deflated, got method {member.compress_type}")
     with archive.open(member) as stream:
         head = io.BytesIO(stream.read(HEADER_BYTES))
@@ -59,7 +59,7 @@ def read_array(archive: zipfile.ZipFile, name: str, file: Path) -> npt.NDArray[A
 
 
 def _header(head: io.BytesIO, name: str, file: Path) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Shape, whether in Fortran's order, dtype; `head` is left where the values start."""
+    """Parse shape, whether in Fortran order, and dtype; `head` ends up where the values start."""
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     version = np.lib.format.read_magic(head)
     if version not in readers:
@@ -77,7 +77,7 @@ def _holds(archive: zipfile.ZipFile, name: str) -> bool:
 
 
 def _frame(image: npt.NDArray[Any], spacing: npt.NDArray[Any] | None) -> Frame | None:
-    """Of a volume; the challenge saves its spacing as x, y, z."""
+    """Make a volume's frame; the challenge stores spacing as x, y, z. None for other images."""
     if spacing is None or image.ndim != 3 or image.shape[2] == 3:
         return None
     values = tuple(float(value) for value in np.ravel(spacing))
@@ -87,7 +87,7 @@ def _frame(image: npt.NDArray[Any], spacing: npt.NDArray[Any] | None) -> Frame |
 
 
 def _boxes(boxes: npt.NDArray[Any] | None) -> npt.NDArray[Any] | None:
-    """The challenge's z_max is the last slice inside, our z1 the one after; `check_boxes` refuses what is no number."""
+    """Make z1 exclusive: the challenge stores the last slice. Non-numbers stay for `check_boxes` to refuse."""
     if boxes is None or not are_volume_boxes(boxes) or not np.issubdtype(boxes.dtype, np.number):
         return boxes
     ours = boxes.astype(np.float64)

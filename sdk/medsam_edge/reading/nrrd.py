@@ -1,4 +1,4 @@
-"""NRRD headers: https://teem.sourceforge.net/nrrd/format.html. ITK is not used: one long number crashes its reader."""
+"""NRRD headers: https://teem.sourceforge.net/nrrd/format.html. ITK is not used: one long number crashes it."""
 
 from __future__ import annotations
 
@@ -29,10 +29,11 @@ _TO_LPS = {
 
 
 def nrrd_layout(file: Path) -> Layout:
-    """Where the values are, and where the image lies.
+    """Read an NRRD header.
 
     Raises:
-        ImageError: damaged, values in another file or in another encoding than raw or gzip, or a type that is not read.
+        ImageError: the header is damaged, the values are in another file, their encoding is neither raw nor gzip, or
+            their type is unknown.
     """
     fields, end = _fields(file)
     elsewhere = {"datafile", "lineskip", "byteskip", "axismins", "axismaxs"} & set(fields)
@@ -63,7 +64,7 @@ def nrrd_layout(file: Path) -> Layout:
 
 
 def _fields(file: Path) -> tuple[dict[str, str], int]:
-    """Fields by their names without spaces, and where the header ends."""
+    """Parse the fields, by name in lower case without spaces, and the byte where the values start."""
     with file.open("rb") as stream:
         head = stream.read(HEADER_BYTES)
     end = re.search(rb"\r?\n\r?\n", head)
@@ -78,7 +79,7 @@ def _fields(file: Path) -> tuple[dict[str, str], int]:
 
 
 def _frame(fields: dict[str, str], domain: list[int], file: Path) -> Frame:
-    """In LPS, as everything else; an image that names no space lies at the origin."""
+    """Make the frame in LPS; an image without space directions has its origin at 0."""
     count = len(domain)
     if "spacedirections" not in fields:
         spacings = [float(value) for value in fields.get("spacings", "").split()]
@@ -87,10 +88,10 @@ def _frame(fields: dict[str, str], domain: list[int], file: Path) -> Frame:
     vectors = [_numbers(found[1] or "") for found in re.finditer(r"none|\(([^()]*)\)", fields["spacedirections"])]
     if any(len(vectors[axis]) != count for axis in domain):
         held = fields["spacedirections"]
-        raise ImageError(f"image: expected {count} directions of {count} numbers, as it has axes; {file} has {held}")
+        raise ImageError(f"image: expected {count} directions of {count} numbers for its axes, {file} has {held}")
     flips = np.array([*_TO_LPS.get(fields.get("space", "").lower(), ()), *[1] * count][:count])
     columns = np.array([vectors[axis] for axis in domain]).T * flips[:, None]
-    with np.errstate(all="ignore"):  # what is not finite is refused by `frame_of`
+    with np.errstate(all="ignore"):  # `frame_of` refuses what is not finite
         spacing = np.linalg.norm(columns, axis=0)
         directions = columns / spacing
     origin = _numbers(fields.get("spaceorigin", "").strip("()")) or [0.0] * count

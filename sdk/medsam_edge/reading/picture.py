@@ -1,7 +1,7 @@
-"""Pictures: png, jpg, bmp and tif, through OpenCV.
+"""Picture files: png, jpg, bmp and tif, decoded by OpenCV.
 
-OpenCV takes memory before it knows whether the file can fill it, and knows more kinds than these, so the header is read
-here first: what the file is, how large, and whether it is whole.
+OpenCV allocates memory before it knows whether the file can fill it, and accepts further formats. The header is
+therefore parsed here first: the format, the size, and whether the file is complete.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from medsam_edge.image import LoadedImage
 from medsam_edge.reading.limits import check_claim
 
 JPEG_SCANS = 100
-"""A progressive picture has about ten. Each costs a pass over all pixels, however few its bytes."""
+"""A progressive picture has about ten scans. Each costs a pass over all pixels, however few bytes it has."""
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_GREY_ALPHA = 4
@@ -28,18 +28,18 @@ _TIFF_TYPES = {3: "H", 4: "I", 16: "Q"}
 _WIDTH, _HEIGHT, _BITS, _CHANNELS, _TILE_WIDTH, _TILE_HEIGHT = 256, 257, 258, 277, 322, 323
 
 Claim = tuple[int, int, int, int]
-"""Height, width, bytes of a pixel in memory, bits of a pixel in the file."""
+"""What a header asks memory for: height, width, bytes per pixel in memory, bits per pixel in the file."""
 
 
 def read_picture(file: Path) -> LoadedImage:
-    """(H, W) grey or (H, W, 3) RGB; uint8, uint16, or what else a tif holds.
+    """Read (H, W) grey or (H, W, 3) RGB; uint8, uint16, or another dtype of a tif.
 
-    As OpenCV reads them: palettes and CMYK become RGB, one bit becomes 0 and 255, alpha is left out without blending,
-    and EXIF's orientation is applied. A png has checksums; damage inside another kind that ends as it should may go
-    unnoticed.
+    OpenCV's rules hold: palettes and CMYK become RGB, one bit becomes 0 and 255, alpha is dropped without blending, and
+    the EXIF orientation is applied. Damage inside a png fails its checksums; inside other formats it may go unnoticed.
 
     Raises:
-        ImageError: another kind whatever its suffix, damaged, cut, too large, several pages, or animated.
+        ImageError: the file is none of these formats (the suffix does not matter), damaged, cut, too large, animated,
+            or of several pages.
     """
     raw = file.read_bytes()
     for claim in _claims(raw, file):
@@ -52,15 +52,15 @@ def read_picture(file: Path) -> LoadedImage:
         raise ImageError(f"image: cannot read {file}: damaged, or a variant that OpenCV does not know")
     if image.ndim == 2:
         return LoadedImage(image)
-    if raw.startswith(_PNG) and raw[25] == _PNG_GREY_ALPHA:  # which OpenCV gives three channels
+    if raw.startswith(_PNG) and raw[25] == _PNG_GREY_ALPHA:  # OpenCV gives it three channels
         return LoadedImage(np.ascontiguousarray(image[:, :, 0]))
-    in_place = image.dtype in (np.uint8, np.uint16, np.float32)  # of the others cvtColor knows none
+    in_place = image.dtype in (np.uint8, np.uint16, np.float32)  # cvtColor takes no others
     rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image) if in_place else image[:, :, ::-1]
     return LoadedImage(rgb, color=True)
 
 
 def _claims(raw: bytes, file: Path) -> list[Claim]:
-    """What the header asks memory for."""
+    """Parse what the header asks memory for; more than one claim if several sizes are stored."""
     readers = {_PNG: _png, b"\xff\xd8\xff": _jpeg, b"BM": _bmp, b"II": _tiff, b"MM": _tiff}
     reader = next((reader for magic, reader in readers.items() if raw.startswith(magic)), None)
     if reader is None:
@@ -100,7 +100,7 @@ def _jpeg(raw: bytes, file: Path) -> list[Claim]:
         at += 1 if marker == 0xFF else 2 if marker in _JPEG_BARE else 2 + struct.unpack_from(">H", raw, at + 2)[0]
     end = raw.find(b"\xff\xd9", at)
     if end < 0:
-        raise ImageError(f"image: {file} is cut: it has no end")  # some OpenCV paint the rest grey
+        raise ImageError(f"image: {file} is cut: it has no end")  # some versions of OpenCV paint the rest grey
     scans = raw.count(b"\xff\xda", at, end)
     if scans > JPEG_SCANS:
         raise ImageError(f"image: expected at most {JPEG_SCANS} scans, {file} has {scans}")
@@ -126,7 +126,7 @@ def _tiff(raw: bytes, file: Path) -> list[Claim]:
         tag, kind, values = struct.unpack_from(entry, raw, at)
         at += struct.calcsize(entry)
         if tag in (_WIDTH, _HEIGHT, _BITS, _CHANNELS, _TILE_WIDTH, _TILE_HEIGHT):
-            if tag in tags:  # which one counts is the reader's choice
+            if tag in tags:  # readers differ in which one they use
                 raise ImageError(f"image: cannot read {file}: it has tag {tag} twice")
             form = order + _TIFF_TYPES[kind]
             inline = values * struct.calcsize(form) <= struct.calcsize(offset)
@@ -136,7 +136,7 @@ def _tiff(raw: bytes, file: Path) -> list[Claim]:
     if struct.unpack_from(offset, raw, at)[0] != 0:
         raise ImageError(f"image: expected one page, {file} has more")
     channels, bits = tags.get(_CHANNELS, 1), tags.get(_BITS, 1)
-    pixel_bytes = max(3, channels * -(-bits // 8))  # a palette's become three
+    pixel_bytes = max(3, channels * -(-bits // 8))  # a palette becomes RGB
     claims = [(tags[_HEIGHT], tags[_WIDTH], pixel_bytes, channels * bits)]
     if _TILE_WIDTH in tags:
         claims.append((tags[_TILE_HEIGHT], tags[_TILE_WIDTH], max(4, pixel_bytes), channels * bits))  # as RGBA

@@ -1,52 +1,59 @@
-"""Images from files. SimpleITK is imported only when a medical file is touched."""
+"""Read an image from a file of any kind. SimpleITK is imported for medical files only, and pydicom for DICOM."""
 
 from __future__ import annotations
 
 import os
+import time
+from dataclasses import replace
 from pathlib import Path
 
 from medsam_edge.errors import FileMissingError, ImageError
 from medsam_edge.image import LoadedImage
-from medsam_edge.reading.dicom.series import is_dicom, read_dicom, read_series
-from medsam_edge.reading.limits import reading
 from medsam_edge.reading.medical import read_medical
 from medsam_edge.reading.npz import read_npz
 from medsam_edge.reading.picture import read_picture
-from medsam_edge.reading.suffixes import MEDICAL_SUFFIXES, PICTURE_SUFFIXES
+from medsam_edge.reading.suffixes import MEDICAL_SUFFIXES, PICTURE_SUFFIXES, is_dicom
+from medsam_edge.reading.unreadable import as_image_error
 
 
 def read_image(path: str | os.PathLike[str]) -> LoadedImage:
     """Read an image: png jpg tif bmp; a DICOM image, or a folder with one series; a NIfTI, NRRD or MetaImage slice or
-    volume; challenge npz.
+    volume; a challenge npz.
 
-    A file has one picture, page or volume: animations, several pages and series of volumes are refused, and so are
-    complex values, NIfTI-2, Analyze and NIfTI pairs, NRRD with its values in another file, and values written as text.
-    NaN and infinite values are given as they are; segmenting refuses them.
+    A file holds one picture, page or volume. Not read are animations, several pages, series of volumes, complex values,
+    NIfTI-2, Analyze and NIfTI pairs, NRRD with its values in another file, and values written as text. NaN and infinite
+    values are returned unchanged; segmenting refuses them.
 
     Raises:
         FileMissingError: there is no such file.
-        ImageError: unreadable, of an unknown kind, too large, or neither a picture nor a volume.
+        ImageError: the file is unreadable, of an unknown kind, too large, or neither a picture nor a volume.
     """
-    file = Path(path)
-    with reading(file):
+    file, started = Path(path), time.perf_counter()
+    with as_image_error(file):
         if not file.is_file() and not file.is_dir():
             raise FileMissingError(f"image: no such file: {file}")
-        loaded = read_series(file) if file.is_dir() else _read(file)
-    shape, kind = loaded.pixels.shape, loaded.pixels.dtype
-    if kind.kind not in "buif" or loaded.pixels.size == 0 or len(shape) not in (2, 3):
-        raise ImageError(f"image: expected numbers, two or three dimensions, {file} has {kind} of shape {shape}")
-    return loaded
+        loaded = _read(file)
+    shape, dtype = loaded.pixels.shape, loaded.pixels.dtype
+    if dtype.kind not in "buif" or loaded.pixels.size == 0 or len(shape) not in (2, 3):
+        raise ImageError(f"image: expected numbers, two or three dimensions, {file} has {dtype} of shape {shape}")
+    return replace(loaded, read_ms=(time.perf_counter() - started) * 1e3)
 
 
 def _read(file: Path) -> LoadedImage:
     name = file.name.lower()
+    if file.is_dir():
+        from medsam_edge.reading.dicom.series import read_series
+
+        return read_series(file)
     if name.endswith(PICTURE_SUFFIXES):
         return read_picture(file)
     if name.endswith(".npz"):
         return read_npz(file)
     if name.endswith(".dcm") or is_dicom(file):
+        from medsam_edge.reading.dicom.series import read_dicom
+
         return read_dicom(file)
     if name.endswith(MEDICAL_SUFFIXES):
         return read_medical(file)
-    known = " ".join(PICTURE_SUFFIXES + MEDICAL_SUFFIXES + (".npz",))
+    known = " ".join((*PICTURE_SUFFIXES, *MEDICAL_SUFFIXES, ".npz"))
     raise ImageError(f"image: expected one of {known}, got {file.name}")

@@ -1,6 +1,6 @@
-"""From a file's bytes to an array: in no more memory than the array's own, and never from cut or damaged bytes.
+"""Unpack a file's bytes into an array, without further memory, and refuse cut or damaged bytes.
 
-ITK fills what a file lacks with zeros, or with what a damaged stream happens to give, and does not say so.
+ITK fills missing values with zeros or with the output of a damaged stream, without an error.
 """
 
 from __future__ import annotations
@@ -15,15 +15,21 @@ import numpy.typing as npt
 from medsam_edge.errors import ImageError
 
 CHUNK = 1 << 20  # bytes
-PACKED_CHUNK = 1 << 16  # what is left of one is copied at every end of a packed part, of which a file may have many
-_GZIP_OR_ZLIB = 47  # zlib's code for either
+PACKED_CHUNK = 1 << 16  # bytes; small, because its rest is copied at the end of every part of a gzip file
+_GZIP_OR_ZLIB = 47  # zlib's wbits that accept both headers
 
 
 def fill(values: npt.NDArray[Any], chunks: Iterable[bytes], source: str, skip: int = 0) -> None:
-    """Fill a contiguous array with what comes after the first `skip` bytes; a little that follows it is let be.
+    """Fill a contiguous array with the bytes after the first `skip`; later bytes are ignored.
+
+    Args:
+        values: the array, changed in place.
+        chunks: pieces of the byte stream, in order.
+        source: words for the file in messages.
+        skip: bytes before the values.
 
     Raises:
-        ImageError: too few bytes came.
+        ImageError: the stream is too short.
     """
     target = values.reshape(-1).view(np.uint8)
     found = -skip
@@ -33,16 +39,16 @@ def fill(values: npt.NDArray[Any], chunks: Iterable[bytes], source: str, skip: i
         target[start : start + len(piece)] = np.frombuffer(piece, np.uint8)
         found += len(chunk)
         if found > target.size + CHUNK:
-            return  # not to the end, which may be far: a file may unpack to a thousand times its length
+            return  # do not read on: a file may unpack to a thousand times its length
     if found < target.size:
         raise ImageError(f"image: {source} is cut: expected {target.size} bytes of values, found {max(found, 0)}")
 
 
 def inflated(stream: IO[bytes], source: str) -> Iterator[bytes]:
-    """What a gzip or zlib stream holds, in chunks; its own checksum is checked at its end.
+    """Unpack a gzip or zlib stream in chunks; its checksum is verified at its end.
 
     Raises:
-        ImageError: it is damaged, or ends too soon.
+        ImageError: the stream is damaged, or ends too soon.
     """
     data = b""
     while True:
@@ -56,6 +62,6 @@ def inflated(stream: IO[bytes], source: str) -> Iterator[bytes]:
             except zlib.error as error:
                 raise ImageError(f"image: {source} is damaged: {error}") from error
             data = engine.unconsumed_tail
-        data = engine.unused_data + stream.read(2)  # of which a part's first byte may be the last
-        if not data.startswith(b"\x1f\x8b"):  # a gzip file may have several parts, and zeros after them
+        data = engine.unused_data + stream.read(2)  # the next part's two magic bytes, even if the chunk cut them
+        if not data.startswith(b"\x1f\x8b"):  # a gzip file may have several parts, and zeros after the last
             return

@@ -1,17 +1,18 @@
 """The result of a segmentation, of a picture or of a volume.
 
-Masks are kept cropped to where they are: 241 nuclei are not 241 full planes.
+Masks are kept cropped to where they are: 241 nuclei do not cost 241 full planes.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -24,11 +25,28 @@ from medsam_edge.settings import Overlap
 from medsam_edge.writing.labels import write_labels
 
 
+@dataclass(frozen=True, eq=False)
+class SegmentedObject:
+    """One object of a result.
+
+    Attributes:
+        box: (4,) or (6,) float32, its box as used.
+        score: the network's own estimate of the mask's IoU, about 0..1.
+        mask: (H, W), or (D, H, W) of a volume; bool.
+    """
+
+    box: npt.NDArray[np.float32]
+    score: float
+    mask: npt.NDArray[np.bool_]
+
+
 class _Objects(ABC):
     """What both results have: objects in the order of their boxes, each painted into an array of the image's shape."""
 
+    boxes: npt.NDArray[np.float32]
     scores: npt.NDArray[np.float32]
     display: npt.NDArray[np.uint8]
+    modality: Modality | None
     overlap: Overlap
     frame: Frame | None
 
@@ -41,8 +59,39 @@ class _Objects(ABC):
     def _paint(self, target: npt.NDArray[Any], index: int, value: int) -> None:
         """Set an object's pixels in an array of that shape."""
 
+    @abstractmethod
+    def overlay(self) -> npt.NDArray[np.uint8]:
+        """RGB uint8: the image, or a volume's middle slice, with masks and boxes drawn over it."""
+
     def __len__(self) -> int:
         return len(self.scores)
+
+    def __getitem__(self, index: int) -> SegmentedObject:
+        """Object `index`; negative numbers count from the end.
+
+        Raises:
+            InputError: there is no such object.
+        """
+        return SegmentedObject(self.boxes[self._checked(index)], float(self.scores[index]), self.mask(index))
+
+    def __iter__(self) -> Iterator[SegmentedObject]:
+        return (self[index] for index in range(len(self)))
+
+    def __repr__(self) -> str:
+        size = "×".join(map(str, self._shape))
+        scores = ", ".join(f"{score:.2f}" for score in self.scores[:5].tolist()) + ", …" * (len(self) > 5)
+        modality = self.modality.value if self.modality else "unknown modality"
+        return f"<{type(self).__name__} of {size}, {modality}: {len(self)} objects, scores [{scores}]>"
+
+    def _repr_png_(self) -> bytes:
+        """The overlay, for notebooks."""
+        done, encoded = cv2.imencode(".png", cv2.cvtColor(self.overlay(), cv2.COLOR_RGB2BGR))
+        return encoded.tobytes() if done else b""
+
+    def _checked(self, index: int) -> int:
+        if not isinstance(index, (int, np.integer)) or not -len(self) <= index < len(self):
+            raise InputError(f"index: expected a box number below {len(self)}, got {index!r}")
+        return int(index)
 
     def mask(self, index: int) -> npt.NDArray[np.bool_]:
         """(H, W), or (D, H, W) of a volume: the bool mask of box `index`.
@@ -50,10 +99,8 @@ class _Objects(ABC):
         Raises:
             InputError: there is no such box.
         """
-        if not -len(self) <= index < len(self):
-            raise InputError(f"index: expected a box number below {len(self)}, got {index}")
         full = np.zeros(self._shape, dtype=bool)
-        self._paint(full, index, 1)
+        self._paint(full, self._checked(index), 1)
         return full
 
     @cached_property
@@ -74,7 +121,7 @@ class _Objects(ABC):
 
     def save(self, path: str | Path) -> Path:
         """Write the label map: npz (`segs`), or nii, nii.gz, nrrd, mha with the image's geometry; png, tif, bmp (to
-        255 objects) for all but volumes; dcm, a DICOM SEG, of images from DICOM (`medsam_edge.writing.dicom_seg` says which).
+        255 objects) for all but volumes; dcm, a DICOM SEG, of images from DICOM (see `medsam_edge.writing.dicom_seg`).
 
         The file appears whole or not at all. Returns its path.
 
@@ -87,7 +134,7 @@ class _Objects(ABC):
         return target
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Segmentation(_Objects):
     """One mask per box, in the order of the boxes.
 
@@ -126,7 +173,7 @@ class Segmentation(_Objects):
         return draw_objects(self.display, enumerate(self.masks), enumerate(self.boxes))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class VolumeSegmentation(_Objects):
     """One mask per box of a volume, in the order of the boxes. A slice is a position along `axis`.
 

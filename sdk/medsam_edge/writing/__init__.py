@@ -1,1 +1,1 @@
-"""From a label map to a file, whole or not at all."""
+"""Write label maps and pictures to files, whole or not at all."""

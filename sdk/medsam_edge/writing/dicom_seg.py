@@ -1,4 +1,4 @@
-"""Label maps as DICOM SEG, by highdicom (the extra `dicom`), on the planes of the files the image came from."""
+"""Label maps as DICOM SEG on the planes of the source files, by highdicom (the extra `dicom`)."""
 
 from __future__ import annotations
 
@@ -10,41 +10,41 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-import medsam_edge
 from medsam_edge.errors import FileMissingError, ImageError, InputError
 from medsam_edge.image import Frame
+from medsam_edge.version import __version__
 
 NAME = "medsam-edge"
 
 
 def dicom_seg(labels: npt.NDArray[np.uint16], frame: Frame | None) -> Any:
-    """A label map as one DICOM SEG object (a pydicom dataset), a binary segment per object that has pixels.
+    """Make a DICOM SEG object (a pydicom dataset) with one binary segment per object that has pixels.
 
     Args:
-        labels: (H, W), or (D, H, W) on the frame's DICOM files in their order; 0 background, 1..N the objects.
-            Segments keep those numbers in their labels, "object 1" …; their own numbers have no gaps.
-        frame: of the image. It must have come from DICOM, one file per slice or all slices in one.
+        labels: (H, W), or (D, H, W) in the order of the frame's DICOM files; 0 background, 1..N the objects. Segments
+            keep these numbers in their labels, "object 1" …; segment numbers have no gaps.
+        frame: frame of an image read from DICOM, one file per slice or all slices in one file.
 
     Raises:
         InputError: highdicom is not installed.
-        FileMissingError: a file that the image came from is gone.
-        ImageError: the image came from no DICOM file, there is no object with pixels (a SEG without segments is not
-            valid), or the files cannot be read or lack what a SEG refers to.
+        FileMissingError: a source file is gone.
+        ImageError: the image was not read from DICOM, no object has pixels (a SEG without segments is invalid), or a
+            source file is unreadable or lacks what a SEG refers to.
     """
     frame = check_source(frame)
     objects = np.unique(labels[labels > 0])
     if not len(objects):
         raise ImageError("output: no object has pixels, and a DICOM SEG (.dcm) cannot be empty; try .nii.gz")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of pydicom, about values in the source files
+        warnings.simplefilter("ignore")  # pydicom warns of values in the source files
         return _segmentation(labels if labels.ndim == 3 else labels[None], objects.tolist(), frame)
 
 
 def check_source(frame: Frame | None) -> Frame:
-    """The frame, if a DICOM SEG can be written on it, as far as one knows before there are labels.
+    """Return the frame if a DICOM SEG can be written on it; this needs no labels yet.
 
     Raises:
-        ImageError: the image came from no DICOM file.
+        ImageError: the image was not read from DICOM.
         InputError: highdicom is not installed.
     """
     if frame is None or not frame.dicom_files:
@@ -74,15 +74,13 @@ def _segmentation(labels: npt.NDArray[np.uint16], objects: list[int], frame: Fra
             instance_number=1,
             manufacturer=NAME,
             manufacturer_model_name=NAME,
-            software_versions=medsam_edge.__version__,
-            device_serial_number=medsam_edge.__version__,
+            software_versions=__version__,
+            device_serial_number=__version__,
             content_label="SEGMENTATION",
             series_description=f"{NAME} segmentation",
         )
     except FileNotFoundError as error:
-        raise FileMissingError(
-            f"output: the DICOM file {error.filename}, which the image came from, is gone"
-        ) from error
+        raise FileMissingError(f"output: the image's DICOM file {error.filename} is gone") from error
     except AttributeError as error:
         raise ImageError(f"output: {first} cannot be the source of a DICOM SEG, it has no {error.name}") from error
     except (OSError, KeyError, TypeError, ValueError, pydicom.errors.InvalidDicomError) as error:
@@ -90,11 +88,11 @@ def _segmentation(labels: npt.NDArray[np.uint16], objects: list[int], frame: Fra
 
 
 def _source(file: Path, frame: Frame) -> Any:
-    """A file's header, with what highdicom insists on."""
+    """Read a file's header and add what highdicom insists on."""
     import pydicom
 
     source = pydicom.dcmread(file, stop_before_pixels=True, force=True)
-    if not source.get("SpecificCharacterSet"):  # absent is well, empty is not
+    if not source.get("SpecificCharacterSet"):  # it may be absent, but not empty
         source.pop("SpecificCharacterSet", None)
     if not source.get("SliceThickness"):
         source.SliceThickness = frame.spacing_mm[2]
@@ -104,12 +102,12 @@ def _source(file: Path, frame: Frame) -> Any:
 
 
 def _segment(number: int, name: int) -> Any:
-    """Tissue is what DICOM's codes have for a structure of which nothing more is known."""
+    """Describe a segment; Tissue is DICOM's code for a structure of unknown kind."""
     import highdicom
     from pydicom.sr.codedict import codes
 
     algorithm = highdicom.AlgorithmIdentificationSequence(
-        name=NAME, family=codes.cid7162.ArtificialIntelligence, version=medsam_edge.__version__
+        name=NAME, family=codes.cid7162.ArtificialIntelligence, version=__version__
     )
     return highdicom.seg.SegmentDescription(
         segment_number=number,

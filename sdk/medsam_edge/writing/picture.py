@@ -1,4 +1,4 @@
-"""Pictures → png, jpg, tif, bmp."""
+"""Write an image as a png, jpg, tif or bmp file."""
 
 from __future__ import annotations
 
@@ -15,24 +15,28 @@ from medsam_edge.writing.whole import writing_whole
 
 
 def write_picture(path: Path, image: npt.NDArray[Any]) -> None:
-    """(H, W) uint8 or uint16, or (H, W, 3) RGB uint8 → png, tif, bmp or jpg by suffix.
+    """Write an image in the format of the path's suffix.
+
+    Args:
+        path: a png, tif, bmp or jpg file.
+        image: (H, W) uint8 or uint16, or (H, W, 3) RGB uint8. 16 bits need png or tif.
 
     Raises:
-        ImageError: a suffix that OpenCV cannot write, or that holds no 16 bits or no picture of this size; or the
-            folder takes no file.
+        ImageError: an unknown suffix, or a format that cannot hold 16 bits or this shape; or the file cannot be
+            written.
     """
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
     check_picture_suffix(path)
     if image.dtype != np.uint8 and not path.name.lower().endswith((".png", ".tif", ".tiff")):  # OpenCV would cut to 8
         raise ImageError(f"output: expected png or tif for 16 bits, as of labels above 255, got {path.name}")
     with writing_whole(path) as partial:
-        done, encoded = cv2.imencode(path.suffix, bgr)  # imwrite does not say why it could not
+        done, encoded = cv2.imencode(path.suffix, bgr)  # imwrite gives no reason for a failure
         if not done:
             raise ImageError(f"output: no {path.suffix} of shape {image.shape}")
         partial.write_bytes(encoded.tobytes())
 
 
 def check_picture_suffix(path: Path) -> None:
-    """Raises ImageError when no picture is written with this suffix."""
+    """Raise ImageError unless the suffix is that of a picture."""
     if not path.name.lower().endswith(PICTURE_SUFFIXES):
         raise ImageError(f"output: expected one of {' '.join(PICTURE_SUFFIXES)}, got {path.name}")

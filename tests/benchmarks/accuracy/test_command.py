@@ -20,12 +20,12 @@ from medsam_edge.modality import Modality
 from medsam_edge.networks.model import Model
 from medsam_edge.phantom import phantom, phantom_volume
 from medsam_edge_benchmarks.accuracy import command
-from medsam_edge_benchmarks.accuracy.measure import Row, measure
+from medsam_edge_benchmarks.accuracy.scoring.measure import Row, measure_item
 from medsam_edge_convert.torch_model import torch_model
 from medsam_edge_train import checkpoint
 from medsam_edge_train.models import TEACHER, ZOO
 from medsam_edge_train.models.quantize import calibrate
-from tests.benchmarks.accuracy.test_items import write_volume
+from tests.benchmarks.helpers import write_volume
 from tests.sdk.fake import FakeEncoder, fake_model
 from tests.train.tiny import tiny_rep
 
@@ -167,14 +167,14 @@ def test_a_quick_look_says_so(data: Path, tmp_path: Path, fake: None, capsys: py
 def test_an_interrupted_run_keeps_whole_images(
     data: Path, tmp_path: Path, fake: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    once = iter([measure])
+    once = iter([measure_item])
 
     def interrupted(*arguments: Any) -> list[Row]:
         for own in once:
             return own(*arguments)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command, "measure", interrupted)
+    monkeypatch.setattr(command, "measure_item", interrupted)
     sheet, out = tmp_path / "a.csv", tmp_path / "a.json"
     assert main([*COMMAND, "--data", str(data), "--no-grabcut", "--csv", str(sheet), "--json", str(out)]) == 130
     assert "Interrupted" in capsys.readouterr().out

@@ -16,19 +16,21 @@ import torch
 from medsam_edge.cli.main import main
 from medsam_edge.errors import InputError, MedsamEdgeError
 from medsam_edge.modality import Modality
-from medsam_edge_benchmarks.latency import cases, fresh, roofline, run
-from medsam_edge_benchmarks.latency.cases import Case, DrawnCase, PaperSeconds, draw
-from medsam_edge_benchmarks.latency.fresh import EMPTY, WARM, Request, cold_starts, run_fresh
-from medsam_edge_benchmarks.latency.run import QUICK, Plan, steps
+from medsam_edge_benchmarks.latency.cases import papers as cases
+from medsam_edge_benchmarks.latency.cases.drawn import DrawnCase, draw
+from medsam_edge_benchmarks.latency.cases.papers import LatencyCase, PaperSeconds
+from medsam_edge_benchmarks.latency.runs import fresh, roofline, run
+from medsam_edge_benchmarks.latency.runs.fresh import EMPTY, WARM, Request, cold_starts, run_fresh
+from medsam_edge_benchmarks.latency.runs.run import QUICK, LatencyPlan, steps
 from medsam_edge_benchmarks.latency.variants import BASELINE, BASELINES, OURS, STAGES, Run
 from medsam_edge_train import checkpoint
 from medsam_edge_train.models import ZOO, build
 from tests.train.tiny import tiny
 
 SMALL = (
-    Case("MR_0179", Modality.MR, (8, 64, 72), 1, PaperSeconds(4, 2, 1)),
-    Case("US_0525", Modality.US, (64, 64), 1, PaperSeconds(4, 2, 1)),
-    Case("X-Ray_0053", Modality.XRAY, (64, 128), 3, PaperSeconds(4, 2, 1, 0.5)),
+    LatencyCase("MR_0179", Modality.MR, (8, 64, 72), 1, PaperSeconds(4, 2, 1)),
+    LatencyCase("US_0525", Modality.US, (64, 64), 1, PaperSeconds(4, 2, 1)),
+    LatencyCase("X-Ray_0053", Modality.XRAY, (64, 128), 3, PaperSeconds(4, 2, 1, 0.5)),
 )
 
 
@@ -49,7 +51,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Request]]:
     monkeypatch.setattr(run, "run_fresh", here)
     monkeypatch.setattr(roofline, "REPEATS", 1)
     monkeypatch.setattr(roofline, "COPY_BYTES", 1 << 20)
-    monkeypatch.setattr(roofline, "measure", partial(roofline.measure, size=64))
+    monkeypatch.setattr(roofline, "measure_roofline", partial(roofline.measure_roofline, size=64))
     threads = torch.get_num_threads()
     yield asked
     torch.set_num_threads(threads)
@@ -123,7 +125,7 @@ def test_an_interrupted_run_keeps_whole_cases(
 ) -> None:
     measured = run._measure_case
 
-    def interrupted(case: Case, *rest: Any) -> Any:
+    def interrupted(case: LatencyCase, *rest: Any) -> Any:
         if case.name == "X-Ray_0053":
             raise KeyboardInterrupt
         return measured(case, *rest)
@@ -145,16 +147,16 @@ def test_an_interrupted_run_keeps_whole_cases(
 
 
 def test_steps_are_counted(tmp_path: Path, small: list[Request]) -> None:
-    for plan in (Plan(("US_0525",), rounds=2, threads=1), Plan(("US_0525",), 1, 2, False, threads=1)):
+    for plan in (LatencyPlan(("US_0525",), rounds=2, threads=1), LatencyPlan(("US_0525",), 1, 2, False, threads=1)):
         seen: list[str] = []
-        run.measure(plan, tmp_path, seen.append, lambda report: None)
+        run.measure_latency(plan, tmp_path, seen.append, lambda report: None)
         assert len(seen) == steps(plan)
 
 
 @pytest.mark.parametrize(("cores", "said"), [(2, False), (4, True)])
 def test_spare_cores_are_told_of(monkeypatch: pytest.MonkeyPatch, cores: int, said: bool) -> None:
     monkeypatch.setattr(run.os, "sched_getaffinity", lambda _: range(cores), raising=False)
-    assert any(f"{cores} were free to it" in note for note in run._notes(Plan(threads=2))) is said
+    assert any(f"{cores} were free to it" in note for note in run._notes(LatencyPlan(threads=2))) is said
 
 
 def test_bad_options_are_refused(tmp_path: Path) -> None:
@@ -162,9 +164,9 @@ def test_bad_options_are_refused(tmp_path: Path) -> None:
     assert main(["bench", "latency", "--baseline-boxes", "-1"]) == 2
     assert main(["bench", "latency", "--cases", "nothing"]) == 2
     with pytest.raises(InputError, match="threads"):
-        Plan(threads=0)
+        LatencyPlan(threads=0)
     assert QUICK.quick
-    assert not Plan().quick
+    assert not LatencyPlan().quick
 
 
 @pytest.fixture

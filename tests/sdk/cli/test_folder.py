@@ -89,7 +89,7 @@ def test_a_window_costs_only_images_in_colour(tmp_path: Path, capsys: Captured) 
     cv2.imwrite(str(tmp_path / "in" / "rgb.png"), np.dstack([NOISE[0], NOISE[1], NOISE[2]]))
     assert main([*arguments, "--window", "100,50"]) == 1
     assert names(tmp_path / "out") == ["grey.png"]
-    assert "rgb.png: window: is for grey images" in capsys.readouterr().err
+    assert "rgb.png: window: expected None for a colour image" in capsys.readouterr().err
 
 
 def test_every_kind_of_image_has_its_label_map_and_nothing_else_is_one(tmp_path: Path, capsys: Captured) -> None:
@@ -212,7 +212,9 @@ KILLED = """
 import sys, time
 import numpy as np
 from pathlib import Path
-from medsam_edge import Segmenter, cli, io, segment_command
+from medsam_edge import Segmenter
+from medsam_edge.cli import main, segment
+from medsam_edge.writing import labels
 from tests.sdk.fake import fake_model
 
 def halfway(target, segs, save=np.savez_compressed, calls=[]):
@@ -223,9 +225,9 @@ def halfway(target, segs, save=np.savez_compressed, calls=[]):
         print("half", flush=True)
         time.sleep(60)
 
-io.np.savez_compressed = halfway
-segment_command.Segmenter = lambda *_, **__: Segmenter(fake_model())
-cli.main(sys.argv[1:])
+labels.np.savez_compressed = halfway
+segment.Segmenter = lambda *_, **__: Segmenter(fake_model())
+main.main(sys.argv[1:])
 """
 
 
@@ -375,8 +377,8 @@ def test_options_reach_the_segmenter(tmp_path: Path, monkeypatch: pytest.MonkeyP
     segment: Callable[..., Any] = fake.segment
     seen: list[dict[str, Any]] = []
 
-    def recorded(image: Any, boxes: Any, **settings: Any) -> Any:
-        seen.append(settings)
+    def recorded(image: Any, boxes: Any, modality: Any, **settings: Any) -> Any:
+        seen.append(settings | {"boxes": boxes})
         return segment(image, boxes)
 
     monkeypatch.setattr(fake, "segment", recorded)
@@ -385,12 +387,13 @@ def test_options_reach_the_segmenter(tmp_path: Path, monkeypatch: pytest.MonkeyP
     options = ["--streams", "3", "--stop-when-empty", "--window", "lung", "--axis", "coronal", "--overlap", "score"]
     assert main([*arguments, *options, "--box-space", "physical"]) == 0
     expected = {"streams": 3, "stop_when_empty": True, "window": "lung", "axis": "coronal", "overlap": "score"}
-    for settings, space in zip(seen, ("physical", "pixel"), strict=True):  # an npz's own are never in mm
-        assert expected | {"box_space": space} == {name: settings[name] for name in (*expected, "box_space")}
+    for settings in seen:
+        assert expected | {"box_space": "physical"} == {name: settings[name] for name in (*expected, "box_space")}
+    assert [settings["boxes"] is None for settings in seen] == [False, True]  # None: the npz's own, never in mm
     seen.clear()
     assert main([*arguments, "--overwrite", "--window=-600,1500"]) == 0
     assert seen[0]["window"] == (-600, 1500)
-    assert "box_space" not in seen[0]
+    assert seen[0]["box_space"] == "pixel"
 
 
 @pytest.mark.filterwarnings("default")

@@ -8,6 +8,7 @@ import pytest
 
 from medsam_edge import InputError, Modality, Segmenter
 from medsam_edge.inference.cache import EmbeddingCache, content_key
+from medsam_edge.inference.predictor import Predictor
 from tests.sdk.fake import FakeEncoder, fake_model
 
 KILOBYTE = {"embedding": np.zeros(1000, np.uint8), "class_scores": np.zeros(6, np.float32)}
@@ -34,7 +35,7 @@ def test_a_segmenter_refuses_what_is_no_number_at_once(name: str, value: object)
 
 def test_numbers_may_be_of_numpy() -> None:
     segmenter = Segmenter(fake_model(), num_threads=np.int64(1), cache_bytes=np.int64(4096))  # type: ignore[arg-type]
-    assert segmenter._cache.budget_bytes == 4096
+    assert segmenter.predictor.cache.budget_bytes == 4096
 
 
 def test_same_key_is_counted_once() -> None:
@@ -101,8 +102,8 @@ def test_the_modality_alone_changes_nothing_of_a_picture() -> None:
 
 def test_another_model_has_embeddings_of_its_own() -> None:
     """Also where two segmenters were to share what is kept."""
-    image, first, second = np.eye(20, dtype=np.uint8), Segmenter(fake_model("a")), Segmenter(fake_model("b"))
-    second._cache = first._cache
+    image, first = np.eye(20, dtype=np.uint8), Segmenter(fake_model("a"))
+    second = Predictor(fake_model("b"), first.predictor.cache)
     first.embed(image)
     second.embed(image)
     assert cast(FakeEncoder, second.model.encoder).calls == 1

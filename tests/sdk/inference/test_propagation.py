@@ -73,7 +73,8 @@ WHOLE = [0, 0, 100, 128]
 def test_the_corrected_rule_by_hand(mask: CroppedMask, start: list[float], expected: list[float]) -> None:
     geometry = Geometry(128, 100, SIZE)
     for label in (1, 200):
-        assert Corrected().follow(mask, label, np.array(start, np.float32), geometry).tolist() == expected
+        prompt = Corrected().follow(mask, label, np.array(start, np.float32), geometry)
+        assert (2 * prompt).tolist() == expected  # in image pixels
 
 
 @pytest.mark.parametrize(
@@ -83,11 +84,11 @@ def test_the_corrected_rule_by_hand(mask: CroppedMask, start: list[float], expec
 def test_a_mask_whose_grown_box_lies_beside_the_users_leaves_that_one(start: list[float]) -> None:
     """[14, 34, 56, 56] ends where these begin, or before: on the left, right, top and bottom."""
     box, geometry = np.array(start, np.float32), Geometry(128, 100, SIZE)
-    assert Corrected().follow(block(40, 20, 10, 30), 1, box, geometry).tolist() == start
+    assert Corrected().follow(block(40, 20, 10, 30), 1, box, geometry).tolist() == (box / 2).tolist()
 
 
 def test_an_empty_mask_leaves_the_users_box() -> None:
-    assert Corrected().follow(NOTHING, 1, START, Geometry(128, 100, SIZE)).tolist() == START.tolist()
+    assert Corrected().follow(NOTHING, 1, START, Geometry(128, 100, SIZE)).tolist() == (START / 2).tolist()
 
 
 @pytest.mark.parametrize(
@@ -96,9 +97,9 @@ def test_an_empty_mask_leaves_the_users_box() -> None:
         (block(40, 20, 10, 30), 9, [7, 17, 27, 27]),  # network columns 10–24, rows 20–24; far edge: last pixel + 3
         (block(2, 90, 10, 8), 9, [42, 0, 51, 8]),  # up to column 48: 48 + 3 is beyond the image's 50
         (block(120, 0, 8, 4), 9, [0, 57, 4, 64]),  # row 63 + 3, cut at the square
-        (block(40, 20, 1, 1), 1, START.tolist()),  # a quarter of a network pixel of label 1 rounds down to nothing …
+        (block(40, 20, 1, 1), 1, [2, 3, 3, 4]),  # a quarter of a network pixel of label 1 rounds down to nothing …
         (block(40, 20, 1, 1), 3, [7, 17, 13, 23]),  # … of label 3 to something
-        (NOTHING, 9, START.tolist()),
+        (NOTHING, 9, [2, 3, 3, 4]),
     ],
 )
 def test_the_published_rule_by_hand(mask: CroppedMask, label: int, expected: list[float]) -> None:
@@ -108,7 +109,7 @@ def test_the_published_rule_by_hand(mask: CroppedMask, label: int, expected: lis
 def test_published_boxes_lose_their_fraction_in_network_pixels() -> None:
     boxes = np.array([[3, 5, 31, 127], [0.9, 2, 99.9, 128]], np.float32)
     assert Published().start(boxes, Geometry(128, 100, SIZE)).tolist() == [[1, 2, 15, 63], [0, 1, 49, 64]]
-    assert Corrected().start(boxes, Geometry(128, 100, SIZE)) is boxes
+    assert (Corrected().start(boxes, Geometry(128, 100, SIZE)) == boxes / 2).all()
 
 
 def test_published_rule_on_a_picture() -> None:

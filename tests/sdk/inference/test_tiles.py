@@ -7,11 +7,11 @@ import pytest
 from medsam_edge import Segmenter
 from medsam_edge.errors import InputError
 from medsam_edge.geometry import FloatArray
-from medsam_edge.inference.tiles import TILES, View, views
+from medsam_edge.inference.tiles import TILE_RULES, View, views
 from medsam_edge.metrics import dice
 from medsam_edge.modality import Modality
 from medsam_edge.networks.model import Model
-from medsam_edge.settings import Detail, check_detail
+from medsam_edge.settings import Detail, Settings
 from tests.sdk.fake import SIZE, SeeingDecoder, SeeingEncoder, fake_model
 
 
@@ -22,7 +22,7 @@ def boxes(*rows: tuple[float, ...]) -> FloatArray:
 def test_by_hand() -> None:
     """2048 pixels are eight times the network's: a side of 20 is 2.5, and is 20 in a tile of 256, the smallest. Tiles
     of 256 are 192 apart: the one whose middle, 128 + 192·k, is nearest to 1010 starts at 960."""
-    assert views(boxes((1000, 30, 1020, 45)), 2048, 2048, 256, "auto") == [View(0, 960, 256, 1216, (0,))]
+    assert views(boxes((1000, 30, 1020, 45)), 2048, 2048, 256, "auto") == [View(0, 960, 256, 1216, (0,), is_tile=True)]
 
 
 @pytest.mark.parametrize(
@@ -43,29 +43,29 @@ def test_crops_enlarge_by_hand() -> None:
     """Tiles of 300 pixels' sides are 300, 213, 150, 107 … 38, 32. A box of 25 fills a quarter of 107 at most, and tiles
     of 107 are 13 apart: the one whose middle, 53.5 + 13·k, is nearest to 112.5 starts at 65. One of 54 stays."""
     assert views(boxes((100, 5, 125, 9), (1, 1, 55, 3)), 300, 200, 256, "crop") == [
-        View(0, 65, 107, 172, (0,)),
+        View(0, 65, 107, 172, (0,), is_tile=True),
         View(0, 0, 300, 200, (1,)),
     ]
-    assert views(boxes((100, 5, 102, 6)), 300, 200, 256, "crop") == [View(0, 84, 32, 116, (0,))]
+    assert views(boxes((100, 5, 102, 6)), 300, 200, 256, "crop") == [View(0, 84, 32, 116, (0,), is_tile=True)]
 
 
 def test_image_never_cuts_and_near_boxes_share() -> None:
     two = boxes((1000, 30, 1020, 45), (1030, 60, 1040, 80), (5, 5, 1500, 900))
     assert views(two, 2048, 2048, 256, "image") == [View(0, 0, 2048, 2048, (0, 1, 2))]
-    assert [view.own for view in views(two, 2048, 2048, 256, "auto")] == [(0, 1), (2,)]
+    assert [view.indices for view in views(two, 2048, 2048, 256, "auto")] == [(0, 1), (2,)]
     assert views(boxes(), 2048, 2048, 256, "auto") == []
 
 
 @pytest.mark.parametrize("detail", ["auto", "crop"])
 def test_every_box_is_in_one_view_with_its_context_and_large_enough(detail: Detail) -> None:
-    rng, tiles = np.random.default_rng(0), TILES[detail]
+    rng, tiles = np.random.default_rng(0), TILE_RULES[detail]
     for height, width in [(512, 512), (513, 4096), (1920, 2560), (3024, 700), (4000, 90)]:
         corners = rng.uniform(0, [width, height], (300, 2))
         sides = np.exp(rng.uniform(0, np.log(200), (300, 2)))
         own = np.concatenate([corners, corners + sides], axis=1).clip(0, [width, height] * 2).astype(np.float32)
         own = own[(own[:, 2:] - own[:, :2]).min(axis=1) > 0.5]
         found = views(own, height, width, 256, detail)
-        assert sorted(index for view in found for index in view.own) == list(range(len(own)))
+        assert sorted(index for view in found for index in view.indices) == list(range(len(own)))
         for view in found:
             assert 0 <= view.top < view.bottom <= height
             assert 0 <= view.left < view.right <= width
@@ -77,7 +77,7 @@ def test_every_box_is_in_one_view_with_its_context_and_large_enough(detail: Deta
             assert ((inside[:, :2] >= context) | (np.array([view.left, view.top]) == 0)).all()
             assert ((far - inside[:, 2:] >= context) | (beyond == 0)).all()
             shown = (inside[:, 2:] - inside[:, :2]).max(axis=1) / (tile - 1)  # a tile's side is whole pixels too
-            assert (shown >= tiles.most / tiles.ratio - 1e-5).all() or tile == (tiles.smallest or 256)
+            assert (shown >= tiles.largest_box / tiles.ratio - 1e-5).all() or tile == (tiles.smallest or 256)
 
 
 def test_a_box_that_moves_a_little_stays_in_its_tile() -> None:
@@ -87,7 +87,7 @@ def test_a_box_that_moves_a_little_stays_in_its_tile() -> None:
 
 def test_unknown_names_are_refused() -> None:
     with pytest.raises(InputError, match="detail: expected 'auto', 'image' or 'crop', got 'fine'"):
-        check_detail("fine")
+        Settings(detail="fine")  # type: ignore[arg-type]
 
 
 def nucleus(height: int, width: int, *corners: tuple[int, int]) -> npt.NDArray[np.uint8]:

@@ -42,7 +42,7 @@ def test_packaged_bundle_is_whole_and_small() -> None:
 
 
 @pytest.mark.parametrize("name", MODEL_FILES)
-def test_one_changed_byte_is_noticed(bundle: Path, name: str) -> None:
+def test_one_changed_byte_is_refused(bundle: Path, name: str) -> None:
     content = bytearray((bundle / name).read_bytes())
     content[len(content) // 2] ^= 1
     (bundle / name).write_bytes(content)
@@ -57,7 +57,7 @@ def test_missing_files_are_named(bundle: Path, name: str) -> None:
         load_bundle(bundle)
 
 
-def test_missing_folder(tmp_path: Path) -> None:
+def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="nowhere"):
         Segmenter(tmp_path / "nowhere")
 
@@ -108,14 +108,14 @@ def test_a_manifest_that_is_too_large_or_no_file_is_refused(bundle: Path) -> Non
         load_bundle(bundle)
     manifest.unlink()
     os.mkfifo(manifest)  # opening it would wait forever
-    with pytest.raises(BundleError, match="is no file"):
+    with pytest.raises(BundleError, match="is not a file"):
         load_bundle(bundle)
     with pytest.raises(BundleError, match="cannot read"):
         load_bundle(Path("a\0b"))
 
 
 def test_a_long_list_of_classes_is_refused_at_once() -> None:
-    """Each would be counted among all of them."""
+    """Counting every name in the whole list would take quadratic time."""
     values = json.loads((packaged_bundle() / "manifest.json").read_text(encoding="utf-8")) | {
         "classes": ["CT"] * 100_000
     }
@@ -129,7 +129,7 @@ def test_bundle_for_a_newer_openvino_is_refused(bundle: Path) -> None:
         Segmenter(bundle)
 
 
-def test_well_hashed_rubbish_is_refused(bundle: Path) -> None:
+def test_a_model_that_openvino_cannot_parse_is_refused(bundle: Path) -> None:
     import hashlib
 
     (bundle / "encoder.xml").write_text("<net/>")
@@ -144,7 +144,7 @@ def test_unknown_device_is_refused() -> None:
         Segmenter(device="NOSUCH")
 
 
-def test_packaged_model_runs_and_repeats_itself() -> None:
+def test_the_packaged_model_gives_the_same_bits_twice_near_its_box() -> None:
     """The same bits from two segmenters, and nothing positive far from the box."""
     image = np.zeros((200, 300), np.uint8)
     image[50:120, 80:180] = 200

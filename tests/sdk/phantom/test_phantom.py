@@ -66,7 +66,7 @@ class TestEveryModality:
         x0, y0, x1, y1 = made.boxes.T
         assert (sizes(made) / ((x1 - x0) * (y1 - y0))).min() > 0.35
 
-    def test_more_than_fit(self, modality: Modality) -> None:
+    def test_more_objects_than_fit_are_refused(self, modality: Modality) -> None:
         with pytest.raises(InputError, match=r"objects: .* fit"):
             phantom(modality, (MIN_SIDE, MIN_SIDE), objects=1000)
 
@@ -90,13 +90,13 @@ def test_fewer_objects_do_not_change_the_picture() -> None:
     ("modality", "shape", "objects"),
     [("microscopy", (1920, 2560), 241), ("xray", (320, 640), 34), ("xray", (320, 640), 5), ("ct", (512, 512), 6)],
 )
-def test_benchmark_scenes(modality: str, shape: tuple[int, int], objects: int) -> None:
+def test_the_scenes_of_the_benchmarks_can_be_drawn(modality: str, shape: tuple[int, int], objects: int) -> None:
     made = phantom(modality, shape, objects=objects)
     assert len(sizes(made)) == objects and sizes(made).min() >= MIN_PIXELS
     assert (made.boxes[:, 2:] > made.boxes[:, :2]).all()
 
 
-def test_no_object_no_box() -> None:
+def test_no_objects_give_no_boxes() -> None:
     empty = Phantom(np.zeros((4, 5), np.uint8), np.zeros((4, 5), np.uint16), Modality.US, (1.0, 1.0))
     assert empty.boxes.shape == (0, 4)
 
@@ -133,29 +133,29 @@ class TestVolume:
         area = (made.labels > 0).sum(axis=(1, 2))
         assert np.abs(np.diff(area)).max() < 0.35 * area.max()
 
-    def test_smallest(self, modality: Modality) -> None:
+    def test_objects_fit_the_smallest_volume(self, modality: Modality) -> None:
         made = phantom_volume(modality, (MIN_DEPTH, MIN_SIDE, MIN_SIDE), seed=3, objects=3)
         assert sizes(made).min() >= MIN_PIXELS
 
-    def test_more_than_fit(self, modality: Modality) -> None:
+    def test_more_objects_than_fit_are_refused(self, modality: Modality) -> None:
         with pytest.raises(InputError, match=r"objects: .* fit"):
             phantom_volume(modality, (MIN_DEPTH, MIN_SIDE, MIN_SIDE), objects=500)
 
 
 @pytest.mark.parametrize("shape", [(MIN_SIDE - 1, 256), (256, 0), (256,), (4, 256, 256), (256.0, 256), 256, None])
-def test_bad_shape(shape: object) -> None:
+def test_a_bad_shape_is_refused(shape: object) -> None:
     with pytest.raises(ImageError, match="shape: expected 2"):
         phantom("ct", shape)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("shape", [(MIN_DEPTH - 1, 64, 64), (16, 64, 63), (64, 64)])
-def test_bad_volume_shape(shape: tuple[int, int, int]) -> None:
+def test_a_bad_volume_shape_is_refused(shape: tuple[int, int, int]) -> None:
     with pytest.raises(ImageError, match="shape: expected 3"):
         phantom_volume("ct", shape)
 
 
 @pytest.mark.parametrize("modality", ["toaster", None, 7])
-def test_unknown_modality(modality: str) -> None:
+def test_an_unknown_modality_is_refused(modality: str) -> None:
     with pytest.raises(ModalityError):
         phantom(modality)
     with pytest.raises(ModalityError):
@@ -163,18 +163,18 @@ def test_unknown_modality(modality: str) -> None:
 
 
 @pytest.mark.parametrize("modality", [m for m in ALL if m not in VOLUMES])
-def test_not_a_volume(modality: Modality) -> None:
-    with pytest.raises(InputError, match="modality: expected a volume's"):
+def test_a_modality_without_volumes_is_refused(modality: Modality) -> None:
+    with pytest.raises(InputError, match="modality: expected one with volumes"):
         phantom_volume(modality, (16, 64, 64))
 
 
 @pytest.mark.parametrize("objects", [0, -1, 1.5, 2**16, True])
-def test_bad_number_of_objects(objects: int) -> None:
+def test_a_bad_number_of_objects_is_refused(objects: int) -> None:
     with pytest.raises(InputError, match="objects: expected"):
         phantom("mr", objects=objects)
 
 
 @pytest.mark.parametrize("seed", [-1, 0.5, None])
-def test_bad_seed(seed: int) -> None:
+def test_a_bad_seed_is_refused(seed: int) -> None:
     with pytest.raises(InputError, match="seed: expected"):
         phantom("mr", seed=seed)

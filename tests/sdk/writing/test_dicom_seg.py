@@ -76,7 +76,7 @@ def test_highdicom_reads_it_as_the_same_volume(tmp_path: Path) -> None:
     assert (volume.array > 0).sum() == (LABELS > 0).sum()
 
 
-def test_it_says_what_made_it_and_of_what(tmp_path: Path) -> None:
+def test_the_seg_names_its_algorithm_and_its_source(tmp_path: Path) -> None:
     folder = series(tmp_path / "series", slices())
     write_labels(tmp_path / "seg.dcm", LABELS, read_image(folder).frame)
     data = pydicom.dcmread(tmp_path / "seg.dcm")
@@ -94,7 +94,7 @@ def test_it_says_what_made_it_and_of_what(tmp_path: Path) -> None:
         assert algorithm.AlgorithmVersion == medsam_edge.__version__
 
 
-def test_results_of_a_slice_and_of_a_volume(tmp_path: Path) -> None:
+def test_results_of_slices_and_volumes_are_saved_as_seg(tmp_path: Path) -> None:
     """A fake model whose masks are its boxes."""
     segmenter = Segmenter(fake_model())
     folder = series(tmp_path / "series", slices())
@@ -107,7 +107,7 @@ def test_results_of_a_slice_and_of_a_volume(tmp_path: Path) -> None:
     }
 
 
-def test_frames_in_one_file(tmp_path: Path) -> None:
+def test_labels_lie_on_the_frames_of_a_multi_frame_file(tmp_path: Path) -> None:
     for name, places in (("up", (0, 2, 4)), ("down", (4, 2, 0))):
         frame = read_image(write(tmp_path / "frames.dcm", enhanced(places, orientation_is_shared=True))).frame
         assert frame is not None
@@ -134,7 +134,7 @@ def without(*names: str) -> pydicom.Dataset:
     return data
 
 
-def test_what_a_source_need_not_have(tmp_path: Path) -> None:
+def test_the_source_needs_no_slice_thickness_and_no_character_set(tmp_path: Path) -> None:
     data = without("SliceThickness")
     data.SpecificCharacterSet = ""
     write_labels(tmp_path / "seg.dcm", LABELS[0], read_image(write(tmp_path / "slice.dcm", data)).frame)
@@ -150,14 +150,14 @@ def test_what_a_source_need_not_have(tmp_path: Path) -> None:
         (dataset(np.zeros((3, 4, 5), np.uint8), Modality="US"), "its frames have no positions"),
     ],
 )
-def test_sources_without_what_a_seg_refers_to(tmp_path: Path, data: pydicom.Dataset, match: str) -> None:
+def test_a_source_without_required_attributes_is_refused(tmp_path: Path, data: pydicom.Dataset, match: str) -> None:
     loaded = read_image(write(tmp_path / "slice.dcm", data))
     with pytest.raises(ImageError, match=match):
         write_labels(tmp_path / "seg.dcm", np.ones(loaded.pixels.shape, np.uint16), loaded.frame)
     assert [file.name for file in tmp_path.iterdir()] == ["slice.dcm"]
 
 
-def test_refused_and_nothing_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refused_seg_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = write(tmp_path / "slice.dcm", without())
     frame = read_image(source).frame
     assert frame is not None
@@ -176,6 +176,6 @@ def test_refused_and_nothing_left_behind(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(ImageError, match=r"slice\.dcm cannot be the source of a DICOM SEG: .*directory"):
         write_labels(tmp_path / "seg.dcm", LABELS[0], frame)
     source.rmdir()
-    with pytest.raises(FileMissingError, match=r"slice\.dcm, which the image came from, is gone"):
+    with pytest.raises(FileMissingError, match=r"the image's DICOM file .*slice\.dcm is gone"):
         write_labels(tmp_path / "seg.dcm", LABELS[0], frame)
     assert list(tmp_path.iterdir()) == []

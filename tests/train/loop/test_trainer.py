@@ -245,7 +245,7 @@ def test_a_resumed_run_has_as_many_images(data: Path, tmp_path: Path) -> None:
     ("raised", "expected", "message"),
     [
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried …"), InputError, "batch_size: 2 images a"),
-        (torch.OutOfMemoryError("CUDA out of memory"), InputError, "batch_size: 2 images a step take more memory"),
+        (torch.OutOfMemoryError("CUDA out of memory"), InputError, "batch_size: 2 images a step need more memory"),
         (RuntimeError("DataLoader worker (pid 3) is killed by signal"), InputError, "workers: one of 0 was killed"),
         (RuntimeError("Caught RuntimeError in DataLoader worker process 0"), RuntimeError, "Caught RuntimeError"),
         (KeyboardInterrupt(), KeyboardInterrupt, "^$"),

@@ -11,7 +11,7 @@ from torch.nn.functional import batch_norm, conv2d, hardtanh, pad
 from medsam_edge.errors import CheckpointError
 from medsam_edge_train import checkpoint
 from medsam_edge_train.models import build, fuse
-from medsam_edge_train.models.efficientnet import READ_STAGES, STAGES, EfficientNetLite, _conv, imagenet_state
+from medsam_edge_train.models.efficientnet import READ_STAGES, STAGES, EfficientNetLite, imagenet_state, same_conv
 
 State = dict[str, Tensor]
 
@@ -102,7 +102,7 @@ def test_another_member_of_the_family_is_refused(published: State) -> None:
 
 def test_padding_lies_right_and_below() -> None:
     # kernel 3, stride 2 on 4 columns: the first output sees columns 0-2, the second 2, 3 and the padding
-    conv = cast(nn.Sequential, _conv(1, 1, 3, 2))
+    conv = cast(nn.Sequential, same_conv(1, 1, 3, 2))
     with torch.no_grad():
         for name, value in conv.named_parameters():
             value.fill_(1.0 if name.endswith("weight") else 0.0)

@@ -12,7 +12,7 @@ from tests.train.prepare.folders import picture, square, volume
 def draw(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     """The report's picture takes most of a small run's time; only the tests about it draw it."""
     if "picture" not in request.node.name:
-        monkeypatch.setattr("medsam_edge_train.prepare.prepare.draw", lambda report, path: path.write_bytes(b""))
+        monkeypatch.setattr("medsam_edge_train.prepare.prepare.draw_report", lambda report, path: path.write_bytes(b""))
 
 
 @pytest.fixture

@@ -70,7 +70,7 @@ REASONS = {
     "CT/short_image.nii": "expected 65888 bytes, found 65388",  # 352 of header, 8 · 64 · 64 · 2 of values
     "CT/sizes_image.nii.gz": "image is (8, 64, 64), its labels (8, 63, 64)",
     "CT/negative_image.nii.gz": "expected 0 to 65535, got -",
-    "CT/flipped_image.nii.gz": "different directions",
+    "CT/flipped_image.nii.gz": "different axis directions",
     "CT/alone_image.nii.gz": "no labels found",
     "CT/no_labels.npz": "expected an array 'gts' in no_labels.npz, found imgs.npy",
     "CT/pickle.npz": "pickle.npz holds Python objects, which are not read",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from medsam_edge_train.data.cases import Case
 from medsam_edge_train.prepare.config import PrepareConfig
-from medsam_edge_train.prepare.split import make_plan
+from medsam_edge_train.prepare.split import split_pairs
 from tests.train.prepare.folders import picture, run, square
 
 
@@ -33,7 +33,7 @@ def test_a_pattern_says_who_the_patient_is(tmp_path: Path) -> None:
     for name in ("p1_a", "p1_b", "p2_a", "p2_b", "other"):
         picture(tmp_path / "in", f"US/a/{name}", square(side=16))
     config = PrepareConfig((tmp_path / "in",), tmp_path / "out", patient_pattern=r"^(p\d)_", validation=0.34)
-    split = {pair.name: pair.split for own in make_plan(config).streams.values() for pair in own}
+    split = {pair.name: pair.split for own in split_pairs(config).streams.values() for pair in own}
     assert split["p1_a"] == split["p1_b"]
     assert split["p2_a"] == split["p2_b"]
     assert Counter([split["p1_a"], split["p2_a"], split["other"]]) == {"train": 2, "val": 1}
@@ -44,7 +44,7 @@ def test_every_data_set_is_split_on_its_own(tmp_path: Path) -> None:
         for index in range(count):
             picture(tmp_path / "in", f"{modality}/{dataset}/{index}", square(side=16))
     config = PrepareConfig((tmp_path / "in",), tmp_path / "out")
-    pairs = [pair for own in make_plan(config).streams.values() for pair in own]
+    pairs = [pair for own in split_pairs(config).streams.values() for pair in own]
     counts = Counter((pair.dataset, pair.split) for pair in pairs)
     assert counts == {("a", "train"): 7, ("a", "val"): 3, ("b", "train"): 14, ("b", "val"): 6, ("c", "train"): 1}
     same = {(pair.name, pair.split) for pair in pairs if pair.dataset == "a"} & {
@@ -57,6 +57,6 @@ def test_two_sources_with_one_name(tmp_path: Path) -> None:
     for folder in ("one", "two"):
         picture(tmp_path / folder, "US/a/x")
     config = PrepareConfig((tmp_path / "one", tmp_path / "two"), tmp_path / "out")
-    skipped = make_plan(config).skipped
+    skipped = split_pairs(config).skipped
     assert [entry.source for entry in skipped] == ["US/a/images/x.png"]
-    assert "its modality, dataset and name are those of" in skipped[0].reason
+    assert "it has the modality, dataset and name of" in skipped[0].reason

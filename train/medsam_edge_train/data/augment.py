@@ -16,8 +16,8 @@ Labels = npt.NDArray[np.int32]
 FloatArray = npt.NDArray[np.float32]
 Matrix = npt.NDArray[np.float64]
 
-CROP_FILL = 0.85  # most of a crop's side that an object takes
-MINIMUM_BOX_PX = 2.0  # shorter side of a careless box
+CROP_FILL = 0.85  # largest fraction of a crop's side that the object may span
+MINIMUM_BOX_PX = 2.0  # smallest shorter side of a careless box, in pixels
 
 
 @dataclass(frozen=True)
@@ -25,17 +25,18 @@ class Augmentation:
     """What is varied, and how much.
 
     Attributes:
-        plain: share of images that are only flipped, so that the network sees what inference shows it.
+        plain: share of images that are only flipped, so that the network also sees images as at inference.
         zoom: range of the extra scale, log-uniform.
-        rotation_degrees: largest rotation either way.
+        rotation_degrees: largest rotation in either direction.
         stretch: largest relative change of the aspect ratio.
-        shift: largest shift, as a share of the square.
-        jitter_px: largest move of a box edge either way, in pixels of a 256 frame (and a tenth of the box's side).
-        loose: share of the boxes that are too large instead: each edge out by up to half the box's side. So are boxes
-            drawn in a hurry, and those of a volume on all slices but its middle.
-        careless: share of the boxes whose edges are off by up to `jitter_px`, however small the box.
-        color_p: probability of each change of color: gamma, brightness and contrast, the balance of the channels.
-        noise_p: probability of noise, and half of it that of blur.
+        shift: largest shift, as a share of the square's side.
+        jitter_px: largest move of a box edge in either direction, in pixels of a 256 frame; at most a tenth of the
+            box's side.
+        loose: share of boxes that are too large instead: each edge moves outward by up to half the box's side. Boxes
+            drawn in a hurry are like this, and boxes of a volume on all slices but its middle.
+        careless: share of boxes whose edges move by up to `jitter_px`, even if the box is small.
+        color_p: probability of each color change: gamma; brightness and contrast; balance of the channels.
+        noise_p: probability of noise; that of blur is half of it.
     """
 
     plain: float = 0.3
@@ -50,9 +51,17 @@ class Augmentation:
     noise_p: float = 0.4
 
     def warp(self, image: Pixels, labels: Labels, size: int, rng: np.random.Generator) -> tuple[Pixels, Labels]:
-        """Image and labels in the network's square, flipped and, mostly, rotated, zoomed, stretched and shifted.
+        """Put image and labels into the network's square: flipped, and unless plain also moved by a random affine map.
 
-        Unmoved, the image lies where inference puts it: longest side filling the square, at the top left.
+        Without that map the image lies where inference puts it: at the top left, its longest side filling the square.
+
+        Args:
+            image: (H, W) or (H, W, 3) uint8.
+            labels: (H, W).
+            size: side of the square in pixels.
+
+        Returns:
+            Image (size, size) or (size, size, 3) uint8, and labels (size, size).
         """
         height, width = labels.shape
         scale = size / max(height, width)
@@ -65,9 +74,10 @@ class Augmentation:
     def crop(
         self, image: Pixels, labels: Labels, size: int, frame: int, rng: np.random.Generator
     ) -> tuple[Pixels, Labels]:
-        """A square with one of the objects wholly in it, posed as `warp` would in a larger square of side `frame`.
+        """A square crop around one random object, at the scale that `warp` gives in a square of side `frame`.
 
-        An object that would fill more than `CROP_FILL` of the crop is shown smaller. There must be an object.
+        The whole object is in the crop; if it would span more than `CROP_FILL` of the side it is shown smaller.
+        There must be an object. Shapes are those of `warp`.
         """
         x0, y0, x1, y1 = rng.choice(boxes_from_masks(labels)).astype(np.float64)
         side = max(x1 - x0, y1 - y0)
@@ -79,7 +89,7 @@ class Augmentation:
         return _resample(image, labels, linear * fitted / scale, np.array([x0 + x1, y0 + y1]) / 2, target, size)
 
     def _pose(self, plain: bool, rng: np.random.Generator) -> Matrix:
-        """Flips, and unless plain a zoom, a stretch and a rotation: (2, 2), of x and y."""
+        """(2, 2) map of x, y: random flips, and unless plain also zoom, stretch and rotation."""
         flips = np.diag(np.where(rng.random(2) < 0.5, -1.0, 1.0))
         if plain:
             return flips
@@ -91,7 +101,7 @@ class Augmentation:
         return pose
 
     def intensity(self, image: Pixels, modality: Modality, rng: np.random.Generator) -> FloatArray:
-        """(S, S) or (S, S, 3) uint8 → (3, S, S) float32 in [0, 1], min-max as inference does, after random changes."""
+        """(S, S) or (S, S, 3) uint8 → (3, S, S) float32 in [0, 1]: min-max as at inference, then random changes."""
         x = image.astype(np.float32)
         x = (x - x.min()) / max(float(x.max() - x.min()), 1e-8)
         if x.ndim == 2:
@@ -111,9 +121,9 @@ class Augmentation:
         return np.ascontiguousarray(np.broadcast_to(x, (*x.shape[:2], 3)).transpose(2, 0, 1))
 
     def jitter(self, boxes: FloatArray, size: int, frame: int, rng: np.random.Generator) -> FloatArray:
-        """Each edge of each (N, 4) box moved, inside a square of `size` pixels at the scale of a `frame`.
+        """Move each edge of (N, 4) boxes x0, y0, x1, y1, in pixels of a square of side `size` at the scale of `frame`.
 
-        A third of the boxes stay tight, the others are off a little; of all of them some become loose, some careless.
+        A third of the boxes stay tight and the others move a little; then shares of all boxes become loose or careless.
         """
         sides = np.tile(boxes[:, 2:] - boxes[:, :2], 2)
         far = self.jitter_px * frame / 256
@@ -138,17 +148,20 @@ AUGMENTATIONS = {
     "flips": Augmentation(plain=1.0, color_p=0.0, noise_p=0.0),
     "flips+color": Augmentation(plain=1.0, color_p=0.5, noise_p=0.0),
 }
-"""`flips` and `flips+color` are the papers'; boxes are jittered in all."""
+"""`flips` and `flips+color` are as in the papers; all jitter boxes."""
 
 
 def _resample(
     image: Pixels, labels: Labels, linear: Matrix, source: Matrix, target: Matrix, size: int
 ) -> tuple[Pixels, Labels]:
-    """Both mapped by `linear` (2, 2), the point `source` to `target`; x y, pixel edges at whole numbers."""
-    # cv2 counts from pixel centres
+    """Map image and labels by `linear` (2, 2), with the point `source` going to `target`.
+
+    Points are x, y in pixels; pixel edges are at whole numbers.
+    """
+    # cv2 has pixel centres at whole numbers
     offset = target - 0.5 - linear @ (source - 0.5)
     matrix = np.column_stack([linear, offset])
-    # the outside is the image's darkest value, so that the min-max after it is that of the image alone
+    # the border takes the darkest value, so that it does not change the min-max
     darkest = (float(image.min()),) * 3
     warped = cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderValue=darkest)
     moved_labels = cv2.warpAffine(labels.astype(np.uint16), matrix, (size, size), flags=cv2.INTER_NEAREST)

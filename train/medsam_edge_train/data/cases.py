@@ -3,7 +3,7 @@
 ROOT/<Modality>/<dataset>/images/*.jpg|png|…      8-bit grey or colour
 ROOT/<Modality>/<dataset>/masks/<same stem>.png   label map: 0 background, 1..N one value per object
 or
-ROOT/*.tar                                        as `train prepare` writes them, see shards.py
+ROOT/*.tar                                        shards as `train prepare` writes them, see shards.py
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from medsam_edge.errors import FileMissingError, ImageError
 from medsam_edge.modality import Modality
 from medsam_edge_train.data.shards import Blob, shard_index
 
+SPLITS = ("train", "val")
+"""Folders of a data folder: images to train on and images to validate on."""
+
 Pixels = npt.NDArray[np.uint8]
-
-
 Labels = npt.NDArray[np.int32]
 
 
@@ -35,16 +36,16 @@ class Case(NamedTuple):
     mask: Blob
     modality: Modality
     dataset: str
-    key: str  # names the case, the same each time; unique below the root it was found in
+    key: str  # stable name, unique below the root folder
 
 
 def find_cases(root: Path) -> list[Case]:
-    """Every image that has a mask, sorted: of the tars in a folder when there are any, else of a folder tree.
+    """Every image that has a mask, sorted: from the tars in the folder if there are any, else from its subfolders.
 
     Raises:
         FileMissingError: the folder does not exist.
         ImageError: it holds no pair in one of the layouts above, or a damaged tar.
-        ModalityError: a top-level folder is no modality.
+        ModalityError: a top-level folder is not named after a modality.
     """
     if not root.is_dir():
         raise FileMissingError(f"data: expected a folder, got {root}")
@@ -85,11 +86,11 @@ def read_case(case: Case) -> tuple[Pixels, Labels]:
     """(H, W) or (H, W, 3) RGB uint8, and (H, W) int32 labels of the same size.
 
     Raises:
-        ImageError: either file cannot be read, the image is not of 8 bits, or the sizes differ.
+        ImageError: a file cannot be read, the image does not have 8 bits, or the sizes differ.
     """
     image = _decode(case.image, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
     if image.dtype != np.uint8:
-        raise ImageError(f"data: expected 8 bits, as `train prepare` makes them, {case.image} has {image.dtype}")
+        raise ImageError(f"data: expected 8 bits, as `train prepare` writes, {case.image} has {image.dtype}")
     labels = _decode(case.mask, cv2.IMREAD_UNCHANGED)
     if image.shape[:2] != labels.shape[:2] or labels.ndim != 2:
         raise ImageError(f"data: {case.image} is {image.shape}, its mask {labels.shape}")
@@ -110,7 +111,7 @@ def thin(cases: Sequence[Case], per_modality: int) -> list[Case]:
     """At most `per_modality` cases of each modality, evenly spaced, in the order given."""
     kept: set[int] = set()
     for modality in Modality:
-        own = [index for index, case in enumerate(cases) if case.modality is modality]
-        take = np.linspace(0, len(own) - 1, min(per_modality, len(own))).round().astype(int)
-        kept.update(own[index] for index in take)
+        indices = [index for index, case in enumerate(cases) if case.modality is modality]
+        chosen = np.linspace(0, len(indices) - 1, min(per_modality, len(indices))).round().astype(int)
+        kept.update(indices[index] for index in chosen)
     return [cases[index] for index in sorted(kept)]

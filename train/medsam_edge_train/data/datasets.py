@@ -1,4 +1,4 @@
-"""Samples for training and validation: images at network size, boxes made from masks."""
+"""Samples for training and validation: images at network size, with boxes made from masks."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from medsam_edge_train.data.augment import Augmentation
 from medsam_edge_train.data.cases import Case, Labels, Pixels, read_case
 from medsam_edge_train.models.class_prompt import one_hot
 
-POSES = 100  # draws of one sample before the data are called empty
-MINIMUM_OBJECT_PIXELS = 10  # of the network's square; the challenge drops 2D objects below it
-CACHE_BYTES = 4 << 30  # of images that a process keeps; those seen later are read each time
-CACHE_ZOOM = 1.25  # images are kept in memory this much larger than the square, so that zooming in stays sharp
+POSES = 100  # random poses of one sample, after which the data count as empty
+MINIMUM_OBJECT_PIXELS = 10  # at network size; the challenge drops smaller 2D objects
+CACHE_BYTES = 4 << 30  # memory of each process for images; images beyond it are read each time
+CACHE_ZOOM = 1.25  # images in memory are larger than the square by this factor, so that zooming in stays sharp
 
 
 class Sample(NamedTuple):
@@ -34,21 +34,22 @@ class Sample(NamedTuple):
     boxes: Tensor  # (K, 4) float32, pixels of the S frame
     masks: Tensor  # (K, S, S) bool
     modality: Modality
-    told: bool = True  # whether a class-prompt network is told the modality, or must find it out
+    modality_given: bool = True  # whether a class-prompt network gets the modality or must recognise it
 
 
 class Batch(NamedTuple):
     """Images, and the objects of all of them in one list."""
 
-    images: Tensor  # (B, 3, S, S)
-    boxes: Tensor  # (N, 4)
+    images: Tensor  # (B, 3, S, S) float32 in [0, 1]
+    boxes: Tensor  # (N, 4) float32, pixels of the S frame
     masks: Tensor  # (N, S, S) bool
-    image_index: Tensor  # (N,) int64, which image each object is on
+    image_index: Tensor  # (N,) int64, the image of each object
     classes: Tensor  # (B, 11) float32, one-hot modality of each image in the order of `CLASSES`
-    told: Tensor  # (B, 11) float32, the same, a row of zeros where the modality is withheld
+    given_classes: Tensor  # (B, 11) float32, the same with a row of zeros where the modality is withheld
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
+    """Samples as one batch; N is the number of objects of all of them."""
     counts = torch.tensor([len(sample.boxes) for sample in samples])
     classes = one_hot([sample.modality for sample in samples])
     return Batch(
@@ -57,12 +58,12 @@ def collate(samples: Sequence[Sample]) -> Batch:
         torch.cat([sample.masks for sample in samples]),
         torch.arange(len(samples)).repeat_interleave(counts),
         classes,
-        classes * torch.tensor([[float(sample.told)] for sample in samples]),
+        classes * torch.tensor([[float(sample.modality_given)] for sample in samples]),
     )
 
 
 def is_of_crops(epoch: int) -> bool:
-    """Three epochs of crops, then one of whole images, which keeps the network used to them."""
+    """Three epochs of crops, then one of whole images, so that the network does not forget whole images."""
     return epoch % 4 != 3
 
 
@@ -72,8 +73,8 @@ class TrainingData(Dataset[Sample]):
 
     Args:
         size: side of the square that a whole image fills.
-        withhold: share of images whose modality is not told.
-        crop_size: side of the crops that `is_of_crops` epochs show at the same scale; 0 for whole images throughout.
+        withhold: share of images whose modality is withheld.
+        crop_size: side of the crops that `is_of_crops` epochs show at the same scale; 0 for whole images in all epochs.
     """
 
     cases: Sequence[Case]
@@ -83,8 +84,8 @@ class TrainingData(Dataset[Sample]):
     augmentation: Augmentation
     withhold: float = 0.0
     crop_size: int = 0
-    _cache: dict[int, tuple[Pixels, npt.NDArray[np.uint16]]] = field(default_factory=dict)
-    _cached_bytes: int = 0
+    _cache: dict[int, tuple[Pixels, npt.NDArray[np.uint16]]] = field(init=False, default_factory=dict)
+    _cached_bytes: int = field(init=False, default=0)
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -104,7 +105,7 @@ class TrainingData(Dataset[Sample]):
             values = values[counts >= MINIMUM_OBJECT_PIXELS]
             if len(values):
                 break
-            # every object was moved out of the frame: draw another pose of a random image
+            # no object is left in the frame: draw another pose, of a random image
             index = int(rng.integers(len(self.cases)))
             image, labels = self._load(index)
         else:
@@ -130,7 +131,7 @@ class TrainingData(Dataset[Sample]):
             side = (max(1, round(labels.shape[1] * shrink)), max(1, round(labels.shape[0] * shrink)))
             image = cv2.resize(image, side, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
             labels = cv2.resize(labels, side, interpolation=cv2.INTER_NEAREST_EXACT).astype(np.int32)
-        kept = labels.astype(np.uint16)  # all that a png holds
+        kept = labels.astype(np.uint16)  # a png holds no larger values
         if self._cached_bytes + image.nbytes + kept.nbytes <= CACHE_BYTES:
             self._cached_bytes += image.nbytes + kept.nbytes
             self._cache[index] = image, kept
@@ -139,7 +140,10 @@ class TrainingData(Dataset[Sample]):
 
 @dataclass
 class ValidationData(Dataset[Sample]):
-    """Images as the SDK prepares them, tight boxes, at most `boxes_per_image` objects."""
+    """Images as the sdk prepares them, with tight boxes of the first `boxes_per_image` objects.
+
+    An image without objects gives boxes (0, 4) and masks (0, S, S).
+    """
 
     cases: Sequence[Case]
     size: int

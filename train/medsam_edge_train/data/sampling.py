@@ -1,4 +1,4 @@
-"""Which case is drawn when: balanced over modalities and data sets, the same in every repetition."""
+"""Which case is drawn when: balanced over modalities and data sets, and reproducible."""
 
 from __future__ import annotations
 
@@ -13,29 +13,30 @@ from torch.utils.data import Sampler
 from medsam_edge_train.data.cases import Case
 
 Draw = tuple[int, int, int]
-"""Epoch, position in the epoch, number of the case: all that a sample's random choices depend on, with the seed."""
+"""Epoch, position in the epoch, number of the case. With the seed, they determine all random choices of a sample."""
 
 
 def case_shares(cases: Sequence[Case], exponent: float) -> npt.NDArray[np.float64]:
-    """(N,) probability of each case: a modality's is ∝ (its number of cases) ** exponent, and in it so is a data set's.
+    """(N,) probability of each case.
 
-    Exponent 0 shows modalities equally often and so the data sets of each, 1 every image equally often.
+    A modality's share is proportional to its number of cases ** exponent, and so is a data set's share of its modality.
+    Exponent 0 draws modalities equally often, and the data sets of each; exponent 1 draws images equally often.
     """
     datasets = [(case.modality, case.dataset) for case in cases]
     counts = Counter(datasets)
     weights = np.array([counts[dataset] ** (exponent - 1) for dataset in datasets])
     modalities = np.array([case.modality.value for case in cases])
     for modality in np.unique(modalities):
-        own = modalities == modality
-        weights[own] *= own.sum() ** exponent / weights[own].sum()
+        of_modality = modalities == modality
+        weights[of_modality] *= of_modality.sum() ** exponent / weights[of_modality].sum()
     return np.asarray(weights / weights.sum(), dtype=np.float64)
 
 
 @dataclass
 class BalancedSampler(Sampler[Draw]):
-    """Draws `length` cases an epoch with the probabilities of `case_shares`.
+    """Draws `length` cases per epoch with the probabilities of `case_shares`; they depend on (seed, epoch) alone.
 
-    Length 0 is a pass: every image once, in random order. The draws depend on (seed, epoch) alone.
+    Length 0 draws every case once, in random order.
     """
 
     cases: Sequence[Case]
@@ -62,11 +63,12 @@ class BalancedSampler(Sampler[Draw]):
 
 @dataclass
 class Steps(Sampler[list[Draw]]):
-    """Full batches of a sampler's draws, and of each batch the part of one process.
+    """Splits the draws of a sampler into full batches, and gives one process its part of each batch.
 
     Args:
-        batch_size: images of one step over all processes.
-        start: step to begin at; the loader sets it.
+        batch_size: images per step, over all processes.
+        rank, world: number of this process, and number of processes.
+        start: first step; the loader sets it.
     """
 
     sampler: BalancedSampler
@@ -79,7 +81,7 @@ class Steps(Sampler[list[Draw]]):
         return len(self.sampler) // self.batch_size
 
     def __iter__(self) -> Iterator[list[Draw]]:
-        draws, own = list(self.sampler), self.batch_size // self.world
+        draws, share = list(self.sampler), self.batch_size // self.world
         for step in range(self.start, len(self)):
-            first = step * self.batch_size + self.rank * own
-            yield draws[first : first + own]
+            first = step * self.batch_size + self.rank * share
+            yield draws[first : first + share]

@@ -4,8 +4,8 @@
     CT/liver/case1/z0035.mask.png     label map, 8 or 16 bits
     CT/liver/case1/z0035.json         its modality, data set and patient
 
-Members of one sample share everything up to the first dot, the sample's key. WebDataset reads such a file as a stream;
-here its headers are read once, so that any sampler can draw any sample at any time and a training run resumes exactly.
+Members of one sample share the text before the first dot, the sample's key. WebDataset reads such a file as a stream.
+Here its headers are read once, so that samples can be drawn in any order and a training run resumes exactly.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ KEY = re.compile(r"[A-Za-z0-9_%~-]+(/[A-Za-z0-9_%~-]+)*")
 
 
 class Blob(NamedTuple):
-    """Bytes on disk: a whole file, or a member of a tar. A value: any process can read it at any time."""
+    """Bytes on disk: a whole file, or a member of a tar. It holds no open file, so any process can read it."""
 
     path: Path
     offset: int = 0  # bytes
-    size: int | None = None  # bytes, None for all that follows
+    size: int | None = None  # bytes; None for the rest of the file
 
     def read(self) -> bytes:
         """The bytes.
 
         Raises:
-            ImageError: the file is gone, cannot be read or has become shorter.
+            ImageError: the file is missing, unreadable or shorter than expected.
         """
         try:
             with self.path.open("rb") as file:
@@ -53,12 +53,12 @@ class Blob(NamedTuple):
 
 
 def make_key(*parts: str) -> str:
-    """Names as one sample key, `part/part/part`: what is not a letter, digit, `_`, `-` or `~` becomes %XX.
+    """Names as one sample key, `part/part/part`; characters other than letters, digits, `_`, `-`, `~` become %XX.
 
-    Different names stay different, and no key has a dot, so none can lead out of a folder it is unpacked in.
+    Different names give different keys. No key has a dot, so a shard cannot be unpacked outside its folder.
 
     Raises:
-        InputError: no part, or an empty one.
+        InputError: there is no part, or an empty part.
     """
     if not parts or not all(parts):
         raise InputError(f"key: expected names, got {parts}")
@@ -66,14 +66,14 @@ def make_key(*parts: str) -> str:
 
 
 def write_shard(path: Path, samples: Iterable[tuple[str, Mapping[str, bytes]]]) -> int:
-    """Write samples as one tar; the same samples give the same bytes. It appears under its name when it is complete.
+    """Write samples as one tar, whole or not at all; the same samples give the same bytes.
 
     Args:
-        path: of the tar.
-        samples: (key of `make_key`, {extension: content}), the extensions without their first dot.
+        path: file to write.
+        samples: (key of `make_key`, {extension: content}); extensions have no leading dot.
 
     Returns:
-        Its size in bytes; a tar without members for no samples.
+        Size of the tar in bytes. No samples give a tar without members.
 
     Raises:
         InputError: a key that `make_key` would not make.
@@ -91,14 +91,14 @@ def write_shard(path: Path, samples: Iterable[tuple[str, Mapping[str, bytes]]]) 
 
 
 def shard_index(root: Path) -> dict[str, dict[str, Blob]]:
-    """Where everything lies in the tars of a folder: {key: {extension: Blob}}, by tar name, then as in the tar.
+    """Members of all tars in a folder: {key: {extension: Blob}}, in the order of tar names, then as in the tar.
 
-    Only headers are read, and nothing is unpacked, so a member's name can do no harm. Tars with a leading dot in their
-    name (unfinished ones) are left out; no tar gives no entries.
+    Only headers are read and nothing is unpacked, so the name of a member can do no harm. Tars whose name has a leading
+    dot (unfinished ones) are left out. A folder without tars gives {}.
 
     Raises:
         FileMissingError: the folder does not exist.
-        ImageError: a tar is damaged, incomplete or compressed, or two samples have one key.
+        ImageError: a tar is damaged, incomplete or compressed, or two samples have the same key.
     """
     if not root.is_dir():
         raise FileMissingError(f"data: expected a folder, got {root}")
@@ -121,9 +121,9 @@ def _members(path: Path) -> list[tuple[str, Blob]]:
             end = tar.offset
         with path.open("rb") as file:
             file.seek(end)
-            complete = file.read(len(END)) == END  # tarfile takes a cut or damaged header for the end
+            complete = file.read(len(END)) == END  # tarfile also stops without an error at a cut or damaged header
     except (tarfile.TarError, OSError) as error:
-        raise ImageError(f"data: {path} is no tar, or damaged: {error}") from error
+        raise ImageError(f"data: expected a tar, {path} is another file or damaged: {error}") from error
     if not complete:
         raise ImageError(f"data: {path} is damaged or incomplete after {len(members)} members")
     return [(m.name, Blob(path, m.offset_data, m.size)) for m in members if m.isreg() and not m.issparse()]

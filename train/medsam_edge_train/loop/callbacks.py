@@ -1,4 +1,4 @@
-"""What happens beside the steps of a run: averaged weights, checkpoints, curves, and its end when the time is up."""
+"""What happens beside the steps of a run: averaged weights, checkpoints, curves, and the end of the run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import EMAWeightAveraging
+from pytorch_lightning.callbacks import Checkpoint, EarlyStopping, EMAWeightAveraging
 
 from medsam_edge_train import checkpoint
 from medsam_edge_train.loop.curves import draw_curves
@@ -19,14 +19,14 @@ class Averaging(EMAWeightAveraging):
     """Keeps the averaged weights in place until `on_validation_end`, where `BestCheckpoint` writes them."""
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Not yet."""
+        """Do nothing: Lightning would put the trained weights back here."""
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         super().on_validation_epoch_end(trainer, pl_module)
 
 
 class BestCheckpoint(pl.Callback):
-    """Writes the validated (averaged) weights as `best.safetensors` whenever the validation score has risen."""
+    """Writes the validated (averaged) weights as `best.safetensors` whenever the validation score rises."""
 
     def __init__(self) -> None:
         self.best = float("-inf")
@@ -54,54 +54,84 @@ class BestCheckpoint(pl.Callback):
             checkpoint.write(path, module.network, module.config.architecture, metadata)
 
 
-class TimeIsUp(Exception):  # noqa: N818
-    """Ends a run from inside. Lightning's own `should_stop` would validate first, and count the epoch as done."""
+class EarlyStop(EarlyStopping):
+    """Early stopping that a resumed run remembers; Lightning's own forgets that the run had stopped."""
 
-
-class KeepLast(pl.callbacks.Checkpoint):
-    """Writes `last.ckpt` at each epoch's end, every `steps` steps, and after `minutes`, when it ends the run; the file
-    is replaced whole or not at all. It also says whether the run had stopped early, which Lightning forgets."""
-
-    def __init__(self, folder: Path, steps: int, minutes: float) -> None:
-        self.folder, self.steps = folder, steps
-        self.end = time.monotonic() + 60 * minutes if minutes else None
-        self.stopped = False
+    stopped = False
 
     def state_dict(self) -> dict[str, Any]:
-        return {"stopped": self.stopped}
+        return {**super().state_dict(), "stopped": self.stopped}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
         self.stopped = state_dict["stopped"]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         trainer.should_stop = self.stopped
 
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        super().on_train_epoch_end(trainer, pl_module)
+        self.stopped = trainer.should_stop
+
+
+# The three callbacks below are of Lightning's type `Checkpoint` because those are called last, in the order given.
+
+
+class KeepLast(Checkpoint):
+    """Writes `last.ckpt` at the end of each epoch, and every `steps` steps; 0 for epoch ends only."""
+
+    def __init__(self, folder: Path, steps: int) -> None:
+        self.folder, self.steps = folder, steps
+
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        ends = self._time_is_up(trainer)
-        due = self.steps and trainer.global_step % self.steps == 0
-        # an epoch's last step is saved after its validation, which Lightning leaves out of a run resumed before it
-        if (ends or due) and not trainer.is_last_batch:
-            self._save(trainer)
-            if ends:
-                raise TimeIsUp
+        # The last step of an epoch is saved after its validation: a run resumed before it would leave that out.
+        if self.steps and trainer.global_step % self.steps == 0 and not trainer.is_last_batch:
+            self.save(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.stopped = trainer.should_stop
-        self._save(trainer)
-        if trainer.is_global_zero:
-            for logger in trainer.loggers:
-                logger.save()
-            draw_curves(self.folder)
-        finished = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
-        if self._time_is_up(trainer) and not finished:
-            raise TimeIsUp
+        self.save(trainer)
 
-    def _time_is_up(self, trainer: pl.Trainer) -> bool:
-        """By the first process's clock, so that all processes end at one step."""
-        return self.end is not None and bool(trainer.strategy.broadcast(time.monotonic() >= self.end))
-
-    def _save(self, trainer: pl.Trainer) -> None:
+    def save(self, trainer: pl.Trainer) -> None:
+        """Replace the file, whole or not at all."""
         partial = self.folder / "last.ckpt.partial"
         trainer.save_checkpoint(partial)
         if trainer.is_global_zero:
             partial.replace(self.folder / "last.ckpt")
+
+
+class DrawCurves(Checkpoint):
+    """Writes the logs and draws `curves.png` at the end of each epoch."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.is_global_zero:
+            for logger in trainer.loggers:
+                logger.save()
+            draw_curves(self.folder)
+
+
+class TimeIsUp(Exception):  # noqa: N818
+    """Ends a run from inside. Lightning's own `should_stop` would validate first, and count the epoch as done."""
+
+
+class TimeLimit(Checkpoint):
+    """Saves the run and raises `TimeIsUp` at the first step after `minutes`, unless the run ends there anyway."""
+
+    def __init__(self, keep_last: KeepLast, minutes: float) -> None:
+        self.keep_last, self.end = keep_last, time.monotonic() + 60 * minutes
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        if self._is_over(trainer) and not trainer.is_last_batch:
+            self.keep_last.save(trainer)
+            raise TimeIsUp
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        finished = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
+        if self._is_over(trainer) and not finished:
+            raise TimeIsUp
+
+    def _is_over(self, trainer: pl.Trainer) -> bool:
+        """By the clock of the first process, so that all processes end at the same step."""
+        return bool(trainer.strategy.broadcast(time.monotonic() >= self.end))

@@ -1,4 +1,4 @@
-"""The settings that every training stage has."""
+"""The settings that all training stages share."""
 
 from __future__ import annotations
 
@@ -34,34 +34,35 @@ class RunConfig:
     """Settings of every training stage.
 
     Attributes:
-        data: folder with train/ and val/, each image/mask folders or shards of `train prepare`.
-        output: folder for logs, curves.png, last.ckpt (to resume) and best.safetensors (to go on with).
-        architecture: network, a name of the zoo.
+        data: folder with train/ and val/, each of image/mask folders or shards of `train prepare`.
+        output: folder for logs, curves.png, last.ckpt (to resume from) and best.safetensors (the result).
+        architecture: name of the network.
         init: checkpoint to start from; none for random weights.
-        partial_init: take from init what fits and report the rest, instead of refusing a mismatch.
-        freeze: parts that are not trained: image_encoder, prompt_encoder, mask_decoder; with class prompts, fit trains
-            the class head in the image encoder all the same.
-        image_size: side of the training square, a multiple of 64; the network is used at 256.
+        partial_init: load the tensors of init that fit and report the rest, instead of refusing a mismatch.
+        freeze: parts that are not trained: image_encoder, prompt_encoder, mask_decoder; fit always trains the class
+            head in the image encoder of a class-prompt network.
+        image_size: side of the training square, a multiple of 64; the trained network is used at 256.
         epochs: number of epochs.
         images_per_epoch: draws per epoch, over all processes; 0 for every image once.
-        balance: exponent of the shares of modalities, and of the data sets (folders) in each, in images_per_epoch
-            draws: 0 draws them equally often, 1 images.
+        balance: exponent of the shares of modalities, and of the data sets (folders) in each, among images_per_epoch
+            draws: 0 draws modalities and data sets equally often, 1 images.
         batch_size: images per step, over all processes.
-        learning_rate: AdamW's, after the warm-up.
-        weight_decay: AdamW's, on matrices only.
+        learning_rate: learning rate of AdamW after the warm-up.
+        weight_decay: weight decay of AdamW, applied to matrices only.
         warmup_steps: steps of linear warm-up (not with plateau).
-        schedule: of the rate: cosine to zero, constant, or plateau (lowered when the training loss stops falling).
-        plateau_factor: what plateau multiplies the rate by.
-        plateau_patience: epochs without a lower loss that plateau waits for.
-        gradient_clip: largest norm of the gradient; 0 for none.
-        ema: decay of the averaged weights that are validated and saved; 0 for none.
-        early_stop: epochs without a better validation score after which the run ends; 0 for never.
-        val_per_modality: validation images per modality after each epoch.
-        checkpoint_steps: steps between two writings of last.ckpt inside an epoch; 0 for epoch ends only.
-        minutes: wall time after which the run ends, at a step, so that it can be resumed; 0 for none.
+        schedule: cosine lowers the learning rate to zero, constant keeps it, plateau lowers it when the training loss
+            stops falling.
+        plateau_factor: factor by which plateau lowers the learning rate.
+        plateau_patience: epochs without a lower training loss before plateau lowers the learning rate.
+        gradient_clip: largest norm of the gradient; 0 for no limit.
+        ema: decay of the averaged weights that are validated and saved; 0 for no averaging.
+        early_stop: epochs without a better validation score before the run ends; 0 for no early stop.
+        val_per_modality: largest number of validation images per modality after each epoch.
+        checkpoint_steps: steps between two saves of last.ckpt within an epoch; 0 for epoch ends only.
+        minutes: wall time after which the run stops at a step and can be resumed; 0 for no limit.
         workers: processes that prepare images.
-        precision: auto takes bf16 where the CPU or GPU computes in it, else f32.
-        seed: of weights, draws and augmentation.
+        precision: auto is bf16 if the CPU or GPU computes in it, else f32.
+        seed: seed of initial weights, draws and augmentation.
     """
 
     data: Path
@@ -93,13 +94,13 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         if self.architecture == TEACHER:
-            raise InputError(f"architecture: {TEACHER} is a teacher and cannot be trained here")
+            raise InputError(f"architecture: {TEACHER} is a teacher and cannot be trained")
         if self.image_size < 64 or self.image_size % 64:
             raise InputError(f"image_size: expected a positive multiple of 64, got {self.image_size}")
         if self.schedule not in ("cosine", "constant", "plateau"):
             raise InputError(f"schedule: expected 'cosine', 'constant' or 'plateau', got {self.schedule!r}")
         if self.schedule == "plateau" and self.warmup_steps:
-            raise InputError(f"warmup_steps: the plateau schedule has none, expected 0, got {self.warmup_steps}")
+            raise InputError(f"warmup_steps: expected 0 with the plateau schedule, got {self.warmup_steps}")
         for name in ("epochs", "batch_size", "val_per_modality"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name}: expected at least 1, got {getattr(self, name)}")
@@ -123,13 +124,13 @@ class RunConfig:
 
 
 def check_precision(wanted: str) -> None:
-    """Raise InputError unless it is one of `PRECISIONS`."""
+    """Raise InputError unless the precision is one of `PRECISIONS`."""
     if wanted not in PRECISIONS:
         raise InputError(f"precision: expected one of {', '.join(PRECISIONS)}, got {wanted!r}")
 
 
 def choose_precision(wanted: str) -> str:
-    """Lightning's name of the precision: `auto` is bf16 on hardware that multiplies in it."""
+    """Lightning's name of a precision; `auto` is bf16 on hardware that multiplies in it, else f32."""
     if wanted != "auto":
         return wanted
     if torch.cuda.is_available():

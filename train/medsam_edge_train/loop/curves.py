@@ -1,4 +1,4 @@
-"""The curves of a run as a picture."""
+"""The metrics of a run by epoch, read from its logs and drawn as curves."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ from pathlib import Path
 from medsam_edge.writing.whole import replacing
 
 BEFORE = "before.json"
-"""The validation scores before the first step."""
+"""File of the validation scores before the first step."""
 
 PANELS = (("loss", ("train_loss", "val_mse")), ("score", ("train_dsc", "val_dsc", "val_nsd", "val_class_accuracy")))
 
 
 def read_curves(folder: Path) -> dict[str, dict[int, float]]:
-    """Every metric of a run by name and epoch (0 is before training), over all its parts; the later part wins."""
+    """Every metric of a run: {name: {epoch: value}}; epoch 0 is before training.
+
+    Each time a run is resumed it begins a new log. All logs are read; where epochs overlap the later log counts.
+    A folder without logs gives {}.
+    """
     curves: dict[str, dict[int, float]] = {}
     if (folder / BEFORE).is_file():
         before = json.loads((folder / BEFORE).read_text(encoding="utf-8"))
@@ -30,7 +34,7 @@ def read_curves(folder: Path) -> dict[str, dict[int, float]]:
 
 
 def draw_curves(folder: Path) -> Path:
-    """Draw `folder/curves.png`: losses, and scores if there are any, by epoch."""
+    """Draw losses, and scores if there are any, by epoch as `folder/curves.png`; returns that path."""
     from matplotlib.figure import Figure
 
     curves = read_curves(folder)
@@ -43,7 +47,7 @@ def draw_curves(folder: Path) -> Path:
             axes.plot(*zip(*sorted(curves[name].items()), strict=True), "o-", label=name)
         axes.set(title=title, xlabel="epoch")
         axes.grid(alpha=0.3)
-        # no search for the best place, of whose time matplotlib warns when the machine is busy
+        # fixed places: matplotlib's search for the best one warns of its time on a busy machine
         axes.legend(loc="upper right" if title == "loss" else "lower right")
     picture = folder / "curves.png"
     with replacing(picture) as partial:

@@ -1,4 +1,4 @@
-"""Batches of training data, from any step of an epoch on."""
+"""Batches of training data, starting at any step of an epoch."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from medsam_edge_train.loop.processes import rank, world_size
 
 
 class ResumableLoader(DataLoader[Any]):
-    """A loader that can begin an epoch at any step; its batches come from `Steps`.
+    """A loader that can start an epoch at any step; its batches come from `Steps`.
 
     Attributes:
-        position: step of the epoch that comes next; set it before the first batch is asked for.
+        position: next step of the epoch; set it before the first batch is requested.
     """
 
     position = 0
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        # nothing happens before the first batch is asked for: Lightning makes iterators before it sets the epoch
+        # a generator, which starts at the first batch: Lightning makes iterators before it sets the epoch
         start = self.position % len(self)
         cast(Steps, self.batch_sampler).start = start
         try:
             for self.position, batch in enumerate(super().__iter__(), start + 1):
                 yield batch
-        except MedsamEdgeError as error:  # a worker's comes with its whole traceback before the message
+        except MedsamEdgeError as error:  # an error of a worker has its traceback before the message
             raise type(error)(str(error).rpartition(f"{type(error).__name__}: ")[2].strip()) from error
 
 
@@ -39,7 +39,7 @@ def validation_cases(config: RunConfig) -> list[Case]:
     """This process's share of the validation images.
 
     Raises:
-        InputError: there are fewer images than processes; those without one would leave the others waiting.
+        InputError: there are fewer images than processes; a process without one would keep the others waiting.
     """
     cases = thin(find_cases(config.data / "val"), config.val_per_modality)
     if len(cases) < world_size():
@@ -48,7 +48,15 @@ def validation_cases(config: RunConfig) -> list[Case]:
 
 
 def step_loader(config: RunConfig, dataset: Any, cases: Sequence[Case], collate_samples: Any) -> ResumableLoader:
-    """The batches of this process."""
+    """This process's share of the training batches.
+
+    Args:
+        dataset: indexed by the draws of `BalancedSampler`.
+        collate_samples: makes a batch of a list of the dataset's samples.
+
+    Raises:
+        InputError: an epoch has fewer images than a batch.
+    """
     draws = BalancedSampler(cases, config.images_per_epoch, config.balance, config.seed)
     steps = Steps(draws, config.batch_size, rank(), world_size())
     if not len(steps):
@@ -59,5 +67,5 @@ def step_loader(config: RunConfig, dataset: Any, cases: Sequence[Case], collate_
         collate_fn=collate_samples,
         num_workers=config.workers,
         persistent_workers=config.workers > 0,
-        generator=torch.Generator(),  # its own: making an iterator must not move the global one
+        generator=torch.Generator(),  # making an iterator must not advance the global generator
     )

@@ -1,4 +1,4 @@
-"""A network in training: its optimizer, its metrics, and what of it Lightning does not save by itself."""
+"""A network in training: its optimizer, its metrics, and the state that Lightning does not save by itself."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MAY_CHANGE = ("epochs", "minutes", "checkpoint_steps", "workers", "precision")
 
 
 def lasting_settings(config: RunConfig) -> dict[str, str]:
-    """What a resumed run must have as the run it continues: all settings but `MAY_CHANGE` and paths."""
+    """The settings that must not change when a run is resumed, as text: all but `MAY_CHANGE` and paths."""
     hints = get_type_hints(type(config))
     return {
         field.name: str(getattr(config, field.name))
@@ -49,41 +49,41 @@ class StageModule(pl.LightningModule):
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network.freeze(config.freeze)
         self.train()
-        self._running: dict[str, list[float]] = {}  # training metrics of this epoch so far: [sum, weight]
+        self._running: dict[str, list[float]] = {}  # training metrics of the epoch so far: name → [sum, weight]
         self._plateau: torch.optim.lr_scheduler.ReduceLROnPlateau | None = None
         self._plateau_state: dict[str, Any] | None = None
         self._resumed: dict[str, Any] | None = None
 
     def build_network(self) -> MedSAM:
-        """The network as training starts.
+        """The network at the start of training: random, or with the weights of `init`.
 
         Raises:
-            CheckpointError: `init` does not match.
-            InputError: `init` is quantized already.
+            CheckpointError: `init` does not match the architecture.
+            InputError: `init` is quantized.
         """
         network = build(self.config.architecture).reparameterize()
         if self.config.init is not None:
             state = checkpoint.read(self.config.init).state
             if is_quantized(state):
-                raise InputError(f"init: {self.config.init} is fused and quantized; give what it was trained from")
-            left = checkpoint.load_state(network, state, self.config.architecture, self.config.partial_init)
-            for line in left:
+                raise InputError(f"init: {self.config.init} is fused and quantized; give the network it was made from")
+            mismatches = checkpoint.load_state(network, state, self.config.architecture, self.config.partial_init)
+            for line in mismatches:
                 print(f"init: {line}", file=sys.stderr)
         return network
 
     def train(self, mode: bool = True) -> StageModule:
-        """Frozen parts stay in eval mode: their statistics are frozen too."""
+        """Frozen parts stay in eval mode, so that their batch statistics are frozen too."""
         super().train(mode)
         for part in self.config.freeze:
             self.network.get_submodule(part).eval()
         return self
 
     def scores(self) -> dict[str, float]:
-        """Metrics of the finished validation, over all processes; `val_score` (higher is better) selects."""
+        """Metrics of the finished validation over all processes; the highest `val_score` gives the best checkpoint."""
         raise NotImplementedError
 
     def share_of(self, count: int) -> float:
-        """The factor of this process's mean loss over `count` items that makes the average over processes the mean
+        """Weight of this process's mean loss over `count` items: the weighted average over processes is then the mean
         over all items."""
         if world_size() == 1:
             return 1.0
@@ -92,14 +92,14 @@ class StageModule(pl.LightningModule):
         return count * world_size() / float(total)
 
     def track(self, name: str, value: Tensor, weight: int) -> None:
-        """Add to the epoch's mean of a training metric, which is logged at its end."""
+        """Add a value to the epoch's weighted mean of a training metric; the mean is logged after the epoch."""
         entry = self._running.setdefault(name, [0.0, 0.0])
         entry[0] += float(value.detach()) * weight
         entry[1] += weight
 
     def on_validation_epoch_end(self) -> None:
         if self.trainer.sanity_checking:
-            self._before()
+            self._write_scores_before_training()
             return
         running = merge(self._running)
         for name, (total, weight) in running.items():
@@ -112,8 +112,8 @@ class StageModule(pl.LightningModule):
             self.log("learning_rate", self._plateau.get_last_lr()[0])
         self._running.clear()
 
-    def _before(self) -> None:
-        """Keep the scores before the first step: what training is measured against."""
+    def _write_scores_before_training(self) -> None:
+        """Write the scores before the first step: training is compared with them."""
         scores = self.scores()
         if rank() == 0:
             print(f"before training: {self.headline} {scores[self.headline]:.4f}", file=sys.stderr, flush=True)
@@ -129,28 +129,28 @@ class StageModule(pl.LightningModule):
         groups = [{"params": decayed, "weight_decay": self.config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
         optimizer = torch.optim.AdamW(groups, lr=self.config.learning_rate)
         if self.config.schedule == "plateau":
-            # stepped here and not by Lightning, which does not save it after an epoch's last step
+            # stepped by this module: Lightning does not save it after the last step of an epoch
             self._plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
                 optimizer, factor=self.config.plateau_factor, patience=self.config.plateau_patience
             )
             if self._plateau_state is not None:
                 self._plateau.load_state_dict(self._plateau_state)
             return optimizer
-        warmup = self.config.warmup_steps
-        total = max(warmup + 1, int(self.trainer.estimated_stepping_batches))
-
-        def factor(step: int) -> float:
-            rise = min(1.0, (step + 1) / max(1, warmup))
-            if self.config.schedule == "constant":
-                return rise
-            progress = min(1.0, max(0.0, (step - warmup) / (total - warmup)))
-            return rise * 0.5 * (1 + float(torch.cos(torch.tensor(progress * torch.pi))))
-
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        total = int(self.trainer.estimated_stepping_batches)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self._rate_factor(step, total))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
+    def _rate_factor(self, step: int, total: int) -> float:
+        """Share of the learning rate at one of `total` steps: linear warm-up, then cosine to zero, or constant."""
+        warmup = self.config.warmup_steps
+        rise = min(1.0, (step + 1) / max(1, warmup))
+        if self.config.schedule == "constant":
+            return rise
+        progress = min(1.0, max(0.0, (step - warmup) / (max(warmup + 1, total) - warmup)))
+        return rise * 0.5 * (1 + float(torch.cos(torch.tensor(progress * torch.pi))))
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["running"] = merge(self._running)  # the file is one for all processes
+        checkpoint["running"] = merge(self._running)  # one file serves all processes
         loader = cast(ResumableLoader, self.trainer.train_dataloader)
         checkpoint["position"], checkpoint["images"] = loader.position, len(cast(Sized, loader.dataset))
         checkpoint["settings"] = lasting_settings(self.config)
@@ -159,10 +159,10 @@ class StageModule(pl.LightningModule):
             checkpoint["plateau"] = self._plateau.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        was, now = checkpoint.get("settings", {}), lasting_settings(self.config)
-        if changed := sorted(name for name, value in was.items() if now.get(name) != value):
-            old = ", ".join(f"{name} {was[name]}" for name in changed)
-            raise InputError(f"resume: the run in {self.config.output} was begun with other settings: {old}")
+        before, now = checkpoint.get("settings", {}), lasting_settings(self.config)
+        if changed := [name for name, value in sorted(before.items()) if now.get(name) != value]:
+            settings = ", ".join(f"{name} {before[name]}" for name in changed)
+            raise InputError(f"resume: the run in {self.config.output} was begun with other settings: {settings}")
         self._running = checkpoint["running"] if rank() == 0 else {}
         self._plateau_state = checkpoint.get("plateau")
         self._resumed = checkpoint
@@ -171,8 +171,8 @@ class StageModule(pl.LightningModule):
         if self._resumed is not None:
             loader = cast(ResumableLoader, self.trainer.train_dataloader)
             images = len(cast(Sized, loader.dataset))
-            if (was := self._resumed.get("images", images)) != images:
-                raise InputError(f"resume: the run was begun with {was} training images, got {images}")
+            if (before := self._resumed.get("images", images)) != images:
+                raise InputError(f"resume: the run was begun with {before} training images, got {images}")
             loader.position = self._resumed["position"]
             torch.set_rng_state(self._resumed["rng"].cpu())
             self._resumed = None

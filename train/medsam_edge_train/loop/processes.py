@@ -1,4 +1,4 @@
-"""The processes of a run, one or those that `torchrun` has started, and what they tell each other."""
+"""The processes of a run: one, or those that `torchrun` has started."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from torch import distributed
 
 
 def world_size() -> int:
-    """Number of processes `torchrun` has started; 1 without it."""
+    """Number of processes that `torchrun` has started; 1 without it."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def rank() -> int:
-    """This process's number among them."""
+    """Number of this process, from 0."""
     return int(os.environ.get("RANK", "0"))
 
 
 def merge(sums: dict[str, list[float]]) -> dict[str, list[float]]:
-    """Lists of numbers by name, added up over all processes."""
+    """Lists of numbers by name, summed over all processes; every process must call it."""
     if world_size() == 1:
         return sums
     gathered: list[Any] = [None] * world_size()
     distributed.all_gather_object(gathered, sums)
     merged: dict[str, list[float]] = {}
-    for own in gathered:
-        for name, values in own.items():
+    for of_process in gathered:
+        for name, values in of_process.items():
             so_far = merged.get(name, [0.0] * len(values))
             merged[name] = [a + b for a, b in zip(so_far, values, strict=True)]
     return merged

@@ -1,8 +1,9 @@
-"""The loop of every training stage, which can be killed and resumed.
+"""The loop of every training stage. A run can be killed and resumed.
 
-One process, or several on one or more machines under `torchrun`: the batch is split, the gradients are averaged, and
-the result is that of one process; on CPUs nearly, where each has the batch statistics of its own images. Every draw
-follows from (seed, epoch, position), so a resumed run repeats nothing and skips nothing.
+A run has one process, or several on one or more machines under `torchrun`: these split the batch and average the
+gradients, so the result is that of one process. On CPUs it differs a little, because each process takes batch
+statistics of its own images. Every draw follows from (seed, epoch, position), so a resumed run repeats and skips
+nothing.
 """
 
 from __future__ import annotations
@@ -18,12 +19,20 @@ from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import EarlyStopping, RichProgressBar
+from pytorch_lightning.callbacks import RichProgressBar
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from torch.utils.data import DataLoader
 
 from medsam_edge.errors import InputError
-from medsam_edge_train.loop.callbacks import Averaging, BestCheckpoint, KeepLast, TimeIsUp
+from medsam_edge_train.loop.callbacks import (
+    Averaging,
+    BestCheckpoint,
+    DrawCurves,
+    EarlyStop,
+    KeepLast,
+    TimeIsUp,
+    TimeLimit,
+)
 from medsam_edge_train.loop.config import RunConfig, choose_precision
 from medsam_edge_train.loop.loader import ResumableLoader
 from medsam_edge_train.loop.module import StageModule
@@ -31,10 +40,13 @@ from medsam_edge_train.loop.processes import rank, world_size
 
 
 def run(module: StageModule, training: ResumableLoader, validation: DataLoader[Any], resume: bool) -> Path | None:
-    """Train, and return the best checkpoint, `output/best.safetensors`; None when the time was up before the end.
+    """Train a module.
+
+    Returns:
+        The best checkpoint, `output/best.safetensors`; None if the time is up before training ends.
 
     Raises:
-        InputError: training diverged, so that there is none.
+        InputError: training diverged, so there is no best checkpoint; or memory is too small.
     """
     config = module.config
     last, best = config.output / "last.ckpt", config.output / "best.safetensors"
@@ -42,18 +54,16 @@ def run(module: StageModule, training: ResumableLoader, validation: DataLoader[A
         trainer = make_trainer(config, resume)
         trainer.fit(module, training, validation, ckpt_path=last if resume else None, weights_only=True)
         if rank() == 0 and not best.is_file():
-            raise InputError(
-                f"learning_rate: no epoch's validation score was a number, expected less than {config.learning_rate}"
-            )
+            raise InputError(f"learning_rate: training diverged, expected less than {config.learning_rate}")
         return best
     return None
 
 
 def check_output(config: RunConfig, resume: bool) -> None:
-    """Raise unless there is a run to resume, or none that would be overwritten.
+    """Check that the output folder holds a run exactly if one is to be resumed.
 
     Raises:
-        InputError: naming the folder.
+        InputError: there is no run to resume, or a new run would overwrite one.
     """
     if resume != (config.output / "last.ckpt").exists():
         state = "no run to resume" if resume else "a run that --resume would continue"
@@ -63,49 +73,61 @@ def check_output(config: RunConfig, resume: bool) -> None:
 def make_trainer(config: RunConfig, resume: bool) -> pl.Trainer:
     """Lightning's loop with our callbacks and logs."""
     config.output.mkdir(parents=True, exist_ok=True)
-    callbacks: list[pl.Callback] = [BestCheckpoint()]
-    if config.ema > 0:
-        callbacks.append(Averaging(decay=config.ema))  # after BestCheckpoint
-    if config.early_stop:
-        callbacks.append(EarlyStopping("val_score", mode="max", patience=config.early_stop))
-    callbacks.append(KeepLast(config.output, config.checkpoint_steps, config.minutes))
-    if sys.stderr.isatty():
-        callbacks.append(RichProgressBar(console_kwargs={"stderr": True}))  # results alone go to stdout
-    processes: dict[str, Any] = {"devices": 1}  # by itself, Lightning would start a process for each GPU
-    if world_size() > 1:  # unused: SAM's decoder has heads that a box prompt never reaches
-        local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        processes = {
-            "strategy": "ddp_find_unused_parameters_true",
-            "devices": local,
-            "num_nodes": world_size() // local,
-            "sync_batchnorm": torch.cuda.is_available(),
-        }
     return pl.Trainer(
         accelerator="auto",
         precision=cast(Any, choose_precision(config.precision)),
         max_epochs=config.epochs,
         gradient_clip_val=config.gradient_clip,
-        callbacks=callbacks,
+        callbacks=list(_callbacks(config)),
         logger=[CSVLogger(config.output, name="log"), TensorBoardLogger(config.output, name="tensorboard")],
         enable_progress_bar=sys.stderr.isatty(),
         enable_model_summary=False,
         num_sanity_val_steps=0 if resume else -1,  # the scores before training
         use_distributed_sampler=False,
         log_every_n_steps=10,
-        **processes,
+        **_processes(),
     )
+
+
+def _callbacks(config: RunConfig) -> Iterator[pl.Callback]:
+    """In the order in which they must run."""
+    yield BestCheckpoint()
+    if config.ema > 0:
+        yield Averaging(decay=config.ema)
+    if config.early_stop:
+        yield EarlyStop("val_score", mode="max", patience=config.early_stop)
+    keep_last = KeepLast(config.output, config.checkpoint_steps)
+    yield keep_last
+    yield DrawCurves(config.output)
+    if config.minutes:
+        yield TimeLimit(keep_last, config.minutes)
+    if sys.stderr.isatty():
+        yield RichProgressBar(console_kwargs={"stderr": True})  # results alone go to stdout
+
+
+def _processes() -> dict[str, Any]:
+    """Lightning's settings for the processes that `torchrun` has started."""
+    if world_size() == 1:
+        return {"devices": 1}  # by default, Lightning would start a process for each GPU
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return {
+        "strategy": "ddp_find_unused_parameters_true",  # a box prompt never reaches some heads of SAM's decoder
+        "devices": local,
+        "num_nodes": world_size() // local,
+        "sync_batchnorm": torch.cuda.is_available(),
+    }
 
 
 @contextmanager
 def own_errors(config: RunConfig) -> Iterator[None]:
-    """Memory that does not suffice as an error of ours; an interrupt, which Lightning makes an exit, as what it was."""
+    """Turn out-of-memory into InputError, and Lightning's SystemExit back into KeyboardInterrupt."""
     try:
         yield
     except RuntimeError as error:
         if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
-            raise InputError(f"batch_size: {config.batch_size} images a step take more memory than there is") from error
-        if "DataLoader worker (pid" in str(error):  # and not what was raised in one
-            raise InputError(f"workers: one of {config.workers} was killed, perhaps for want of memory") from error
+            raise InputError(f"batch_size: {config.batch_size} images a step need more memory than there is") from error
+        if "DataLoader worker (pid" in str(error):  # a killed worker; an error raised in a worker reads otherwise
+            raise InputError(f"workers: one of {config.workers} was killed, perhaps for lack of memory") from error
         raise
     except SystemExit as leaving:
         raise KeyboardInterrupt from leaving
@@ -113,7 +135,7 @@ def own_errors(config: RunConfig) -> Iterator[None]:
 
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
-    """Without Lightning's advice and the deprecations inside it, which a user can do nothing about."""
+    """Silence Lightning's advice and its own deprecation warnings: the user cannot act on them."""
     logger = logging.getLogger("pytorch_lightning")
     level = logger.level
     logger.setLevel(logging.ERROR)

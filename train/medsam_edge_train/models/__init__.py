@@ -1,4 +1,4 @@
-"""The networks."""
+"""The networks; `zoo.py` names them."""
 
 from medsam_edge_train.models.layers import fuse
 from medsam_edge_train.models.medsam import MedSAM

@@ -1,11 +1,11 @@
-"""Class prompts (class-prompt Tiny-ViT): the network classifies the modality, or is told it, and is prompted with it.
+"""Class prompts (class-prompt Tiny-ViT): the modality, given or recognised by the network, is a prompt beside the box.
 
-A head on the pooled embedding gives the class; the class becomes four tokens beside the two of the box:
+A head on the pooled embedding recognises the class. The class becomes four tokens beside the two of the box:
 
-    class_encoder   a second prompt encoder, fed a "box" filled with the label's number → 2 tokens
-    cat_encoder     an MLP on the class as a vector → 2 tokens
+    class_encoder   a second prompt encoder; its input is a "box" filled with the number of the class → 2 tokens
+    cat_encoder     an MLP on the one-hot class → 2 tokens
 
-Keys are the published code's. Where paper and code differ, the arguments of `zoo.class_prompt_tinyvit` choose.
+Keys are those of the published code. Where paper and code differ, the arguments of `zoo.class_prompt_tinyvit` choose.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ CLASSES = (
     Modality.XRAY,
     Modality.MICROSCOPY,
 )
-"""What each output of the head stands for: the published labels 0–9, and microscopy, which the published code forgot,
-in the eleventh place that its head has but never uses."""
+"""The class of each output of the head: the published labels 0–9, then microscopy. The published head has an eleventh
+output that its code, which forgets microscopy, never uses."""
 
 DIM = 256
 Pooling = Literal["mean", "sum"]
@@ -45,7 +45,7 @@ class ClassPromptMedSAM(MedSAM):
     """MedSAM with a modality head and class tokens.
 
     Args:
-        pooling: of the embedding for the head: `mean` (the paper's pooling), or `sum` as the published code does.
+        pooling: pooling of the embedding before the head: `mean` as in the paper, `sum` as in the published code.
     """
 
     def __init__(
@@ -62,12 +62,12 @@ class ClassPromptMedSAM(MedSAM):
         self.pooling = pooling
 
     def freeze(self, parts: Iterable[str]) -> None:
-        """As `MedSAM.freeze`, but for the head, which lies in the image encoder and reads its embedding."""
+        """As `MedSAM.freeze`, but the class head, which is part of the image encoder, is always trained."""
         super().freeze(parts)
         self.image_encoder.get_submodule("class_prediction_head").requires_grad_(True)
 
     def classify(self, rows: Tensor) -> Tensor:
-        """Embedding rows (B, P, 256) as `embed` gives them → logits (B, 11) in the order of `CLASSES`."""
+        """Rows (B, P, 256) as `embed` gives them → class logits (B, 11) in the order of `CLASSES`."""
         embedding = rows - self.prompt_encoder.dense()
         pooled = embedding.mean(1) if self.pooling == "mean" else embedding.sum(1)
         return cast(Tensor, self.image_encoder.get_submodule("class_prediction_head")(pooled))
@@ -90,28 +90,28 @@ class ClassPromptMedSAM(MedSAM):
         """As `MedSAM.decode`.
 
         Args:
-            classes: (N or 1, 11) one-hot, the modality as told; None for the head's own prediction.
+            classes: (N or 1, 11) one-hot, the given modality; None for the prediction of the class head.
         """
         if classes is None:
             classes = predicted(self.classify(rows))
         return self.decode_tokens(rows, boxes, self.prompts(boxes, classes), cells)
 
     def forward(self, images: Tensor, boxes: Tensor, image_index: Tensor, classes: Tensor | None = None) -> Prediction:
-        """As `MedSAM.forward`; classes (B, 11) one-hot per image, a row of zeros withholds that image's modality."""
+        """As `MedSAM.forward`; classes (B, 11) one-hot per image, a row of zeros withholds an image's modality."""
         rows = self.embed(images)
         class_logits = self.classify(rows)
-        own = predicted(class_logits)
+        used = predicted(class_logits)
         if classes is not None:
-            own = torch.where(classes.any(1, keepdim=True), classes.to(own.dtype), own)
-        logits, scores = self.decode(rows[image_index], self.to_frame(boxes, images), classes=own[image_index])
+            used = torch.where(classes.any(1, keepdim=True), classes.to(used.dtype), used)
+        logits, scores = self.decode(rows[image_index], self.to_frame(boxes, images), classes=used[image_index])
         return Prediction(logits, scores, class_logits)
 
 
 def predicted(class_logits: Tensor) -> Tensor:
-    """One-hot of the likeliest class, (B, 11)."""
+    """Class logits (B, 11) → one-hot of the most probable class, (B, 11)."""
     return nn.functional.one_hot(class_logits.argmax(1), len(CLASSES)).to(class_logits.dtype)
 
 
 def one_hot(modalities: list[Modality]) -> Tensor:
-    """(B, 11) float32 in the order of `CLASSES`."""
+    """(B, 11) float32 one-hot in the order of `CLASSES`."""
     return nn.functional.one_hot(torch.tensor([CLASSES.index(m) for m in modalities]), len(CLASSES)).float()

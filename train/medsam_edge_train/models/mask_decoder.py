@@ -1,18 +1,18 @@
-"""SAM's mask decoder (Kirillov et al., 2023), keys as published; `reparameterize()` gives the same masks for less.
+"""SAM's mask decoder (Kirillov et al., 2023), keys as published. `reparameterize()` makes it cheaper, masks unchanged.
 
-There are only a handful of tokens against thousands of image positions. So the image stays as rows (positions,
-channels), and cross-attention projects the tokens *through* the image-side weights instead of every image row:
+There are only a few tokens but thousands of image positions. So the image stays as rows (positions, channels), and
+cross-attention projects the tokens *through* the image-side weights instead of every image row:
 
     token → image   scores = (Q_h·W_k,h)·xᵀ; the key bias drops out under the softmax. The softmax weights sum to one,
                     so values are projected after the average, not before it.
     image → token   scores = x·(W_q,hᵀ·K_h) + b_q,h·K_h; the output weights are applied to the few token values.
 
-The two 2×2 transposed convolutions are matrix products on rows; pixels are un-shuffled once, on the one-channel mask.
-A single mask is decoded (mask token 0), as the published scripts do; the other hyper-networks are kept for their keys.
+The two 2×2 transposed convolutions are matrix products on rows; pixels are rearranged once, on the one-channel mask.
+One mask is decoded (mask token 0), as in the published scripts; the other hyper-networks are kept for their keys.
 
-With `box_prior` (our own networks) each image row is told where it lies in the box, and the mask token also predicts a
-quadratic form in the coordinates of the box, added to the logits. It starts as the ellipse inscribed in the box, so
-that the image features only refine what the box says.
+With `box_prior` (our own networks) each image row gets its position in the box, and the mask token also predicts a
+quadratic form in the coordinates of the box, which is added to the logits. It starts as the ellipse inscribed in the
+box, so the image features only refine this shape.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from medsam_edge_train.models.layers import LayerNorm2d
 MASK_TOKENS = 4
 READ_TOKENS = 2  # the IoU token and the first mask token
 INSCRIBED_ELLIPSE = (-4.0, -4.0, 0.0, 0.0, 0.0, 4.0)  # 4·(1 − u² − v²); u, v are ±1 on the box's edges
-PRIOR_REACH = 3.0  # beyond three half-boxes from the centre the prior stays what it is there
-PRIOR_LIMIT = 4.0  # in logits, so that what the image shows can always outvote it
+PRIOR_REACH = 3.0  # in half-boxes from the centre; the prior is constant beyond it
+PRIOR_LIMIT = 4.0  # largest absolute value in logits, so that image features can always outweigh it
 
 
 class Attention(nn.Module):
-    """Multi-head attention with an inner width of dim / downsample, in three algebraically equal forms."""
+    """Multi-head attention of inner width dim / downsample, in three algebraically equal forms."""
 
     def __init__(self, dim: int, heads: int, downsample: int = 1) -> None:
         super().__init__()
@@ -139,6 +139,8 @@ class TwoWayBlock(nn.Module):
 
 
 class TwoWayTransformer(nn.Module):
+    """Two-way blocks, then a last attention of the tokens to the image."""
+
     def __init__(self, depth: int, dim: int, heads: int, hidden: int) -> None:
         super().__init__()
         self.layers = nn.ModuleList(TwoWayBlock(dim, heads, hidden, first=index == 0) for index in range(depth))
@@ -149,7 +151,7 @@ class TwoWayTransformer(nn.Module):
         token_pe, final = tokens, self.final_attn_token_to_image
         for layer in self.layers:
             tokens, rows = layer(tokens, rows, token_pe, row_pe, cheap)
-        if cheap:  # the others are not read
+        if cheap:  # the other tokens are not read
             tokens, token_pe = tokens[:, :READ_TOKENS], token_pe[:, :READ_TOKENS]
         attended = (final.tokens_to_image if cheap else final)(tokens + token_pe, rows + row_pe, rows)
         return self.norm_final_attn(tokens + attended), rows
@@ -159,8 +161,8 @@ class MaskDecoder(nn.Module):
     """Image rows and prompt tokens → one mask and its predicted IoU per prompt.
 
     Args:
-        depth: two-way blocks; 2 as published by SAM and Rep-MedSAM, 3 in the class-prompt paper.
-        box_prior: add the two terms described above.
+        depth: number of two-way blocks; 2 in SAM and Rep-MedSAM, 3 in the class-prompt paper.
+        box_prior: add the box prior described above.
     """
 
     def __init__(
@@ -183,23 +185,24 @@ class MaskDecoder(nn.Module):
         self.reparameterized = False
 
     def reparameterize(self) -> MaskDecoder:
-        """From now on compute the same masks by the cheaper arithmetic described above; returns itself."""
+        """Compute the same masks by the cheaper arithmetic from now on; returns itself."""
         self.reparameterized = True
         return self
 
     def forward(
         self, rows: Tensor, row_pe: Tensor, prompts: Tensor, boxes: Tensor, cells: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """
+        """Decode one mask per prompt; N may be 0.
+
         Args:
             rows: (N or 1, P, 256), the embedding with the dense prompt added; one row per position of a square grid.
-            row_pe: (P, 256), the positions' encodings.
-            prompts: (N, K, 256), sparse tokens.
-            boxes: (N, 4) x0, y0, x1, y1 as shares of the square's side; read by the box prior only.
-            cells: (N, K) int64, the positions where each mask is wanted; None for all.
+            row_pe: (P, 256), position encodings of the rows.
+            prompts: (N, T, 256), sparse tokens.
+            boxes: (N, 4) x0, y0, x1, y1 as shares of the square's side; only the box prior reads them.
+            cells: (N, K) int64, positions at which each mask is wanted; None for all.
 
         Returns:
-            logits (N, 4·√P, 4·√P), or (N, K, 4, 4) pixels of each cell; and predicted IoU (N,).
+            logits (N, 4·√P, 4·√P), or (N, K, 4, 4) with the pixels of each cell; and predicted IoU (N,).
         """
         own = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
         tokens = torch.cat([own.expand(prompts.shape[0], -1, -1), prompts], dim=1)
@@ -227,7 +230,7 @@ class MaskDecoder(nn.Module):
         return _pick(pixels, cells)
 
     def _one_mask(self, rows: Tensor, tokens: Tensor, cells: Tensor | None) -> Tensor:
-        """rows → features of 4×4 sub-pixels of the cells wanted → dot product with one kernel."""
+        """rows → features of the 4×4 sub-pixels of the cells wanted → dot product with one kernel."""
         kernel = self.output_hypernetworks_mlps[0](tokens[:, 0])  # (N, 32)
         first, norm, act, second, _ = self.output_upscaling
         x = _deconvolve(_pick(rows, cells), cast(nn.ConvTranspose2d, first))  # (N, K, 4, 64)
@@ -238,9 +241,9 @@ class MaskDecoder(nn.Module):
 
 
 class BoxPrior(nn.Module):
-    """What the box alone says, to the image rows and to the logits.
+    """The geometry of the box, added to the image rows and to the logits; u and v are ±1 on the edges of the box.
 
-    `place` tells each row where it lies in the box: a dense prompt, linear in (u, v, uv, u², v², inside).
+    `place` adds each row's position in the box: a dense prompt, linear in (u, v, uv, u², v², inside).
     `forward` is L·tanh((a·u² + b·v² + c·uv + d·u + e·v + f) / L), with coefficients from the mask token.
     """
 
@@ -255,7 +258,7 @@ class BoxPrior(nn.Module):
             last.bias.copy_(torch.tensor(INSCRIBED_ELLIPSE))
 
     def place(self, rows: Tensor, boxes: Tensor) -> Tensor:
-        """rows (N or 1, P, C), boxes (N, 4) as shares of the side → rows that know their box, (N, P, C)."""
+        """rows (N or 1, P, C), boxes (N, 4) as shares of the side → rows with their position in the box, (N, P, C)."""
         side = math.isqrt(rows.shape[1])
         u, v = _box_coordinates(boxes, side)
         u, v = u.expand(-1, side, -1), v.expand(-1, -1, side)
@@ -274,7 +277,7 @@ class BoxPrior(nn.Module):
 
 
 def _pick(x: Tensor, index: Tensor | None) -> Tensor:
-    """x (N, P, ...), index (N, K) → (N, K, ...); without an index all of x."""
+    """x (N, P, ...), index (N, K) → (N, K, ...); index None gives all of x."""
     if index is None:
         return x
     first = torch.arange(index.shape[0], device=index.device)[:, None] * x.shape[1]
@@ -282,7 +285,7 @@ def _pick(x: Tensor, index: Tensor | None) -> Tensor:
 
 
 def _plane(pixels: Tensor, side: int) -> Tensor:
-    """All cells' pixels (N, side², 4, 4) → (N, 4·side, 4·side)."""
+    """The pixels of all cells (N, side², 4, 4) → (N, 4·side, 4·side)."""
     return pixels.reshape(-1, side, side, 4, 4).transpose(2, 3).reshape(-1, 4 * side, 4 * side)
 
 
@@ -299,5 +302,5 @@ def _deconvolve(x: Tensor, layer: nn.ConvTranspose2d) -> Tensor:
     """A 2×2, stride-2 transposed convolution on rows: (..., C) → (..., 4, C'), sub-pixels in row order."""
     inputs, outputs = layer.weight.shape[:2]
     weight = layer.weight.permute(2, 3, 1, 0).reshape(4 * outputs, inputs)
-    bias = cast(Tensor, layer.bias).repeat(4)  # here and not after the reshape, where an engine could not fuse it
+    bias = cast(Tensor, layer.bias).repeat(4)  # before the reshape, so that an engine can fuse it
     return nn.functional.linear(x, weight, bias).reshape(*x.shape[:-1], 4, outputs)

@@ -1,6 +1,6 @@
 """SAM's prompt encoder (Kirillov et al., 2023), for boxes.
 
-Keys for points and mask prompts exist because published checkpoints carry them; boxes do not use them.
+The layers for points and mask prompts exist because published checkpoints have their keys; boxes do not use them.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class PromptEncoder(nn.Module):
     """Boxes → two tokens each, one per corner.
 
     Args:
-        frame: boxes are given in pixels of a square of this side, whatever the resolution the encoder runs at.
+        frame: side of the square in whose pixels boxes are given, at every resolution of the image encoder.
     """
 
     def __init__(self, dim: int = 256, mask_channels: int = 16, frame: int = 256) -> None:
@@ -66,5 +66,5 @@ class PromptEncoder(nn.Module):
         return cast(Tensor, self.pe_layer(corners) + torch.cat(embeddings))
 
     def dense(self) -> Tensor:
-        """(256,): what is added to every image position when there is no mask prompt."""
+        """(256,): the dense prompt of "no mask", which is added to every image position."""
         return self.no_mask_embed.weight[0]

@@ -1,10 +1,11 @@
-"""Fake quantization of the image encoder: in training it already computes with what int8 will leave of each tensor
-(Jacob et al., Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference, 2018).
+"""Fake quantization of the image encoder: training rounds each tensor as int8 inference will (Jacob et al.,
+Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference, 2018).
 
-Places are those of NNCF's post-training quantization: the weights of convolutions and linear layers, and each map that
-such a layer, a sum, a product, a mean or an enlargement reads. They are found while the encoder runs, by the functions
-it calls, so that a network needs no second version of itself. What is too small to gain from int8 (the gates' 1×1 maps)
-and what has no int8 kernel (norms, softmax, products of two activations) stays in floating point.
+Tensors are rounded where NNCF's post-training quantization rounds them: the weights of convolutions and linear layers,
+and each map that such a layer, a sum, a product, a mean or an enlargement reads. These places are found while the
+encoder runs, from the functions it calls, so that no network needs a second version. Tensors too small to gain from
+int8 (the 1×1 maps of gates) and operations without an int8 kernel (norms, softmax, products of two activations) stay
+in floating point.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ from medsam_edge_train.models.medsam import MedSAM
 
 ACTIVATION_STEPS = 255
 WEIGHT_STEPS = 63
-"""Seven of eight bits: processors without VNNI add pairs of int8 products in 16 bits, which saturate with eight."""
+"""Seven of eight bits: processors without VNNI add pairs of int8 products in 16 bits, which overflow with eight."""
 SMALLEST_SCALE = 1e-8
-"""Of a channel that was all zero, so that its reciprocal is no infinity."""
+"""Scale of a channel that is all zero, so that the reciprocal is finite."""
 
 LAYERS = (nn.functional.conv2d, nn.functional.linear)
 SUMS = (Tensor.add, Tensor.mul)
@@ -33,12 +34,12 @@ MAPS = (Tensor.mean, nn.functional.interpolate)
 
 
 class Quantizer(nn.Module):
-    """Rounds to 256 evenly spaced values, one of them zero; the gradient passes inside their range and stops outside.
+    """Rounds to 256 evenly spaced values, one of them zero; the gradient passes inside their range and is 0 outside.
 
-    The range stays that of the calibration: at a rate that keeps trained weights intact, a trained one would not move.
+    The range is fixed by the calibration: at a learning rate that keeps trained weights intact it would hardly move.
 
     Args:
-        low, high: (1,) range of the tensor, or (C,) of each channel (axis 1); widened to include zero.
+        low, high: range of the tensor (1,), or of each channel (C,) of axis 1; extended to include zero.
     """
 
     scale: Tensor
@@ -49,7 +50,7 @@ class Quantizer(nn.Module):
         low, high = low.clamp(max=0), high.clamp(min=0)
         scale = ((high - low) / ACTIVATION_STEPS).clamp(min=SMALLEST_SCALE)
         self.register_buffer("scale", scale)
-        # not an integer, because the average of equal integers (EMA) can be one less
+        # a float tensor: averaging (EMA) equal integers could give one less
         self.register_buffer("zero_point", torch.round(-low / scale))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -59,25 +60,25 @@ class Quantizer(nn.Module):
 
 
 def round_weight(weight: Tensor) -> Tensor:
-    """Rounded to -63…63 steps per output channel (axis 0), the largest weight being the 63rd."""
+    """Round to -63…63 steps per output channel (axis 0); the largest absolute weight is step 63."""
     scale = (weight.detach().flatten(1).abs().amax(1) / WEIGHT_STEPS).clamp(min=SMALLEST_SCALE)
     return torch.fake_quantize_per_channel_affine(weight, scale, torch.zeros_like(scale), 0, -128, 127)
 
 
 class Places(TorchFunctionMode):
-    """While active, every place where int8 rounds goes through `at(number, tensor, per_channel)`, in order of reading.
+    """While active, `at(number, tensor, per_channel)` replaces every tensor that int8 rounds, in the order of reading.
 
-    A tensor that is read twice is one place. What a depthwise convolution reads is a place of its own, with a range per
-    channel (`per_channel`): it costs nothing there, and channels of small range keep their values.
+    A tensor that is read twice is one place. The input of a depthwise convolution is a separate place with a range per
+    channel (`per_channel`): that costs nothing there, and channels of small range keep their values.
 
     Args:
-        at: gives what is read in the tensor's stead.
+        at: gives the tensor that is read instead.
     """
 
     def __init__(self, at: Callable[[int, Tensor, bool], Tensor]) -> None:
         super().__init__()
         self._at = at
-        # what was read and what it was rounded to; the former only so that no other tensor gets its id
+        # tensor read → tensor given; the former is kept so that no new tensor gets its id
         self._seen: dict[tuple[int, bool], tuple[Tensor, Tensor]] = {}
 
     def __len__(self) -> int:
@@ -86,7 +87,9 @@ class Places(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in LAYERS and not _is_gate(args[0]):
             x, weight, *rest = args
-            depthwise = func is nn.functional.conv2d and bool(weight.shape[1] == 1)  # a tensor while being traced
+            depthwise = func is nn.functional.conv2d and bool(
+                weight.shape[1] == 1
+            )  # bool(): while tracing, it is a tensor
             args = (self._read(x, depthwise), round_weight(weight), *rest)
         elif func in SUMS and isinstance(args[1], Tensor) and args[0].dim() == args[1].dim():  # of maps, not a bias
             args = (self._read(args[0]), self._read(args[1]), *args[2:])
@@ -109,10 +112,10 @@ class Quantizers(nn.ModuleList):
     """One `Quantizer` for each place, in order."""
 
     def forward(self, encoder: nn.Module, images: Tensor) -> Tensor:
-        """`encoder(images)` with int8's rounding, in f32 also under autocast: bf16 rounds as coarsely as int8.
+        """`encoder(images)` rounded as in int8; always in f32, because bf16 rounds as coarsely as int8.
 
         Raises:
-            CheckpointError: the encoder reads another number of maps: these are not its quantizers.
+            CheckpointError: the encoder has another number of places, so these are not its quantizers.
         """
         places = Places(self._round)
         with torch.autocast(images.device.type, enabled=False), places:
@@ -132,7 +135,7 @@ def calibrate(network: MedSAM, images: Iterable[Tensor]) -> MedSAM:
     """Fuse a network and quantize its image encoder from now on, in place; returns the network.
 
     Args:
-        images: (3, S, S) each, at least one; a range is the mean of theirs, as NNCF takes it.
+        images: (3, S, S) each, at least one; a range is the mean of the ranges of the images, as in NNCF.
     """
     fuse(network.eval())
     ranges: defaultdict[int, list[Tensor]] = defaultdict(list)
@@ -145,17 +148,17 @@ def calibrate(network: MedSAM, images: Iterable[Tensor]) -> MedSAM:
     for image in images:
         with Places(observe):
             network.image_encoder(image[None])
-    network.quantizers = Quantizers(Quantizer(*torch.stack(own).mean(0)) for own in ranges.values())
+    network.quantizers = Quantizers(Quantizer(*torch.stack(pairs).mean(0)) for pairs in ranges.values())
     return network
 
 
 def is_quantized(state: Mapping[str, Tensor]) -> bool:
-    """Whether a state dict is that of a network that `calibrate` has changed."""
+    """Whether a state dict is of a network that `calibrate` has changed."""
     return any(key.startswith("quantizers.") for key in state)
 
 
 def like(network: MedSAM, state: Mapping[str, Tensor]) -> MedSAM:
-    """Fuse a network and give it quantizers of the shapes in a state dict, in place, so that it can be loaded."""
+    """Fuse a network and add quantizers of the shapes in a state dict, in place, so that the state can be loaded."""
     fuse(network)
     names = [f"quantizers.{number}.scale" for number in range(len(state))]
     scales = [state[name] for name in names if name in state]

@@ -3,7 +3,7 @@
     rep_medsam      stem strides 1, 1: features at 256² 128² 64²; 1×1 + 3×3 neck.
     rep_medsam_s    stem strides 2, 2: features at 64² 32² 16²; feature-pyramid neck back to 64², ReLU.
 
-Both have the same 26 blocks, so weights of one can warm-start the other. Keys are the published ones.
+Both have the same 26 blocks, so the weights of one can initialise the other. Keys are the published ones.
 """
 
 from __future__ import annotations
@@ -14,11 +14,18 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from medsam_edge_train.models.layers import ConvBN, LayerNorm2d, RepDepthwise, Residual, SqueezeExcite
+from medsam_edge_train.models.layers import (
+    EMBEDDING_DIM,
+    ConvBN,
+    LayerNorm2d,
+    RepDepthwise,
+    Residual,
+    SqueezeExcite,
+    sam_neck,
+)
 
 STEM_WIDTHS = (28, 56)
 STAGE_WIDTHS = (56, 112, 224, 448)
-EMBEDDING_DIM = 256
 # (channels out, stride, squeeze-excite) of blocks 1–26
 BLOCKS = (
     [(56, 1, True), (56, 1, False), (56, 1, False)]
@@ -27,7 +34,7 @@ BLOCKS = (
     + [(224, 1, block % 2 == 1 and block <= 21) for block in range(9, 24)]
     + [(448, 1, False), (448, 1, True), (448, 1, False)]
 )
-STAGE_ENDS = (3, 7, 23, 26)  # the features that a pyramid neck reads: 56, 112, 224 and 448 channels
+STAGE_ENDS = (3, 7, 23, 26)  # last block of each stage; 56, 112, 224 and 448 channels
 
 Activation = Callable[[], nn.Module]
 
@@ -57,8 +64,8 @@ class RepViT(nn.Module):
     """(B, 3, S, S) in [0, 1] → embedding (B, 256, S/4, S/4).
 
     Args:
-        neck: takes the four stages' last features, gives the embedding.
-        stem_strides: (1, 1) for Rep-MedSAM, (2, 2) for the small one.
+        neck: maps a list of the outputs of the four stages to the embedding.
+        stem_strides: (1, 1) for `rep_medsam`, (2, 2) for `rep_medsam_s`.
     """
 
     def __init__(self, neck: nn.Module, stem_strides: tuple[int, int], activation: Activation) -> None:
@@ -86,15 +93,10 @@ class RepViT(nn.Module):
 
 
 class PlainNeck(nn.Sequential):
-    """SAM's neck on the last stage: 1×1, LayerNorm, 3×3, LayerNorm (keys `neck.0`–`neck.3`)."""
+    """SAM's neck on the output of the last stage (keys `neck.0`–`neck.3`)."""
 
     def __init__(self) -> None:
-        super().__init__(
-            nn.Conv2d(STAGE_WIDTHS[-1], EMBEDDING_DIM, 1, bias=False),
-            LayerNorm2d(EMBEDDING_DIM),
-            nn.Conv2d(EMBEDDING_DIM, EMBEDDING_DIM, 3, padding=1, bias=False),
-            LayerNorm2d(EMBEDDING_DIM),
-        )
+        super().__init__(*sam_neck(STAGE_WIDTHS[-1]))
 
     def forward(self, stages: list[Tensor]) -> Tensor:
         x = stages[-1]
@@ -104,7 +106,7 @@ class PlainNeck(nn.Sequential):
 
 
 class PyramidNeck(nn.Module):
-    """Feature pyramid (Lin et al., 2017): each stage projected, coarse ones enlarged and added to finer ones."""
+    """Feature pyramid (Lin et al., 2017): stages are projected; coarse ones are enlarged and added to finer ones."""
 
     WIDTH = 128
 

@@ -1,7 +1,7 @@
 """TinyViT image encoder (Wu et al., TinyViT, 2022) as LiteMedSAM uses it: keys and arithmetic as published.
 
-Patch embedding by 1×1 convolutions of stride 1, then one stage of MBConv blocks and three of windowed attention, at
-256², 128², 64² and 64² for a 256² image. Rows are padded with zeros to whole windows, before the norm, as published.
+A patch embedding by 1×1 convolutions of stride 1, then one stage of MBConv blocks and three of windowed attention, at
+256², 128², 64² and 64² for a 256² image. Maps are padded with zeros to whole windows before the norm, as published.
 """
 
 from __future__ import annotations
@@ -12,14 +12,13 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from medsam_edge_train.models.layers import ConvBN, LayerNorm2d
+from medsam_edge_train.models.layers import ConvBN, sam_neck
 
 WIDTHS = (64, 128, 160, 320)
 DEPTHS = (2, 2, 6, 2)
 HEADS = (2, 4, 5, 10)
 WINDOWS = (7, 7, 14, 7)
 STRIDES = (2, 2, 1)  # of the merging after stages 0, 1 and 2
-EMBEDDING_DIM = 256
 EXPANSION = 4
 
 
@@ -51,7 +50,7 @@ class MBConv(nn.Module):
 
 
 class PatchMerging(nn.Module):
-    """To the next stage's width and resolution."""
+    """Convolutions to the width and resolution of the next stage."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -76,7 +75,7 @@ class WindowAttention(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
         self.attention_biases = nn.Parameter(torch.zeros(heads, window * window))
-        # distances are numbered row by row, so that the number of (dy, dx) is dy · window + dx
+        # the distance (|dy|, |dx|) has the number |dy| · window + |dx|
         cells = torch.tensor(list(product(range(window), repeat=2)))
         distance = (cells[:, None] - cells[None]).abs()
         self.register_buffer("bias_index", distance[..., 0] * window + distance[..., 1], persistent=False)
@@ -131,7 +130,7 @@ class TinyViTBlock(nn.Module):
 
 
 class Stage(nn.Module):
-    """Blocks, then the merging into the next stage (none after the last)."""
+    """Blocks, then the merging to the next stage; the last stage has none."""
 
     def __init__(self, blocks: list[nn.Module], downsample: nn.Module | None) -> None:
         super().__init__()
@@ -158,12 +157,7 @@ class TinyViT(nn.Module):
             last = index == len(WIDTHS) - 1
             stages.append(Stage(blocks, None if last else PatchMerging(width, WIDTHS[index + 1], STRIDES[index])))
         self.layers = nn.ModuleList(stages)
-        self.neck = nn.Sequential(
-            nn.Conv2d(WIDTHS[-1], EMBEDDING_DIM, 1, bias=False),
-            LayerNorm2d(EMBEDDING_DIM),
-            nn.Conv2d(EMBEDDING_DIM, EMBEDDING_DIM, 3, padding=1, bias=False),
-            LayerNorm2d(EMBEDDING_DIM),
-        )
+        self.neck = sam_neck(WIDTHS[-1])
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.patch_embed(x)

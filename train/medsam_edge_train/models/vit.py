@@ -1,6 +1,6 @@
-"""SAM's ViT image encoder (Kirillov et al., 2023; Li et al., ViTDet, 2022), the teacher of MedSAM; keys as published.
+"""SAM's ViT image encoder (Kirillov et al., 2023; Li et al., ViTDet, 2022), that of MedSAM; keys as published.
 
-Windowed attention everywhere but in a few global blocks, decomposed relative positions, SAM's neck.
+It has windowed attention except in a few global blocks, decomposed relative positions, and SAM's neck.
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from medsam_edge_train.models.layers import LayerNorm2d
+from medsam_edge_train.models.layers import sam_neck
 
 PATCH = 16
-EMBEDDING_DIM = 256
 WINDOW = 14
 EPS = 1e-6
 
@@ -49,7 +48,7 @@ class RelativeAttention(nn.Module):
         return cast(Tensor, self.proj((torch.softmax(scores, dim=-1) @ v).transpose(1, 2).reshape(b, h, w, c)))
 
     def _positions(self, q: Tensor) -> Tensor:
-        """q · r(dy) + q · r(dx) of every pair of cells, (B, heads, side², side²)."""
+        """q · r(dy) + q · r(dx) for every pair of cells, (B, heads, side², side²)."""
         side = self.side
         cells = torch.arange(side, device=q.device)
         offset = cells[:, None] - cells[None] + side - 1  # (side of q, side of k)
@@ -73,7 +72,7 @@ class ViTMLP(nn.Module):
 
 
 class ViTBlock(nn.Module):
-    """Attention (in windows, or over all when `window` is None), then an MLP; norms before both."""
+    """Attention (in windows, or global if `window` is None), then an MLP; each after a norm."""
 
     def __init__(self, dim: int, heads: int, grid: int, window: int | None) -> None:
         super().__init__()
@@ -102,7 +101,7 @@ class ViT(nn.Module):
     """(B, 3, S, S) in [0, 1] → embedding (B, 256, S/16, S/16).
 
     Args:
-        image_size: S; the position tables are made for it.
+        image_size: S; the position tables have its size.
         global_blocks: indices of the blocks that attend over the whole image.
     """
 
@@ -121,12 +120,7 @@ class ViT(nn.Module):
         self.blocks = nn.ModuleList(
             ViTBlock(dim, heads, grid, None if index in global_blocks else WINDOW) for index in range(depth)
         )
-        self.neck = nn.Sequential(
-            nn.Conv2d(dim, EMBEDDING_DIM, 1, bias=False),
-            LayerNorm2d(EMBEDDING_DIM),
-            nn.Conv2d(EMBEDDING_DIM, EMBEDDING_DIM, 3, padding=1, bias=False),
-            LayerNorm2d(EMBEDDING_DIM),
-        )
+        self.neck = sam_neck(dim)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.patch_embed(x) + self.pos_embed

@@ -1,4 +1,4 @@
-"""Named networks, each a few keywords."""
+"""The networks by name; each is a few keywords."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def rep_medsam() -> MedSAM:
 
 
 def rep_medsam_s() -> MedSAM:
-    """The same blocks behind a down-sampling stem, with a feature pyramid
-    and the decoder's box prior: for slower machines and faster training."""
+    """RepViT's blocks behind a down-sampling stem, with a feature pyramid and the decoder's box prior: runs and trains
+    faster."""
     return MedSAM(
         image_encoder=RepViT(neck=PyramidNeck(), stem_strides=(2, 2), activation=nn.ReLU),
         prompt_encoder=PromptEncoder(),
@@ -37,7 +37,7 @@ def rep_medsam_s() -> MedSAM:
 
 
 def efficient_medsam() -> MedSAM:
-    """EfficientNet-Lite2, which can start from ImageNet, with the decoder of `rep_medsam_s`."""
+    """EfficientNet-Lite2, which can start from ImageNet weights, with the decoder of `rep_medsam_s`."""
     return MedSAM(
         image_encoder=EfficientNetLite(),
         prompt_encoder=PromptEncoder(),
@@ -51,12 +51,12 @@ def lite_medsam() -> MedSAM:
 
 
 def medsam_vit_b() -> MedSAM:
-    """MedSAM itself, the teacher; it sees 1024² images."""
+    """MedSAM itself, the teacher; its images are 1024²."""
     return MedSAM(image_encoder=ViT(), prompt_encoder=PromptEncoder(frame=1024), mask_decoder=MaskDecoder())
 
 
 def class_prompt_tinyvit(depth: int = 3, pooling: Pooling = "mean") -> MedSAM:
-    """LiteMedSAM with class prompts, by the paper: three decoder blocks, the pooled embedding classified."""
+    """LiteMedSAM with class prompts as in the paper: three decoder blocks, mean pooling before the class head."""
     return ClassPromptMedSAM(
         image_encoder=TinyViT(),
         prompt_encoder=PromptEncoder(),
@@ -66,12 +66,12 @@ def class_prompt_tinyvit(depth: int = 3, pooling: Pooling = "mean") -> MedSAM:
 
 
 def class_prompt_tinyvit_code() -> MedSAM:
-    """The same as the published code has it: two decoder blocks, the embedding summed; 10,988,699 parameters."""
+    """The same as in the published code: two decoder blocks, sum pooling; 10,988,699 parameters."""
     return class_prompt_tinyvit(depth=2, pooling="sum")
 
 
 def rep_medsam_cp() -> MedSAM:
-    """RepViT with class prompts, which neither paper has."""
+    """`rep_medsam` with class prompts; neither paper has this network."""
     return ClassPromptMedSAM(
         image_encoder=RepViT(neck=PlainNeck(), stem_strides=(1, 1), activation=nn.GELU),
         prompt_encoder=PromptEncoder(),
@@ -89,7 +89,7 @@ def rep_medsam_s_cp() -> MedSAM:
 
 
 TEACHER = "medsam_vit_b"
-"""Only ever a teacher: it is neither trained nor converted here."""
+"""A teacher only: it is neither trained nor converted here."""
 
 ZOO: dict[str, Callable[[], MedSAM]] = {
     "class_prompt_tinyvit": class_prompt_tinyvit,
@@ -108,7 +108,7 @@ def build(architecture: str) -> MedSAM:
     """The named network with random weights.
 
     Raises:
-        InputError: an unknown name.
+        InputError: the name is unknown.
     """
     if architecture not in ZOO:
         raise InputError(f"architecture: expected one of {', '.join(sorted(ZOO))}, got {architecture!r}")

@@ -1,1 +1,1 @@
-"""Labelled images of many kinds → shards of 2D training images: `prepare.py` is the main path."""
+"""Turns labelled images and volumes into shards of 2D training images; `prepare.py` is the main path."""

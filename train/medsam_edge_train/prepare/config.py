@@ -19,7 +19,7 @@ PROTOCOLS: Mapping[str, Mapping[Modality, float]] = {
     "class-prompt": {modality: 1 / 50 if modality is Modality.CT else 1 / 10 for modality in Modality},
     "rep-medsam": {Modality.CT: 0.2},
 }
-"""Fractions of published trainings (class-prompt paper, section 2.1; Rep-MedSAM, section 2.3); 1 for others."""
+"""Fractions of the published trainings (class-prompt paper, section 2.1; Rep-MedSAM, section 2.3); 1 if not named."""
 
 SLICE_SUFFIX = r"^(.+?)(?:[-_](?:z|slice[-_]?)\d+)?$"
 
@@ -31,25 +31,24 @@ class PrepareConfig:
     Attributes:
         sources: folders that hold, at any depth, images/ with masks/, imagesTr/ with labelsTr/, X_image.nii.gz with
             X_label.nii.gz (nrrd, mha), challenge npz, or DICOM series with a label file; the rules are in `sources.py`.
-        output: folder of the shards: train/*.tar, val/*.tar and a report; a killed run in it is completed.
-        modality: of sources that do not say it.
-        image_size: longest side of what is stored; smaller images are not enlarged.
-        jpeg: quality, 1 to 100, of images stored as jpg; 0 stores png, which is larger and loses nothing. Masks are
-            always png.
-        interval: of the labelled slices of a volume, every how many-th is taken (class-prompt paper, section 3.2: 5).
-        fractions: random part of the images (of volumes: after the interval) that is taken; all, class-prompt,
-            rep-medsam, a number for every modality, or a list such as CT=0.02,MR=0.1, where modalities not named are
-            taken whole.
-        minimum_pixels: connected parts of an object with fewer pixels of the stored image are removed.
+        output: folder of the shards: train/*.tar, val/*.tar and a report; a killed run in it is continued.
+        modality: modality of sources that do not say it.
+        image_size: longest side of stored images; smaller images are not enlarged.
+        jpeg: quality, 1 to 100, of images stored as jpg; 0 stores png, which is larger and lossless. Masks are always
+            png.
+        interval: every interval-th labelled slice of a volume is taken (class-prompt paper, section 3.2: 5).
+        fractions: random share of images that is taken (of volumes: after the interval): all, class-prompt, rep-medsam,
+            a number for all modalities, or a list such as CT=0.02,MR=0.1; modalities not listed are taken whole.
+        minimum_pixels: connected parts of an object with fewer pixels in the stored image are removed.
         minimum_voxels: the same in a volume, before it is cut into slices.
-        validation: part of each data set's patients that goes to val/ where the source has no split of its own
-            (class-prompt paper, section 3.2: 7:3).
-        patient_pattern: regular expression whose first group, searched in a file's name without suffix, is the patient;
-            the default takes the whole name but for a slice number (_z12, _slice-3).
-        window: level and width in HU of CT that is not 8 bits yet.
+        validation: share of each data set's patients that goes to val/ if the source has no split (class-prompt paper,
+            section 3.2: 7:3).
+        patient_pattern: regular expression, searched in a file's name without suffix; its first group is the patient.
+            The default takes the whole name without a slice number (_z12, _slice-3).
+        window: level and width in HU of CT that does not have 8 bits yet.
         workers: processes that read and prepare files.
-        shard_images: images of a shard, or somewhat more, for a volume's slices stay together.
-        seed: of fractions and split.
+        shard_images: images per shard; somewhat more if a volume's slices must stay together.
+        seed: seed of fractions and split.
     """
 
     sources: tuple[Path, ...]
@@ -94,19 +93,19 @@ class PrepareConfig:
 
     @property
     def level_width(self) -> Window:
-        """The window as a pair."""
+        """The window as a pair, in HU."""
         level, width = self.window
         return level, width
 
 
 def fractions_of(fractions: str | Mapping[str, float]) -> Mapping[Modality, float]:
-    """The part of each modality's images that is taken, 1 for those not named.
+    """The share of images that is taken, by modality; modalities that are not named are taken whole.
 
     Args:
         fractions: a name of `PROTOCOLS`, {modality name: fraction}, or text such as "CT=0.02,MR=0.1" or "0.1".
 
     Raises:
-        InputError: none of these, or a fraction not above 0 and up to 1.
+        InputError: none of these, or a fraction that is not above 0 and at most 1.
         ModalityError: an unknown modality.
     """
     if isinstance(fractions, str):

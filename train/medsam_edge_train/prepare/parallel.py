@@ -1,4 +1,4 @@
-"""Work in several processes whose results come in order, and which a crash inside a file reader does not end."""
+"""Work in several processes: results come in order, and a crash inside a file reader costs one item only."""
 
 from __future__ import annotations
 
@@ -18,20 +18,19 @@ from medsam_edge.errors import InputError
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-AHEAD = 4  # items per process that are worked on or wait for their turn
+AHEAD = 4  # items per process that are in work or waiting
 
 
 def in_order(work: Callable[[Item], Result], items: Iterable[Item], workers: int, lost: Result) -> Iterator[Result]:
-    """`map` over processes that are started anew ("spawn").
+    """`map` over processes of the start method "spawn". Errors raised by `work` are raised here.
 
     Args:
-        work: can be pickled.
-        workers: 1 works in this process.
+        work: must be picklable.
+        workers: number of processes; 1 works in this process.
         lost: result of an item whose process died (out of memory, a crash in native code).
 
     Raises:
         InputError: no process can be started.
-        What `work` raises.
     """
     todo = deque(items)
     if workers == 1:
@@ -48,7 +47,7 @@ def in_order(work: Callable[[Item], Result], items: Iterable[Item], workers: int
                     result = pending[0][1].result()
                     pending.popleft()
                     yield result
-            except BrokenProcessPool:  # by one of the pending; each is then tried alone when it is the first
+            except BrokenProcessPool:  # one of the pending items did it: try the first alone, the others again
                 todo.extendleft(item for item, _ in reversed(pending))
                 yield _alone(work, todo.popleft(), lost)
             finally:
@@ -72,7 +71,7 @@ def _pool(workers: int) -> ProcessPoolExecutor:
 
 
 def _start_process() -> None:
-    """One thread, where OpenCV and ITK would take as many as there are cores; and no process outlives its parent."""
+    """Limit OpenCV and ITK to one thread (default: one per core), and end the process when its parent ends."""
     import SimpleITK as sitk
 
     cv2.setNumThreads(1)

@@ -1,6 +1,6 @@
-"""Shards as they are finished: a tar, and beside it a json that says what it was made of.
+"""Finished shards: a tar, and beside it a json that says what it was made of.
 
-The json is written last. A part that has it is finished, and a run that was killed goes on after it.
+The json is written last, so a part with a json is finished; a killed run continues after the last finished part.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from medsam_edge_train.prepare.split import Stream
 
 @dataclass
 class Part:
-    """One shard and the consecutive pairs it was made of; its json is the sign that it is finished.
+    """One shard, made of consecutive pairs; the counts are those of `Prepared`, summed.
 
     Attributes:
-        pairs: how many, with those that were skipped.
-        tar_bytes: size of the tar; 0 when no image was left and there is none.
+        pairs: number of pairs, including skipped ones.
+        written: number of images in the shard.
+        tar_bytes: size of the tar; 0 if no image was left, so that there is no tar.
     """
 
     pairs: int = 0
@@ -53,7 +54,7 @@ def _part_path(output: Path, stream: Stream, number: int) -> Path:
 
 
 def finished_parts(output: Path, stream: Stream) -> list[Part]:
-    """Parts up to the first one that is not there or not whole."""
+    """Parts before the first one that is missing or not whole."""
     parts: list[Part] = []
     while True:
         path = _part_path(output, stream, len(parts))
@@ -70,10 +71,10 @@ def finished_parts(output: Path, stream: Stream) -> list[Part]:
 def write_parts(
     output: Path, stream: Stream, number: int, shard_images: int, work: Iterable[tuple[Pair, Prepared]]
 ) -> Iterator[Part]:
-    """Write the results of a stream's next pairs, a part as soon as it has `shard_images` images.
+    """Write the results of a stream's next pairs; a part is written as soon as it has `shard_images` images.
 
     Args:
-        number: of the first part to write.
+        number: number of the first part to write.
     """
     part, samples = Part(), list[tuple[str, Mapping[str, bytes]]]()
     for pair, result in work:
@@ -88,6 +89,6 @@ def write_parts(
 
 def _write_part(path: Path, part: Part, samples: Sequence[tuple[str, Mapping[str, bytes]]]) -> Part:
     part.tar_bytes = write_shard(path, samples) if samples else 0
-    with replacing(path.with_suffix(".json")) as partial:  # last: it says that the tar is whole
+    with replacing(path.with_suffix(".json")) as partial:  # last: it marks the tar as whole
         partial.write_text(json.dumps(asdict(part)), encoding="utf-8")
     return part

@@ -1,4 +1,4 @@
-"""The values of a pair's image and labels. What is damaged or too large becomes an ImageError, and costs little."""
+"""Reads the values of a pair's image and labels. A damaged or too large file gives an ImageError at little cost."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ import numpy.typing as npt
 import SimpleITK as sitk
 
 from medsam_edge.errors import ImageError
-from medsam_edge.reading.limits import MAXIMUM_PIXELS, itk_path, reading
+from medsam_edge.reading.itk import itk_path
+from medsam_edge.reading.limits import MAXIMUM_PIXELS
 from medsam_edge.reading.medical import layout_of, read_volume
 from medsam_edge.reading.npz import read_array
 from medsam_edge.reading.read import read_image
 from medsam_edge.reading.suffixes import PICTURE_SUFFIXES
+from medsam_edge.reading.unreadable import as_image_error
 from medsam_edge_train.prepare.sources import VOLUME_SUFFIXES, Pair, series_files
 
 Labels = npt.NDArray[np.uint16]
@@ -25,12 +27,12 @@ DIRECTION_TOLERANCE = 0.01  # of direction cosines
 
 
 def read_labels(pair: Pair) -> Labels:
-    """(H, W), or (D, H, W) of a volume.
+    """The label map of a pair, (H, W), or (D, H, W) of a volume.
 
     Raises:
-        ImageError: unreadable, too large, or not whole numbers from 0 to 65535 in one channel.
+        ImageError: the file is unreadable or too large, or its values are not whole numbers 0 to 65535 in one channel.
     """
-    with reading(pair.label):
+    with as_image_error(pair.label):
         if pair.label.suffix.lower() == ".npz":
             labels = _read_npz(pair.label, "gts")
         elif pair.label.name.lower().endswith(PICTURE_SUFFIXES):
@@ -45,12 +47,12 @@ def read_labels(pair: Pair) -> Labels:
 
 
 def read_pixels(pair: Pair, labels: Labels) -> npt.NDArray[Any]:
-    """The image in the file's own values, of the labels' shape; (H, W, 3) RGB in colour.
+    """The image of a pair in the values of the file: the shape of the labels, or (H, W, 3) RGB in colour.
 
     Raises:
-        ImageError: unreadable, too large, or another size or orientation than the labels.
+        ImageError: the file is unreadable or too large, or differs from the labels in size or orientation.
     """
-    with reading(pair.image):
+    with as_image_error(pair.image):
         if pair.image.suffix.lower() == ".npz":
             pixels = _read_npz(pair.image, "imgs")
         elif pair.is_picture:
@@ -66,7 +68,7 @@ def read_pixels(pair: Pair, labels: Labels) -> npt.NDArray[Any]:
 
 
 def _read_volume(files: list[Path]) -> tuple[npt.NDArray[Any], tuple[float, ...]]:
-    """(D, H, W) values of a file or of a DICOM series' slices, and the direction of their axes."""
+    """(D, H, W) values of a file or of the slices of a DICOM series, and the direction cosines of the axes."""
     if files[0].name.lower().endswith(VOLUME_SUFFIXES):
         values, frame = read_volume(files[0])
         if values.ndim != len(frame.spacing_mm):
@@ -86,12 +88,12 @@ def _read_volume(files: list[Path]) -> tuple[npt.NDArray[Any], tuple[float, ...]
 
 
 def _check_direction(direction: tuple[float, ...], label: Path) -> None:
-    """A flipped label map has the right size and lies over the wrong organs."""
+    """Raise ImageError if the axes differ: a flipped label map has the right size but covers the wrong organs."""
     frame = layout_of(label).frame
     if len(frame.direction) != len(direction):
         raise ImageError(f"image has {math.isqrt(len(direction))} dimensions, its labels {len(frame.spacing_mm)}")
     if not np.allclose(frame.direction, direction, rtol=0, atol=DIRECTION_TOLERANCE):
-        raise ImageError("image and labels lie in different directions")
+        raise ImageError("image and labels have different axis directions")
 
 
 def _read_npz(file: Path, name: str) -> npt.NDArray[Any]:
@@ -100,7 +102,7 @@ def _read_npz(file: Path, name: str) -> npt.NDArray[Any]:
 
 
 def _grey_if_equal(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """(H, W) of an (H, W, 3) image with three equal channels; others as they are."""
+    """(H, W) of an (H, W, 3) image with three equal channels; other images unchanged."""
     if pixels.ndim == 3 and pixels.shape[2] == 3 and (pixels == pixels[..., :1]).all():
         return pixels[..., 0]
     return pixels

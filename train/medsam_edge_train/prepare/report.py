@@ -1,4 +1,4 @@
-"""What a preparation found, took and left out: numbers, and one picture of them."""
+"""What a preparation found, took and left out: numbers, and a figure of them."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from medsam_edge_train.prepare.sources import Skipped
 
 LEVELS = 256
 COLUMNS = 4
-MINIMUM_BARS = 6  # room on the axis, so that two modalities do not become two walls
+MINIMUM_BARS = 6  # width of the axis in bars, so that bars stay narrow if there are few modalities
 SOURCE_COLOR, SAMPLED_COLOR = "#9aa5b1", "#1f6feb"
 
 
 @dataclass(frozen=True)
 class Counts:
-    """Of one modality.
+    """Counts of one modality.
 
     Attributes:
-        found: images with a label: 2D images, and labelled slices of the volumes that could be read.
-        sampled: images left by interval and fraction.
-        train, val: images written; those sampled that had no object large enough are in neither.
-        objects: on the images written, one per label value and image.
+        found: images with a label: 2D images, and labelled slices of volumes that could be read.
+        sampled: images left after interval and fraction.
+        train, val: images written; a sampled image without a large enough object is in neither.
+        objects: objects on the images written, one per label value and image.
         skipped: files that could not be used.
         histogram: (256,) number of pixels of each grey level on the images written.
     """
@@ -45,9 +45,9 @@ class PrepareReport:
     """What `prepare` did.
 
     Attributes:
-        modalities: by name, those that occur.
-        skipped: every source that gave nothing, and why; also those whose modality is unknown.
-        split_kept, split_drawn: files whose train/ or val/ the source said, and those drawn by patient.
+        modalities: counts by modality, of those that occur.
+        skipped: every source that gave no image, and why; an unknown modality is a reason too.
+        split_kept, split_drawn: files whose split the source says, and files whose split was drawn by patient.
     """
 
     modalities: Mapping[str, Counts]
@@ -56,7 +56,7 @@ class PrepareReport:
     split_drawn: int
 
     def as_json(self) -> dict[str, Any]:
-        """For report.json: without the histograms, which are in the picture."""
+        """The content of report.json; it leaves out the histograms, which are in report.png."""
         modalities = {name: asdict(counts) for name, counts in self.modalities.items()}
         for counts in modalities.values():
             del counts["histogram"]
@@ -76,8 +76,8 @@ class PrepareReport:
         return "\n".join([*text, *(f"skipped: {source}: {reason}" for source, reason in self.skipped)])
 
 
-def draw(report: PrepareReport, path: Path) -> None:
-    """Images per modality in source and sample (class-prompt paper, Fig. 1), and each one's grey-level histogram."""
+def draw_report(report: PrepareReport, path: Path) -> None:
+    """Draw images per modality in source and sample (class-prompt paper, Fig. 1), and the grey levels of each."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -114,7 +114,7 @@ def _draw_histogram(axes: Any, name: str, counts: Counts) -> None:
     pixels = max(1, sum(counts.histogram))
     share = 100 * np.array(counts.histogram) / pixels
     axes.fill_between(np.arange(LEVELS), share, step="mid", color=SAMPLED_COLOR, linewidth=0)
-    top = np.sort(share)[-6] or share.max() or 1.0  # a few peaks, such as black, may leave the frame
+    top = np.sort(share)[-6] or share.max() or 1.0  # a few peaks, such as black, may exceed the axis
     axes.set_ylim(0, 1.25 * float(top))
     axes.set_xlim(0, LEVELS - 1)
     axes.set_xticks([0, 128, 255])

@@ -1,4 +1,4 @@
-"""From a pair of files to its training images."""
+"""Turns a pair of files into its training images."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ from medsam_edge_train.prepare.split import patient_of, uniform
 
 
 class Prepared(NamedTuple):
-    """What became of one pair."""
+    """The training images of one pair; the counts are those of `report.Counts`."""
 
     found: int = 0
-    samples: Sequence[tuple[str, Mapping[str, bytes]]] = ()  # as `write_shard` wants them
+    samples: Sequence[tuple[str, Mapping[str, bytes]]] = ()  # as `write_shard` takes them
     sampled: int = 0
     objects: int = 0
     histogram: Sequence[int] = (0,) * LEVELS
-    reason: str = ""  # why it was skipped
+    reason: str = ""  # why the pair was skipped, else empty
 
 
 def prepare_pair(pair: Pair, config: PrepareConfig) -> Prepared:
-    """Read one pair and make its training images; the reason when it cannot be used."""
+    """Read one pair and make its training images; a pair that cannot be used gives the reason, not an error."""
     try:
         return _prepare_pair(pair, config)
     except (MedsamEdgeError, MemoryError, cv2.error) as error:
@@ -80,7 +80,7 @@ def _is_sampled(pair: Pair, z: int, config: PrepareConfig) -> bool:
 def _pack(
     pair: Pair, config: PrepareConfig, counts: Prepared, slices: Iterable[tuple[tuple[str, ...], Pixels, Labels]]
 ) -> Prepared:
-    """Network size, png or jpg, and what is known about the image; images without an object are left out."""
+    """Shrink the images to network size and encode them with their json; images without an object are left out."""
     samples: list[tuple[str, Mapping[str, bytes]]] = []
     objects, histogram = 0, np.zeros(LEVELS, dtype=np.int64)
     for position, image, labels in slices:

@@ -1,4 +1,4 @@
-"""From an image or volume with labels to what is stored of it."""
+"""Turns an image or volume with labels into what is stored: chosen slices, 8 bits, network size, png or jpg."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ Positions = npt.NDArray[np.intp]
 
 
 def label_values(labels: Labels) -> npt.NDArray[np.intp]:
-    """Values above 0 of an (H, W) or (D, H, W) label map, rising."""
+    """Values above 0 of an (H, W) or (D, H, W) label map, in rising order."""
     seen = np.zeros(np.iinfo(np.uint16).max + 1, dtype=bool)
-    for plane in labels.reshape(-1, *labels.shape[-2:]):  # numpy turns indices into 8 bytes each
+    for plane in labels.reshape(-1, *labels.shape[-2:]):  # plane by plane, because numpy makes indices of 8 bytes
         seen[plane] = True
     return 1 + np.flatnonzero(seen[1:])
 
 
 def drop_small_objects(labels: Labels, minimum: int) -> Labels:
-    """Without connected parts of one value (corners touch) that have fewer than `minimum` pixels or voxels.
+    """Remove connected parts of one value that have fewer than `minimum` pixels or voxels; corners connect.
 
-    A stray pixel far from its organ would stretch the organ's box; the challenge's data preparation removes them too.
+    A stray pixel far from its organ would stretch the organ's box. The challenge's data preparation removes them too.
 
     Args:
         labels: (H, W) or (D, H, W).
 
     Returns:
-        The same array when there is nothing to remove.
+        A copy without the small parts; the same array if there is nothing to remove.
     """
     kept = labels
     for value, box in zip(label_values(labels), boxes_from_masks(labels).astype(int), strict=True):
@@ -54,7 +54,7 @@ def drop_small_objects(labels: Labels, minimum: int) -> Labels:
 
 
 def _number_parts(mask: Pixels) -> npt.NDArray[Any]:
-    """1, 2, … on each connected part of an (H, W) or (D, H, W) mask; OpenCV is far quicker on the small ones."""
+    """Number the connected parts of an (H, W) or (D, H, W) mask 1, 2, …; OpenCV is much faster in 2D."""
     if mask.ndim == 2:
         return cv2.connectedComponents(mask, connectivity=8)[1]
     parts: npt.NDArray[Any] = sitk.GetArrayFromImage(sitk.ConnectedComponent(sitk.GetImageFromArray(mask), True))
@@ -62,33 +62,33 @@ def _number_parts(mask: Pixels) -> npt.NDArray[Any]:
 
 
 def choose_slices(labels: Labels, interval: int) -> Positions:
-    """Every `interval`-th of a volume's labelled slices, as many left out before the first as after the last.
+    """Every `interval`-th labelled slice of a volume, centred: as many are left out before the first as after the last.
 
     Args:
         labels: (D, H, W).
 
     Returns:
-        Positions along the first axis, rising; at least one unless no slice is labelled.
+        Positions along the first axis, in rising order; at least one unless no slice is labelled.
     """
     labelled = np.flatnonzero([plane.any() for plane in labels])
     return labelled[max(0, len(labelled) - 1) % interval // 2 :: interval]
 
 
 def display_slices(volume: npt.NDArray[Any], chosen: Positions, modality: Modality, window: Window) -> Pixels:
-    """Slices of a volume in 8 bits, by the sdk's rule of the modality.
+    """Slices of a volume in 8 bits, by the sdk's rule for the modality.
 
-    Percentiles are those of the whole volume, as in the challenge's data preparation; a slice's own differ.
+    Percentiles are those of the whole volume, as in the challenge's data preparation, and not of each slice.
 
     Args:
         volume: (D, H, W).
         chosen: (K,) positions along the first axis.
-        window: of CT that is not uint8.
+        window: level and width in HU of CT that is not uint8.
 
     Returns:
-        (K, H, W).
+        (K, H, W) uint8.
 
     Raises:
-        ImageError: values that are not finite real numbers.
+        ImageError: a value is not a finite real number.
     """
     if modality is Modality.CT or volume.dtype == np.uint8:  # slices do not depend on each other
         volume, chosen = volume[chosen], np.arange(len(chosen))
@@ -97,12 +97,12 @@ def display_slices(volume: npt.NDArray[Any], chosen: Positions, modality: Modali
 
 
 def display(image: npt.NDArray[Any], modality: Modality, window: Window) -> Pixels:
-    """`to_display`, with the window for CT in HU alone."""
+    """`to_display`, with the window only for CT in HU (CT that is not uint8)."""
     return to_display(image, modality, window if modality is Modality.CT and image.dtype != np.uint8 else None)
 
 
 def shrink(image: Pixels, labels: Labels, longest: int) -> tuple[Pixels, Labels]:
-    """Image (H, W) or (H, W, 3) and labels (H, W), their longest side at most `longest`, by the network's geometry."""
+    """Shrink image (H, W) or (H, W, 3) and labels (H, W) to a longest side of `longest`, by the network's geometry."""
     if max(labels.shape) <= longest:
         return image, labels
     geometry = Geometry.of(labels.shape, longest)

@@ -1,18 +1,17 @@
 """Where training images come from: four kinds of folders.
 
-| what | how image and labels find each other |
+| what | how images and labels are matched |
 |---|---|
 | `images/` with `masks/` or `labels/`, `imagesTr/` with `labelsTr/` | same stem; the image may end in `_0000` |
 | `X_image.nii.gz` with `X_label.nii.gz` (nrrd, mha too) | same X |
 | challenge npz | arrays `imgs` and `gts` of one file |
 | a folder with one DICOM series | `FOLDER_label.nii.gz` beside it, or `label.nii.gz` in it (nrrd, mha too) |
 
-Pictures, single DICOM files, volumes (NIfTI, NRRD, MetaImage) and folders with one DICOM series each can lie in those
-folders.
+An image is a picture, a single DICOM file, a volume (NIfTI, NRRD, MetaImage) or a folder with one DICOM series.
 
 The modality is the nearest folder name that is one (for npz first a part of the file's name, `3DBox_CT_0566`), else
-what a DICOM header says, else the caller's. What lies in or below a folder `train` or `val` keeps that split; `test` is
-left out. Links to folders are not followed.
+that of the DICOM header, else the caller's. Files in or below a folder `train` or `val` keep that split; `test` is left
+out. Links to folders are not followed.
 """
 
 from __future__ import annotations
@@ -29,16 +28,16 @@ import SimpleITK as sitk
 
 from medsam_edge.errors import FileMissingError, ImageError, MedsamEdgeError, ModalityError
 from medsam_edge.modality import Modality
-from medsam_edge.reading.limits import itk_path
+from medsam_edge.reading.itk import itk_path
 from medsam_edge.reading.read import read_image
 from medsam_edge.reading.suffixes import PICTURE_SUFFIXES
+from medsam_edge_train.data.cases import SPLITS
 
 VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 IMAGE_SUFFIXES = (*PICTURE_SUFFIXES, ".dcm", *VOLUME_SUFFIXES)
 LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", *VOLUME_SUFFIXES)  # jpg would change labels
 FOLDER_PAIRS = (("images", "masks"), ("images", "labels"), ("imagesTr", "labelsTr"))
 FIRST_CHANNEL = "_0000"
-SPLITS = ("train", "val")
 
 
 @dataclass(frozen=True)
@@ -49,9 +48,9 @@ class Pair:
         image: a file, or the folder of a DICOM series.
         label: a file; the image itself for a challenge npz.
         dataset: name of the folder that holds the pair.
-        name: of the image without its suffix; (split, modality, dataset, name) is unique.
-        split: `train` or `val` when the source says so, else empty.
-        source: the image relative to its source folder, for reports.
+        name: name of the image without its suffix; (split, modality, dataset, name) is unique.
+        split: `train` or `val` if the source says so, else empty.
+        source: path of the image below its source folder, for reports.
     """
 
     image: Path
@@ -64,12 +63,12 @@ class Pair:
 
     @property
     def is_picture(self) -> bool:
-        """Whether this is one 2D image, as its name tells; a challenge npz may still be one."""
+        """Whether the name says that this is one 2D image; a challenge npz may be one although this is false."""
         return self.image.name.lower().endswith((*PICTURE_SUFFIXES, ".dcm"))
 
 
 class Skipped(NamedTuple):
-    """A source that gives nothing, and why."""
+    """A source that gives no image, and the reason."""
 
     source: str
     reason: str
@@ -78,13 +77,14 @@ class Skipped(NamedTuple):
 def find_pairs(
     root: Path, modality: Modality | None = None, leave_out: Collection[str] = ("test",)
 ) -> Iterator[Pair | Skipped]:
-    """Every pair below a folder, and what looks like half a pair, in a stable order. Only names are looked at (and the
-    first header of a DICOM series).
+    """Every pair below a folder, and every image or label without its other half, in a stable order.
+
+    Only names are read, and the header of one file of a DICOM series.
 
     Args:
         root: the source folder.
-        modality: of what does not say it.
-        leave_out: names of folders that are not looked into.
+        modality: modality of images that do not say it.
+        leave_out: names of folders to skip.
 
     Raises:
         FileMissingError: the folder does not exist.
@@ -115,10 +115,10 @@ def find_pairs(
 
 
 def series_files(folder: Path) -> list[Path]:
-    """Files of the one DICOM series in a folder, by position.
+    """Files of the one DICOM series in a folder, in the order of slice positions.
 
     Raises:
-        ImageError: there are several, or none.
+        ImageError: there are several series, or none.
     """
     reader = sitk.ImageSeriesReader
     series = reader.GetGDCMSeriesIDs(itk_path(folder))
@@ -134,7 +134,7 @@ def _relative(path: Path, root: Path) -> str:
 
 
 def _stem(name: str, suffixes: tuple[str, ...]) -> str | None:
-    """A file name without its suffix, None when that is none of these."""
+    """A file name without its suffix; None if it has none of these suffixes."""
     found = next((suffix for suffix in suffixes if name.lower().endswith(suffix)), None)
     return name[: -len(found)] if found else None
 
@@ -145,7 +145,7 @@ def _name(image: Path) -> str:
 
 
 def _halves(here: Path, folders: list[str], files: list[str]) -> Iterator[tuple[Path | None, Path | None]]:
-    """(image, label) of all in a folder, None for what is missing. Takes from `folders` what it has dealt with."""
+    """(image, label) of everything in a folder, None for a missing half; removes from `folders` those it has read."""
     for images, labels in FOLDER_PAIRS:
         if images in folders and labels in folders:
             folders.remove(images)
@@ -165,7 +165,7 @@ def _halves(here: Path, folders: list[str], files: list[str]) -> Iterator[tuple[
 
 def _same_stems(images: Path, labels: Path) -> Iterator[tuple[Path | None, Path | None]]:
     by_stem: dict[str, Path] = {}
-    for image in sorted(images.iterdir(), key=lambda path: (path.is_dir(), path)):  # a file goes before a folder
+    for image in sorted(images.iterdir(), key=lambda path: (path.is_dir(), path)):  # files win over folders
         stem = image.name if _is_shown_folder(image) else _stem(image.name, IMAGE_SUFFIXES)
         if stem is not None:
             by_stem.setdefault(stem, image)

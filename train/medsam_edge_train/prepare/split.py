@@ -1,4 +1,4 @@
-"""Which pairs there are, and which of them are for training and which for validation."""
+"""Finds all pairs and divides them into training and validation."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from medsam_edge.modality import Modality
+from medsam_edge_train.data.cases import SPLITS
 from medsam_edge_train.prepare.config import PrepareConfig
-from medsam_edge_train.prepare.sources import SPLITS, Pair, Skipped, find_pairs
+from medsam_edge_train.prepare.sources import Pair, Skipped, find_pairs
 
 Stream = tuple[str, Modality]
-"""Split and modality: what a row of shards holds."""
+"""Split and modality. The pairs of a stream become a series of shards."""
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What there is to prepare.
+class SplitPairs:
+    """The pairs to prepare.
 
     Attributes:
-        streams: pairs by (split, modality), sorted; each becomes a row of shards.
-        skipped: what looked like half a pair.
-        kept, drawn: pairs whose split the source said, and those where it was drawn.
+        streams: pairs by (split, modality), sorted.
+        skipped: images and labels that have no other half, or a name that is taken.
+        kept, drawn: number of pairs whose split the source says, and of pairs whose split was drawn.
     """
 
     streams: Mapping[Stream, Sequence[Pair]]
@@ -33,8 +34,8 @@ class Plan:
     drawn: int
 
 
-def make_plan(config: PrepareConfig) -> Plan:
-    """Find all pairs and split them; only names are looked at."""
+def split_pairs(config: PrepareConfig) -> SplitPairs:
+    """Find all pairs and give each a split; only names are read."""
     found = [(root, entry) for root in config.sources for entry in find_pairs(root, Modality.parse(config.modality))]
     skipped = [entry for _, entry in found if isinstance(entry, Skipped)]
     pairs = [entry for _, entry in found if isinstance(entry, Pair)]
@@ -45,25 +46,26 @@ def make_plan(config: PrepareConfig) -> Plan:
         drawn = SPLITS[(pair.modality, pair.dataset, patient_of(pair, config)) in validation]
         name = (pair.split or drawn, pair.modality.value, pair.dataset, pair.name)
         if name in by_name:
-            skipped.append(Skipped(pair.source, f"its modality, dataset and name are those of {by_name[name].source}"))
+            skipped.append(Skipped(pair.source, f"it has the modality, dataset and name of {by_name[name].source}"))
             continue
         by_name[name] = replace(pair, split=name[0])
         kept += bool(pair.split)
     ordered = [by_name[name] for name in sorted(by_name)]
     streams = itertools.groupby(ordered, lambda pair: (pair.split, pair.modality))
-    return Plan({stream: list(own) for stream, own in streams}, skipped, kept, len(ordered) - kept)
+    by_stream = {stream: list(of_stream) for stream, of_stream in streams}
+    return SplitPairs(by_stream, skipped, kept, len(ordered) - kept)
 
 
 def patient_of(pair: Pair, config: PrepareConfig) -> str:
-    """The first group of the pattern in the pair's name, or the whole name where it does not match."""
+    """The first group of the pattern in the pair's name; the whole name if the pattern does not match."""
     match = re.search(config.patient_pattern, pair.name)
     return (match[1] if match else None) or pair.name
 
 
 def _validation_patients(config: PrepareConfig, pairs: Sequence[Pair]) -> set[tuple[Modality, str, str]]:
-    """The first patients of each data set in the order of a hash of (seed, patient).
+    """(modality, data set, patient) of validation: the first patients of each data set by a hash of (seed, patient).
 
-    The data set is not hashed: where several hold the same patients, a patient tends to be on the same side in all.
+    The data set is not hashed: if several hold the same patients, a patient tends to have the same split in all.
     """
     patients: dict[tuple[Modality, str], set[str]] = {}
     for pair in pairs:
@@ -76,6 +78,6 @@ def _validation_patients(config: PrepareConfig, pairs: Sequence[Pair]) -> set[tu
 
 
 def uniform(*names: str | int) -> float:
-    """A number in [0, 1) that depends on the names alone."""
+    """A pseudo-random number in [0, 1) that depends on the names alone."""
     digest = hashlib.sha256(json.dumps(names).encode()).digest()
     return int.from_bytes(digest[:7], "big") / 2**56

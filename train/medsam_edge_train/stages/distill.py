@@ -1,4 +1,4 @@
-"""Pretraining distillation (Rep-MedSAM, section 2.3, eq. 1): the student's embedding is drawn to the teacher's."""
+"""Pretraining distillation (Rep-MedSAM, section 2.3, eq. 1): the student learns to give the teacher's embeddings."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from medsam_edge.errors import InputError
+from medsam_edge_train import checkpoint
 from medsam_edge_train.data.cases import Case, find_cases
 from medsam_edge_train.data.sampling import Draw
 from medsam_edge_train.loop.config import RunConfig
@@ -23,8 +24,8 @@ from medsam_edge_train.loop.module import StageModule
 from medsam_edge_train.loop.processes import merge
 from medsam_edge_train.loop.trainer import check_output, run
 from medsam_edge_train.models import MedSAM
-from medsam_edge_train.stages.embed import copy_decoder, embedding_key, image_tensor
-from medsam_edge_train.stages.store import EmbeddingStore
+from medsam_edge_train.stages.embed import image_tensor
+from medsam_edge_train.stages.store import EmbeddingStore, embedding_key
 
 
 @dataclass(frozen=True)
@@ -33,24 +34,24 @@ class DistillConfig(RunConfig):
 
     Attributes:
         embeddings: store made by `train embed` from the same data and image_size.
-        teacher: checkpoint whose prompt encoder and mask decoder the student gets, as far as they fit.
+        teacher: checkpoint from which the student copies prompt encoder and mask decoder, as far as they fit.
     """
 
     embeddings: Path = field(kw_only=True)
     teacher: Path | None = None
 
 
-class Pair(NamedTuple):
-    """Images with their teacher's embeddings."""
+class EmbeddedImages(NamedTuple):
+    """Images with the teacher's embeddings of them; one image has no batch axis."""
 
-    images: Tensor  # (B, 3, S, S), not flipped
+    images: Tensor  # (B, 3, S, S) float32 in [0, 1], not flipped
     embeddings: Tensor  # (B, 256, S/4, S/4) float16
     flips: Tensor  # (B, 2) bool: left-right, up-down
 
 
 @dataclass
-class DistillData(Dataset[Pair]):
-    """One image, its embedding and how to flip it. An index is a draw, or a plain number for no flips."""
+class DistillData(Dataset[EmbeddedImages]):
+    """One image, its embedding and its flips. An index is a draw, or the number of a case for no flips."""
 
     cases: Sequence[Case]
     split: str
@@ -60,35 +61,48 @@ class DistillData(Dataset[Pair]):
     def __len__(self) -> int:
         return len(self.cases)
 
-    def __getitem__(self, draw: Draw | int) -> Pair:
+    def __getitem__(self, draw: Draw | int) -> EmbeddedImages:
         flips = np.zeros(2, dtype=bool)
         if not isinstance(draw, int):
             epoch, position, draw = draw
             flips = np.random.default_rng((self.seed, epoch, position)).random(2) < 0.5
         case = self.cases[draw]
         embedding = self.store[embedding_key(self.split, case)]
-        return Pair(image_tensor(case, self.store.image_size), embedding, torch.from_numpy(flips))
+        return EmbeddedImages(image_tensor(case, self.store.image_size), embedding, torch.from_numpy(flips))
 
 
-def stack(pairs: Sequence[Pair]) -> Pair:
-    return Pair(*(torch.stack(column) for column in zip(*pairs, strict=True)))
+def stack(images: Sequence[EmbeddedImages]) -> EmbeddedImages:
+    """Single images as one batch."""
+    return EmbeddedImages(*(torch.stack(column) for column in zip(*images, strict=True)))
 
 
 def flip(maps: Tensor, flips: Tensor) -> Tensor:
-    """(B, C, H, W) maps, each mirrored left-right and up-down as its row of flips (B, 2) says. Its own inverse."""
+    """Mirror each of (B, C, H, W) maps left-right and up-down as its row of flips (B, 2) says. Twice is identity."""
     maps = torch.where(flips[:, 0, None, None, None], maps.flip(-1), maps)
     return torch.where(flips[:, 1, None, None, None], maps.flip(-2), maps)
 
 
 def freeze_rest(network: MedSAM) -> None:
-    """Freeze what the loss does not reach: all but the image encoder, and the class head inside it."""
+    """Freeze what the loss does not reach: the class head in the image encoder, and everything outside the encoder."""
     for name, weight in network.named_parameters():
         if not name.startswith("image_encoder.") or ".class_prediction_head." in name:
             weight.requires_grad_(False)
 
 
+def copy_decoder(teacher: Path, network: MedSAM) -> list[str]:
+    """Copy the teacher's prompt encoder and mask decoder to a student, as far as they fit (Rep-MedSAM, section 2.3).
+
+    Returns:
+        What does not fit, one line for each kind of mismatch.
+    """
+    state = checkpoint.read(teacher).state
+    parts = {key: value for key, value in state.items() if not key.startswith("image_encoder.")}
+    own = {key: value for key, value in network.state_dict().items() if key.startswith("image_encoder.")}
+    return checkpoint.load_state(network, {**own, **parts}, "the student", partial=True)
+
+
 class DistillModule(StageModule):
-    """The student. It sees flipped images; its embedding is flipped back to where the teacher's is."""
+    """The student. It sees flipped images; its embedding is flipped back before it is compared with the teacher's."""
 
     headline = "val_mse"
 
@@ -98,22 +112,23 @@ class DistillModule(StageModule):
             for line in copy_decoder(config.teacher, self.network):
                 print(f"teacher: {line}", file=sys.stderr)
         freeze_rest(self.network)
-        self._sums: dict[str, list[float]] = {}  # images, sum of mean squared errors, of mean squares of the teacher
+        # number of images, sum of their mean squared errors, sum of the mean squares of the teacher's embeddings
+        self._sums: dict[str, list[float]] = {}
 
-    def training_step(self, batch: Pair, _: int) -> Tensor:
+    def training_step(self, batch: EmbeddedImages, _: int) -> Tensor:
         student = flip(self.network.image_encoder(flip(batch.images, batch.flips)).float(), batch.flips)
         loss = torch.nn.functional.mse_loss(student, batch.embeddings.float())
         self.track("train_loss", loss, len(batch.images))
         return loss
 
-    def validation_step(self, batch: Pair, _: int) -> None:
+    def validation_step(self, batch: EmbeddedImages, _: int) -> None:
         student, teacher = self.network.image_encoder(batch.images).float(), batch.embeddings.float()
         row = [float(len(teacher)), float((student - teacher).square().mean((1, 2, 3)).sum())]
         row.append(float(teacher.square().mean((1, 2, 3)).sum()))
         self._sums["all"] = [a + b for a, b in zip(self._sums.get("all", [0.0] * 3), row, strict=True)]
 
     def scores(self) -> dict[str, float]:
-        """`val_mse`, and it as a share of the teacher's mean square (1 is what a student of zeros gets)."""
+        """`val_mse`, and its ratio to the teacher's mean square: a student that always gives zeros has ratio 1."""
         images, error, power = merge(self._sums)["all"]
         self._sums.clear()
         return {"val_mse": error / images, "val_mse_share": error / power, "val_score": -error / images}
@@ -123,10 +138,10 @@ def distill(config: DistillConfig, resume: bool = False) -> Path | None:
     """Train the image encoder on stored embeddings.
 
     Returns:
-        The best checkpoint, `output/best.safetensors`; None when `minutes` were over before the end.
+        The best checkpoint, `output/best.safetensors`; None if `minutes` are over before training ends.
 
     Raises:
-        InputError: nothing to resume, a run would be overwritten, or an image has no embedding of the right size.
+        InputError: no run to resume, a run would be overwritten, or an image has no embedding of the right size.
     """
     check_output(config, resume)
     training, validation = loaders(config)
@@ -135,13 +150,13 @@ def distill(config: DistillConfig, resume: bool = False) -> Path | None:
 
 
 def loaders(config: DistillConfig) -> tuple[ResumableLoader, DataLoader[Any]]:
-    """Batches to train on and images to validate on; raises what `distill` does of its data."""
+    """Training batches and validation images. Raises the errors of `distill` about its data."""
     store = EmbeddingStore(config.embeddings)
     if store.image_size != config.image_size:
         raise InputError(f"image_size: the embeddings are of {store.image_size}, got {config.image_size}")
     cases, held_out = find_cases(config.data / "train"), validation_cases(config)
-    for split, own in (("train", cases), ("val", held_out)):
-        store.check([embedding_key(split, case) for case in own])
+    for split, of_split in (("train", cases), ("val", held_out)):
+        store.check([embedding_key(split, case) for case in of_split])
     training = step_loader(config, DistillData(cases, "train", store, config.seed), cases, stack)
     dataset = DistillData(held_out, "val", store, config.seed)
     return training, DataLoader(dataset, batch_size=8, collate_fn=stack, generator=torch.Generator())

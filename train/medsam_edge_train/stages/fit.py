@@ -1,6 +1,6 @@
-"""Whole-pipeline training: images, masks and boxes made from the masks in, checkpoint out.
+"""Training of the whole network on images, masks, and boxes made from the masks.
 
-`fit` trains, `finetune` is the same from a trained network with gentler settings.
+`fit` trains; `finetune` does the same from a trained network, with gentler settings.
 """
 
 from __future__ import annotations
@@ -38,20 +38,21 @@ class FitConfig(RunConfig):
     """Settings of `fit` and `finetune`.
 
     Attributes:
-        extra_data: further folders like data, whose train/ is added.
-        leave_out: modalities of data that are not trained on; extra_data may bring its own.
-        crop_size: side of squares around one object that three of four epochs show instead of whole images, at the same
-            scale for less arithmetic; a multiple of 64, 0 for whole images throughout.
-        boxes_per_image: most objects per image.
-        val_boxes: most objects per validation image.
-        augmentation: full, with loose or careless boxes too (full+loose, full+careless), or the papers' flips or
+        extra_data: further folders like data; their train/ is added.
+        leave_out: modalities of data that are not trained on; extra_data may contain them.
+        crop_size: side of square crops around one object that three of four epochs show instead of whole images, at the
+            same scale and less cost; a multiple of 64, 0 for whole images in all epochs.
+        boxes_per_image: largest number of objects per training image.
+        val_boxes: largest number of objects per validation image.
+        augmentation: full, full with loose or careless boxes (full+loose, full+careless), or as in the papers, flips or
             flips+color.
         pixel_loss: bce (Rep-MedSAM) or focal (class-prompt Tiny-ViT), added to the Dice loss.
-        iou_weight: of the predicted IoU's loss; 0 leaves the scores untrained.
-        class_weight: of the modality head's cross-entropy, where the network has one.
-        withhold_modality: share of training images whose modality a class-prompt network must find out itself.
-        qat: train the fused network with the rounding of int8 in its image encoder; needs init.
-        select: best by mean DSC, or by the class-prompt paper's rule (accuracy and inference time, equal weights).
+        iou_weight: weight of the loss of the predicted IoU; 0 leaves the scores untrained.
+        class_weight: weight of the cross-entropy of the modality head, if the network has one.
+        withhold_modality: share of training images whose modality a class-prompt network must recognise itself.
+        qat: quantization-aware training: fuse the network and round its image encoder as int8 does; needs init.
+        select: dsc: the best checkpoint has the highest mean DSC; paper: the class-prompt paper's mean of accuracy and
+            inference time.
     """
 
     extra_data: tuple[Path, ...] = ()
@@ -94,14 +95,14 @@ class FitConfig(RunConfig):
 
 
 class PipelineModule(StageModule):
-    """The whole network with its loss and validation scores."""
+    """The whole network in training, with its loss and validation scores."""
 
     def __init__(self, config: FitConfig) -> None:
         super().__init__(config)
         self.settings = config
-        self._sums: dict[str, list[float]] = {}  # modality → objects, sum of DSC, of NSD, of the Jaccard index
-        self._timing: dict[str, list[float]] = {}
-        self._hits: dict[str, list[float]] = {}
+        self._sums: dict[str, list[float]] = {}  # modality → number of objects, sums of their DSC, NSD, Jaccard index
+        self._timing: dict[str, list[float]] = {}  # "seconds" → number of images, sum of their seconds
+        self._hits: dict[str, list[float]] = {}  # "images" → number of images, number classified correctly
 
     def build_network(self) -> MedSAM:
         network, config = super().build_network(), cast(FitConfig, self.config)
@@ -109,7 +110,7 @@ class PipelineModule(StageModule):
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         count = len(batch.boxes)
-        prediction = self._predict(batch.images, batch.boxes, batch.image_index, batch.told)
+        prediction = self._predict(batch.images, batch.boxes, batch.image_index, batch.given_classes)
         logits, scores = prediction.logits.float(), prediction.scores.float()
         pixel_loss = bce_loss if self.settings.pixel_loss == "bce" else focal_loss
         loss = dice_loss(logits, batch.masks) + pixel_loss(logits, batch.masks)
@@ -132,11 +133,11 @@ class PipelineModule(StageModule):
             if len(sample.boxes) == 0:
                 continue
             index = torch.zeros(len(sample.boxes), dtype=torch.int64, device=sample.boxes.device)
-            told = one_hot([sample.modality]).to(sample.boxes)
+            modality = one_hot([sample.modality]).to(sample.boxes)
             start = time.perf_counter()
-            prediction = self._predict(sample.image[None], sample.boxes, index, told)
+            prediction = self._predict(sample.image[None], sample.boxes, index, modality)
             finite = prediction.logits.isfinite().flatten(1).all(1) & prediction.scores.isfinite()
-            # a network that has diverged gives empty masks, and 0 would be a score
+            # NaN, because a diverged network gives empty masks, and their DSC of 0 would be a valid score
             dice = batch_dice(prediction.logits, sample.masks).where(finite, torch.nan).tolist()
             _add(self._timing, "seconds", [1.0, time.perf_counter() - start])
             masks, truths = (prediction.logits > 0).cpu().numpy(), sample.masks.cpu().numpy()
@@ -144,11 +145,14 @@ class PipelineModule(StageModule):
             jaccard = [value / (2 - value) for value in dice]
             _add(self._sums, sample.modality.value, [float(len(dice)), sum(dice), sum(surfaces), sum(jaccard)])
             if prediction.class_logits is not None:
-                hit = prediction.class_logits.argmax(1) == told.argmax(1)
+                hit = prediction.class_logits.argmax(1) == modality.argmax(1)
                 _add(self._hits, "images", [1.0, float(hit)])
 
     def scores(self) -> dict[str, float]:
-        """Means over the objects of each modality, and over modalities, of DSC and NSD (2 pixels, at network size)."""
+        """DSC and NSD (tolerance 2 pixels at network size): mean over objects of a modality, then over modalities.
+
+        Also `val_class_accuracy` if the network classifies, and `val_score` by the setting `select`.
+        """
         result: dict[str, float] = {}
         rows = {name: [total / count for total in rest] for name, (count, *rest) in merge(self._sums).items()}
         for name, (dice, surface, _) in rows.items():
@@ -157,7 +161,7 @@ class PipelineModule(StageModule):
         result |= {"val_dsc": means[0], "val_nsd": means[1], "val_score": means[0]}
         images, seconds = merge(self._timing).get("seconds", [1.0, 0.0])
         if self.settings.select == "paper":
-            # the paper weighs time like accuracy but gives no scale: 1 at no time, a half at one second an image
+            # The paper weighs time like accuracy but gives no scale. Ours: 1 for no time, 1/2 for one second per image.
             result["val_score"] = (sum(means) / 3 + 1 / (1 + seconds / images)) / 2
         for images, hits in merge(self._hits).values():
             result["val_class_accuracy"] = hits / images
@@ -172,25 +176,25 @@ def _add(sums: dict[str, list[float]], name: str, values: list[float]) -> None:
 
 
 def fit(config: FitConfig, resume: bool = False) -> Path | None:
-    """Train.
+    """Train the whole network.
 
     Args:
         resume: continue from `output/last.ckpt`; it must exist.
 
     Returns:
-        The best checkpoint, `output/best.safetensors`; None when `minutes` were over before the end.
+        The best checkpoint, `output/best.safetensors`; None if `minutes` are over before training ends.
 
     Raises:
-        InputError: there is nothing to resume, or a run would be overwritten.
+        InputError: there is no run to resume, or a run would be overwritten.
     """
     check_output(config, resume)
-    training, validation = loaders(config)  # before anything is written
+    training, validation = loaders(config)  # first, so that bad data leave no output folder
     pl.seed_everything(config.seed, verbose=False)
     return run(PipelineModule(config), training, validation, resume)
 
 
 def finetune(config: FitConfig, resume: bool = False) -> Path | None:
-    """`fit`, from a trained network.
+    """`fit` from a trained network.
 
     Raises:
         InputError: `init` is missing.
@@ -201,28 +205,28 @@ def finetune(config: FitConfig, resume: bool = False) -> Path | None:
 
 
 def training_cases(config: FitConfig) -> list[Case]:
-    """What `config` trains on.
+    """The training images of `data` without the modalities left out, and those of `extra_data`.
 
     Raises:
-        InputError: nothing is left.
+        InputError: no image is left.
     """
     left_out = {Modality.parse(modality) for modality in config.leave_out}
     cases = [case for case in find_cases(config.data / "train") if case.modality not in left_out]
     for folder in config.extra_data:
         cases += find_cases(folder / "train")
-    if len(cases) < 1:
-        raise InputError(f"leave_out: nothing is left of {config.data}")
+    if not cases:
+        raise InputError(f"leave_out: expected to leave images to train on, nothing is left of {config.data}")
     return cases
 
 
 def calibration_images(config: FitConfig) -> Iterator[Tensor]:
-    """Training images as the SDK prepares them, (3, S, S) each, of each modality as many as validation takes."""
+    """Training images as the sdk prepares them, (3, S, S) each: `val_per_modality` of each modality."""
     data = ValidationData(thin(training_cases(config), config.val_per_modality), config.image_size, config.val_boxes)
     return (data[index].image for index in range(len(data)))
 
 
 def loaders(config: FitConfig) -> tuple[ResumableLoader, DataLoader[Any]]:
-    """Batches to train on and images to validate on; raises what `fit` does of its data."""
+    """Training batches and validation images. Raises the errors of `fit` about its data."""
     cases = training_cases(config)
     dataset = TrainingData(
         cases,
@@ -230,8 +234,8 @@ def loaders(config: FitConfig) -> tuple[ResumableLoader, DataLoader[Any]]:
         config.boxes_per_image,
         config.seed,
         AUGMENTATIONS[config.augmentation],
-        config.withhold_modality,
-        config.crop_size,
+        withhold=config.withhold_modality,
+        crop_size=config.crop_size,
     )
     held_out = ValidationData(validation_cases(config), config.image_size, config.val_boxes)
     validation = DataLoader(cast(Any, held_out), batch_size=8, collate_fn=list, generator=torch.Generator())

@@ -1,4 +1,7 @@
-"""The papers' losses: Dice + cross-entropy + predicted IoU (Rep-MedSAM), Dice + focal (class-prompt Tiny-ViT)."""
+"""The papers' losses: Dice + cross-entropy + predicted IoU (Rep-MedSAM), Dice + focal (class-prompt Tiny-ViT).
+
+Shapes: logits (N, S, S), truth (N, S, S) bool, one mask per object; each loss is a scalar. There must be an object.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,11 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
 
 FOCAL_ALPHA, FOCAL_GAMMA = 0.25, 2.0
-"""The paper gives no values; these are those of the focal loss's own paper (Lin et al. 2017)."""
+"""The class-prompt paper gives no values; these are of the paper that introduced the loss (Lin et al., 2017)."""
 
 
 def dice_loss(logits: Tensor, truth: Tensor) -> Tensor:
-    """Soft Dice loss (class-prompt paper, eq. 4), mean over objects. logits (N, S, S), truth (N, S, S) bool."""
+    """Soft Dice loss (class-prompt paper, eq. 4), mean over objects."""
     target = truth.to(logits.dtype)
     probabilities = torch.sigmoid(logits)
     overlap = (probabilities * target).sum((1, 2))
@@ -32,7 +35,7 @@ def focal_loss(logits: Tensor, truth: Tensor) -> Tensor:
 
 
 def iou_loss(scores: Tensor, logits: Tensor, truth: Tensor) -> Tensor:
-    """Squared error of the predicted IoU (N,) against the IoU of the cut mask."""
+    """Mean squared error of the predicted IoU, scores (N,), against the IoU of the mask (logits above 0)."""
     with torch.no_grad():
         mask = logits > 0
         iou = (mask & truth).sum((1, 2)) / (mask | truth).sum((1, 2)).clamp(min=1)
@@ -40,6 +43,6 @@ def iou_loss(scores: Tensor, logits: Tensor, truth: Tensor) -> Tensor:
 
 
 def batch_dice(logits: Tensor, truth: Tensor) -> Tensor:
-    """(N,) DSC of each object's cut mask, in 0..1."""
+    """(N,) DSC in 0..1 of each object's mask (logits above 0); 0 if mask and truth are both empty."""
     mask = logits > 0
     return 2 * (mask & truth).sum((1, 2)) / (mask.sum((1, 2)) + truth.sum((1, 2))).clamp(min=1)

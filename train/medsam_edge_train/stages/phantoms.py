@@ -1,4 +1,4 @@
-"""Synthetic images of all modalities as a data folder: to pre-train on, and to try every stage without data."""
+"""A data folder of synthetic images of all modalities, for pre-training and for trying every stage without data."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from medsam_edge.phantom import phantom
 from medsam_edge_train.options import Output
 
 VALIDATION_SEED = 1_000_000
-"""Seeds from here on are validation images, so that the splits never share one."""
+"""Added to the seed of validation images, so that the two splits share no image."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,12 @@ class PhantomConfig:
             raise InputError(f"output: {self.output} exists already")
 
 
-def write_phantoms(config: PhantomConfig, report: Callable[[str], None] = lambda line: None) -> Path:
-    """Write the folder; it appears when it is whole."""
+def write_phantoms(config: PhantomConfig, progress: Callable[[str], None] = lambda line: None) -> Path:
+    """Write the folder and return its path; it appears whole or not at all.
+
+    Args:
+        progress: called with a line of text after each split.
+    """
     partial = config.output.with_name(f".{os.getpid()}.partial.{config.output.name}")
     for split, count, first in (
         ("train", config.count, config.seed),
@@ -62,6 +66,6 @@ def write_phantoms(config: PhantomConfig, report: Callable[[str], None] = lambda
                 image = to_display(source.image, modality)
                 cv2.imwrite(str(folder / "masks" / f"{seed}.png"), source.labels.astype(np.uint16))
                 cv2.imwrite(str(folder / "images" / f"{seed}.png"), image[..., ::-1] if image.ndim == 3 else image)
-        report(f"phantoms: {split}, {count} of each modality")
+        progress(f"phantoms: {split}, {count} of each modality")
     partial.rename(config.output)
     return config.output

@@ -1,48 +1,31 @@
-"""Teacher embeddings on disk: safetensors shards and an index with each shard's sha256 and keys."""
+"""Teacher embeddings on disk: a folder of safetensors shards and an `index.json`.
+
+The index says which teacher made the embeddings, at which image size, and each shard's sha256 and keys.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from medsam_edge.errors import CheckpointError, FileMissingError, InputError
 from medsam_edge.networks.bundle import sha256
 from medsam_edge.writing.whole import replacing
+from medsam_edge_train.data.cases import Case
 
 INDEX = "index.json"
 
 
-def write_index(folder: Path, made_by: dict[str, Any], shards: dict[str, Any]) -> None:
-    with replacing(folder / INDEX) as partial:
-        partial.write_text(json.dumps({**made_by, "shards": shards}, indent=1), encoding="utf-8")
-
-
-def read_index(folder: Path) -> dict[str, Any]:
-    try:
-        index = dict(json.loads((folder / INDEX).read_text(encoding="utf-8")))
-        shards = {
-            name: {"sha256": str(own["sha256"]), "keys": list(own["keys"])} for name, own in index["shards"].items()
-        }
-        return {**index, "image_size": int(index["image_size"]), "shards": shards}
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise CheckpointError(f"embeddings: {folder / INDEX} is damaged; choose another folder") from error
-
-
-def is_whole(path: Path, entry: dict[str, Any]) -> bool:
-    return path.is_file() and sha256(path.read_bytes()) == entry["sha256"]
-
-
-def next_name(shards: dict[str, Any]) -> str:
-    number = 0
-    while f"{number:06d}.safetensors" in shards:
-        number += 1
-    return f"{number:06d}.safetensors"
+def embedding_key(split: str, case: Case) -> str:
+    """Name of the case in the store."""
+    return f"{split}/{case.key}"
 
 
 @dataclass
@@ -50,8 +33,8 @@ class EmbeddingStore:
     """A store opened for reading; every shard is verified first.
 
     Raises:
-        FileMissingError: no store there, or a shard is gone.
-        CheckpointError: a shard or the index is damaged.
+        FileMissingError: the folder holds no store.
+        CheckpointError: a shard is missing, or a shard or the index is damaged.
     """
 
     folder: Path
@@ -62,20 +45,20 @@ class EmbeddingStore:
     def __post_init__(self) -> None:
         if not (self.folder / INDEX).is_file():
             raise FileMissingError(f"embeddings: expected a folder made by `train embed`, got {self.folder}")
-        index = read_index(self.folder)
+        index = _read_index(self.folder)
         self.image_size = index["image_size"]
         for name, entry in index["shards"].items():
-            if not is_whole(self.folder / name, entry):
+            if not _is_whole(self.folder / name, entry):
                 raise CheckpointError(
                     f"embeddings: {self.folder / name} is missing or damaged; run `train embed` again"
                 )
         self._shard_of = {key: name for name, entry in index["shards"].items() for key in entry["keys"]}
 
     def check(self, keys: Sequence[str]) -> None:
-        """Raise InputError where an embedding is missing."""
+        """Raise InputError if an embedding is missing."""
         missing = [key for key in keys if key not in self._shard_of]
         if missing:
-            raise InputError(f"embeddings: {len(missing)} images of data have none, for one {missing[0]}")
+            raise InputError(f"embeddings: {len(missing)} images of data have none, for example {missing[0]}")
 
     def __getitem__(self, key: str) -> Tensor:
         """(256, S/4, S/4) float16."""
@@ -86,4 +69,61 @@ class EmbeddingStore:
         return tensor
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_open": {}}  # each worker process opens its own
+        return {**self.__dict__, "_open": {}}  # each worker process opens the files itself
+
+
+class StoreWriter:
+    """A store that grows shard by shard: new, or continued after the last whole shard.
+
+    Args:
+        made_by: teacher, teacher_sha256 and image_size of every embedding in it.
+
+    Raises:
+        InputError: the folder holds a store of another teacher or image size.
+        CheckpointError: its index is damaged.
+    """
+
+    def __init__(self, folder: Path, made_by: Mapping[str, object]) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.made_by = folder, made_by
+        self.shards: dict[str, Any] = {}
+        if (folder / INDEX).is_file():
+            index = _read_index(folder)
+            if made_by != {key: index.get(key) for key in made_by}:
+                raise InputError(f"output: {folder} holds embeddings of another teacher or image size")
+            self.shards = {name: entry for name, entry in index["shards"].items() if _is_whole(folder / name, entry)}
+        self._write_index()  # drops damaged shards even if no image needs embedding again
+
+    def keys(self) -> set[str]:
+        """Keys of all embeddings in the store."""
+        return {key for entry in self.shards.values() for key in entry["keys"]}
+
+    def add(self, embeddings: dict[str, Tensor]) -> None:
+        """Write one shard of (256, S/4, S/4) float16 embeddings by key; it appears whole or not at all."""
+        number = 0
+        while (name := f"{number:06d}.safetensors") in self.shards:
+            number += 1
+        with replacing(self.folder / name) as partial:
+            save_file(embeddings, partial)
+            self.shards[name] = {"sha256": sha256(partial.read_bytes()), "keys": list(embeddings)}
+        self._write_index()
+
+    def _write_index(self) -> None:
+        with replacing(self.folder / INDEX) as partial:
+            partial.write_text(json.dumps({**self.made_by, "shards": self.shards}, indent=1), encoding="utf-8")
+
+
+def _read_index(folder: Path) -> dict[str, Any]:
+    try:
+        index = dict(json.loads((folder / INDEX).read_text(encoding="utf-8")))
+        shards = {
+            name: {"sha256": str(entry["sha256"]), "keys": list(entry["keys"])}
+            for name, entry in index["shards"].items()
+        }
+        return {**index, "image_size": int(index["image_size"]), "shards": shards}
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise CheckpointError(f"embeddings: {folder / INDEX} is damaged; choose another folder") from error
+
+
+def _is_whole(path: Path, entry: dict[str, Any]) -> bool:
+    return path.is_file() and sha256(path.read_bytes()) == entry["sha256"]

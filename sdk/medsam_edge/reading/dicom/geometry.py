@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import mmap
-import re
-import struct
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from pydicom.dataset import Dataset
 
 from medsam_edge.errors import ImageError
 from medsam_edge.image import Frame
@@ -24,15 +22,20 @@ DRIFT_PIXELS = 0.1
 SAME = 1e-4
 """What orientations (direction cosines) and spacings (mm) of one volume may differ by."""
 ORTHONORMAL = 1e-3  # headers have a few decimals only
-POSITION = ((0x0020, 0x9113), (0x0020, 0x0032), 3)
-ORIENTATION = ((0x0020, 0x9116), (0x0020, 0x0037), 6)
-SPACING = ((0x0028, 0x9110), (0x0028, 0x0030), 2)
-SLOPE = ((0x0028, 0x9145), (0x0028, 0x1053), 1)
-INTERCEPT = ((0x0028, 0x9145), (0x0028, 0x1052), 1)
-"""What functional groups say about a frame: the sequence, the tag in it, how many numbers."""
-WITHIN = 100
-"""Bytes from a sequence's tag to the one wanted, at most: headers, and two short numbers."""
-Place = tuple[tuple[int, int], tuple[int, int], int]
+FUNCTIONAL_GROUPS = (
+    ("PlanePositionSequence", "ImagePositionPatient", 3),
+    ("PlaneOrientationSequence", "ImageOrientationPatient", 6),
+    ("PixelMeasuresSequence", "PixelSpacing", 2),
+    ("PixelValueTransformationSequence", "RescaleSlope", 1),
+    ("PixelValueTransformationSequence", "RescaleIntercept", 1),
+)
+"""What functional groups say about a frame: the sequence, the element in its item, how many numbers."""
+NAMES = {
+    "ImageOrientationPatient": "orientation",
+    "PixelSpacing": "pixel spacing",
+    "RescaleSlope": "rescale slope",
+    "RescaleIntercept": "intercept",
+}
 
 
 def plane_axes(orientation: npt.ArrayLike, source: str) -> Floats:
@@ -104,33 +107,24 @@ def _check_drift(names: Sequence[str], aside: Floats, spacing_mm: tuple[float, f
         )
 
 
-def functional_frame(file: Path, frames: int) -> Frame | None:
+def functional_frame(elements: Dataset, frames: int, file: Path) -> Frame | None:
     """The frame of an enhanced object's frames, from its functional groups; None where they tell no positions.
 
-    SimpleITK takes the first frame's plane and rescale for all of them, and does not show these groups.
+    SimpleITK takes the first frame's plane and rescale for all of them.
+
+    Raises:
+        ImageError: frames of different orientation, spacing or rescale, or that `stack_frame` refuses.
     """
-    with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        own = data.find(struct.pack("<HH", 0x5200, 0x9230))
-        if own < 0:
-            return None
-        shared = data.find(struct.pack("<HH", 0x5200, 0x9229), 0, own)
-        groups = data[own if shared < 0 else shared : data.find(struct.pack("<HH", 0x7FE0, 0x0010), own)]
-    common = {}
-    for name, place in (
-        ("orientation", ORIENTATION),
-        ("pixel spacing", SPACING),
-        ("rescale slope", SLOPE),
-        ("intercept", INTERCEPT),
-    ):
-        values = common[name] = _decimals(groups, place, file)
-        tolerance = SAME if place in (ORIENTATION, SPACING) else 0.0
+    own = elements.get("PerFrameFunctionalGroupsSequence")
+    if not own:
+        return None
+    groups = [*elements.get("SharedFunctionalGroupsSequence", []), *own]
+    positions, *common = (_decimals(groups, *place, file) for place in FUNCTIONAL_GROUPS)
+    for values, (_, keyword, count) in zip(common, FUNCTIONAL_GROUPS[1:], strict=True):
+        tolerance = SAME if count > 1 else 0.0
         if len(values) and (np.ptp(values, axis=0).max() > tolerance or len(values) not in (1, frames)):
-            raise ImageError(f"image: expected frames of one {name}, those of {file} differ")
-    positions, orientations, spacings = (
-        _decimals(groups, POSITION, file),
-        common["orientation"],
-        common["pixel spacing"],
-    )
+            raise ImageError(f"image: expected frames of one {NAMES[keyword]}, those of {file} differ")
+    orientations, spacings = common[:2]
     if not len(positions):
         return None
     if len(positions) != frames or not len(orientations) or not len(spacings):
@@ -143,26 +137,26 @@ def functional_frame(file: Path, frames: int) -> Frame | None:
     return stack_frame(names, positions, plane_axes(orientations[0], str(file)), (column_mm, row_mm), (file,))
 
 
-def _decimals(groups: bytes, place: Place, file: Path) -> Floats:
-    """(N, count) the values of a decimal tag in all sequences of one kind, with its type (explicit) or without."""
-    sequence, tag, count = place
-    before, wanted = (re.escape(struct.pack("<HH", *pair)) for pair in (sequence, tag))
-    found = re.finditer(before + rb".{0,%d}?" % WITHIN + wanted + rb"(?:DS(..)|(..)\0\0)", groups, re.DOTALL)
-    texts = [groups[item.end() : item.end() + int.from_bytes(item[1] or item[2], "little")] for item in found]
-    rows = [parse_decimals(text.decode("ascii", "replace"), count, f"{file} in its frames") for text in texts]
-    return np.array(rows, dtype=np.float64).reshape(-1, count)
+def _decimals(groups: list[Dataset], sequence: str, keyword: str, count: int, file: Path) -> Floats:
+    """(N, count) the values of an element in all the sequences of one kind."""
+    items = [item for group in groups for item in group.get(sequence, [])]
+    rows = [numbers(item, keyword, count, file) for item in items]
+    return np.array([row for row in rows if row is not None]).reshape(-1, count)
 
 
-def parse_decimals(text: str, count: int, source: str) -> Floats:
-    """DICOM's "1\\2\\3" → (count,).
+def numbers(elements: Dataset, keyword: str, count: int, file: Path) -> Floats | None:
+    """(count,) the numbers of an element; None where it is absent or empty.
 
     Raises:
         ImageError: another count, or no finite numbers.
     """
     try:
-        numbers = np.array([float(part) for part in text.strip(" \0").split("\\")])
-    except ValueError as error:
-        raise ImageError(f"image: expected {count} numbers, {source} has {text!r}") from error
-    if len(numbers) != count or not np.isfinite(numbers).all():
-        raise ImageError(f"image: expected {count} numbers, {source} has {text!r}")
-    return numbers
+        value = elements.get(keyword)
+        if value is None or value == "":
+            return None
+        found = np.array(value, dtype=np.float64).ravel()
+    except (TypeError, ValueError) as error:
+        raise ImageError(f"image: expected {count} numbers in {keyword}, {file} has others: {error}") from error
+    if len(found) != count or not np.isfinite(found).all():
+        raise ImageError(f"image: expected {count} numbers in {keyword}, {file} has {value}")
+    return found

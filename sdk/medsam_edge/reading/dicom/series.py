@@ -1,24 +1,21 @@
-"""DICOM images and series.
-
-A file is asked what it is first (`dicom_header`), then whether its planes make a volume (`dicom_geometry`), and last
-for its pixels.
-"""
+"""DICOM images and series: first the headers, then whether the planes make a volume, last the pixels."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
 from medsam_edge.errors import ImageError
 from medsam_edge.image import LoadedImage
+from medsam_edge.reading.dicom.elements import NoImageError
+from medsam_edge.reading.dicom.frames import DicomHeader, load, quiet, read_header
 from medsam_edge.reading.dicom.geometry import SAME, plane_axes, stack_frame
-from medsam_edge.reading.dicom.header import DicomHeader, is_dicom, not_an_image
 from medsam_edge.reading.limits import check_size
-
-__all__ = ["is_dicom", "read_dicom", "read_series"]
+from medsam_edge.reading.suffixes import is_dicom
 
 
 def read_dicom(file: Path) -> LoadedImage:
@@ -32,7 +29,8 @@ def read_dicom(file: Path) -> LoadedImage:
     Raises:
         ImageError: unreadable, too large, no image, several colour frames, or frames that are no volume.
     """
-    return DicomHeader(file).load()
+    with quiet():
+        return load(read_header(file))
 
 
 def read_series(folder: Path) -> LoadedImage:
@@ -46,13 +44,25 @@ def read_series(folder: Path) -> LoadedImage:
         ImageError: no image or several series; slices of different size, orientation, spacing or kind, in colour, of
             several frames, without or in the same position, at unequal distances, or shifted sideways; too large.
     """
-    headers = [DicomHeader(file) for file in sorted(folder.iterdir()) if _is_slice(file)]
-    _check_one_series(folder, headers)
-    if len(headers) == 1:
-        return headers[0].load()
+    with quiet():
+        headers = _headers(folder)
+        _check_one_series(folder, headers)
+        return load(headers[0]) if len(headers) == 1 else _stacked(folder, headers)
+
+
+def _headers(folder: Path) -> list[DicomHeader]:
+    headers = []
+    for file in sorted(folder.iterdir()):
+        if file.is_file() and not file.name.startswith(".") and (file.suffix.lower() == ".dcm" or is_dicom(file)):
+            with suppress(NoImageError):
+                headers.append(read_header(file))
+    return headers
+
+
+def _stacked(folder: Path, headers: list[DicomHeader]) -> LoadedImage:
     _check_alike(headers)
     axes = plane_axes(headers[0].orientation, headers[0].file.name)
-    headers.sort(key=lambda header: float(header.position @ axes[2]))
+    headers = sorted(headers, key=lambda header: float(header.position @ axes[2]))
     first = headers[0]
     check_size(folder, (*first.size[:2], len(headers)))
     positions = np.stack([header.position for header in headers])
@@ -61,16 +71,16 @@ def read_series(folder: Path) -> LoadedImage:
     kind = np.result_type(*(header.dtype for header in headers))
     volume = np.empty((len(headers), first.size[1], first.size[0]), np.float32 if kind.kind == "f" else kind)
     for target, header in zip(volume, headers, strict=True):
-        target[:] = header.load().pixels
+        target[:] = load(header).pixels
     return LoadedImage(volume, frame, first.modality, color=False)
 
 
 def _check_one_series(folder: Path, headers: Sequence[DicomHeader]) -> None:
     if not headers:
         raise ImageError(f"image: expected a DICOM series, the folder {folder} has no DICOM image")
-    counts = Counter(header.tag("0020|000e") for header in headers)
+    counts = Counter(header.text("SeriesInstanceUID") for header in headers)
     if len(counts) > 1:
-        names = {header.tag("0020|000e"): header.tag("0008|103e") for header in headers}
+        names = {header.text("SeriesInstanceUID"): header.text("SeriesDescription") for header in headers}
         found = ", ".join(f"{names[uid] or uid or 'unnamed'!r} ({count} slices)" for uid, count in counts.items())
         raise ImageError(
             f"image: expected one series, {folder} has {len(counts)}: {found}; give a folder that holds only one"
@@ -81,7 +91,7 @@ def _check_alike(headers: Sequence[DicomHeader]) -> None:
     """What slices of one volume have in common."""
     first = headers[0]
     for header in headers:
-        if header.is_color or header.size[2:] != (1,):
+        if header.is_color or header.size[2] != 1:
             what = "in colour" if header.is_color else f"of {header.size[2]} frames"
             raise ImageError(f"image: expected a series of single grey slices, {header.file} is {what}")
         for name, own, other in (
@@ -102,10 +112,3 @@ def _unlike(name: str, header: DicomHeader, own: object, first: DicomHeader, oth
     return ImageError(
         f"image: expected slices of one {name}, {first.file.name} has {other}, {header.file.name} has {own}"
     )
-
-
-def _is_slice(file: Path) -> bool:
-    """Whether a file in a folder is to be read: DICOM, and no known object without an image."""
-    if not file.is_file() or file.name.startswith("."):
-        return False
-    return (file.suffix.lower() == ".dcm" or is_dicom(file)) and not_an_image(file) is None

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from medsam_edge.errors import ImageError
-from medsam_edge.reading.dicom.elements import DEPTH, check_elements
+from medsam_edge.reading.dicom.elements import DEPTH, read_elements
+from medsam_edge.reading.limits import reading
 
 IMPLICIT, EXPLICIT = b"1.2.840.10008.1.2", b"1.2.840.10008.1.2.1"
 BIG, DEFLATED = b"1.2.840.10008.1.2.2", b"1.2.840.10008.1.2.1.99"
@@ -39,7 +40,12 @@ NAME = short((0x0010, 0x0010), b"PN", b"A^B ")
 def check(folder: Path, elements: bytes, syntax: bytes = EXPLICIT) -> None:
     meta = short((2, 0x0010), b"UI", syntax + b"\0" * (len(syntax) % 2))
     (folder / "x.dcm").write_bytes(bytes(128) + b"DICM" + meta + elements)
-    check_elements(folder / "x.dcm")
+    check_file(folder / "x.dcm")
+
+
+def check_file(file: Path) -> None:
+    with reading(file):
+        read_elements(file)
 
 
 def test_whole_elements_pass(tmp_path: Path) -> None:
@@ -55,7 +61,7 @@ def test_whole_elements_pass(tmp_path: Path) -> None:
     deflating = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     check(tmp_path, deflating.compress(NAME + pixels) + deflating.flush(), DEFLATED)
     (tmp_path / "bare.dcm").write_bytes(plain((8, 0x0016), b"1.2.3\0") + plain((0x0010, 0x0010), b""))
-    check_elements(tmp_path / "bare.dcm")
+    check_file(tmp_path / "bare.dcm")
 
 
 @pytest.mark.parametrize(
@@ -67,12 +73,12 @@ def test_whole_elements_pass(tmp_path: Path) -> None:
             r"\(7fe0,0010\) is to have 4294967280 bytes, 8 are",
         ),
         (long((0x7FE0, 0x0010), b"OB", item(bytes(6), 0x7FFFFFFF), FOREVER), "is to have 2147483647 bytes, 6 are left"),
-        (long((0x7FE0, 0x0010), b"OB", item(b"", FOREVER), FOREVER), "pixels of undefined length"),
+        (long((0x7FE0, 0x0010), b"OB", item(b"", FOREVER), FOREVER), "no item, or for pixels none of known length"),
         (long((8, 0x1140), b"SQ", item(NAME[:-2] + b"", 12)), "is to have 12 bytes, 10 are left"),
-        (long((8, 0x1140), b"SQ", NAME, FOREVER), "a sequence with no item at byte"),
+        (long((8, 0x1140), b"SQ", NAME, FOREVER), "it has no item, or"),
         (plain((0x0010, 0x0010), b"A^B "), "has no known type at byte .*, or is not encoded as it says"),
         (NAME + b"\x10\x00", "ends within a data element"),
-        (long((8, 0x1140), b"SQ", b"", 0)[:-4], "ends within a data element"),
+        (NAME + long((8, 0x1140), b"SQ", b"", 0)[:-4], "ends within a data element"),
     ],
 )
 def test_what_does_not_fit_is_refused(tmp_path: Path, elements: bytes, reason: str) -> None:
@@ -94,11 +100,11 @@ def test_what_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypatch: pytest
     deflating = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     with pytest.raises(ImageError, match="unpacks to more than 5000 bytes"):
         check(tmp_path, deflating.compress(bytes(9000)) + deflating.flush(), DEFLATED)
-    with pytest.raises(ImageError, match=r"x\.dcm: it is damaged"):
-        check(tmp_path, b"\xff\xff\xff", DEFLATED)
+    with pytest.raises(ImageError, match=r"x\.dcm: Error -3 while decompressing"):
+        check(tmp_path, b"\xff" * 9, DEFLATED)
 
 
 def test_too_short_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.dcm").write_bytes(b"")
     with pytest.raises(ImageError, match="too short"):
-        check_elements(tmp_path / "x.dcm")
+        check_file(tmp_path / "x.dcm")

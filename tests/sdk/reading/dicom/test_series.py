@@ -13,12 +13,12 @@ import SimpleITK as sitk
 from pydicom.dataset import Dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, generate_uid
 
-from medsam_edge import image
 from medsam_edge.errors import ImageError
 from medsam_edge.image import Frame, LoadedImage
 from medsam_edge.intensity import to_display
 from medsam_edge.modality import Modality
-from medsam_edge.reading.dicom import header as dicom_header
+from medsam_edge.reading import limits
+from medsam_edge.reading.dicom import series as dicom_series
 from medsam_edge.reading.dicom.geometry import stack_frame
 from medsam_edge.reading.read import read_image
 from medsam_edge.segmenter import Segmenter
@@ -202,12 +202,17 @@ def test_frames_that_simpleitk_would_take_for_a_volume_are_refused(
         read_image(path)
 
 
-def test_frames_whose_groups_cannot_be_looked_at_are_refused(tmp_path: Path) -> None:
-    for syntax in (DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian):
+def test_frames_are_a_volume_in_every_order_of_bytes(tmp_path: Path) -> None:
+    for syntax, order in ((DeflatedExplicitVRLittleEndian, "<"), (ExplicitVRBigEndian, ">")):
         data = enhanced()
-        data.file_meta.TransferSyntaxUID = syntax
-        with pytest.raises(ImageError, match="big-endian or deflated"):
-            read_image(write(tmp_path / "frames.dcm", data))
+        for group in data.PerFrameFunctionalGroupsSequence:
+            del group.PixelValueTransformationSequence
+        pixels = np.stack([PIXELS, PIXELS + 100, PIXELS + 200])
+        data.file_meta.TransferSyntaxUID, data.PixelData = syntax, pixels.astype(f"{order}i2").tobytes()
+        loaded = read_image(write(tmp_path / "frames.dcm", data))
+        assert (loaded.pixels == pixels).all()
+        assert frame_of(loaded).spacing_mm == pytest.approx((0.6, 0.5, 2))
+        assert frame_of(loaded).origin_mm == pytest.approx(place(0))
 
 
 def test_frames_without_places_are_slices_and_colour_frames_are_refused(tmp_path: Path) -> None:
@@ -370,11 +375,16 @@ def test_an_orientation_without_a_right_angle_is_refused(tmp_path: Path) -> None
         read_image(series(tmp_path / "series", slices(orientation=(1, 0, 0, 0.5, 0.5, 0))))
 
 
-def test_numbers_that_are_none_are_refused() -> None:
-    """pydicom would not write them; the header of a file may hold anything."""
-    for text in ("1\\2", "a\\b\\c", "1\\2\\inf", "1\\2\\3\\4"):
-        with pytest.raises(ImageError, match="expected 3 numbers, here has"):
-            dicom_header.parse_decimals(text, 3, "here")
+@pytest.mark.parametrize("text", [b"1\\2", b"a\\b\\c", b"1\\2\\inf", b"1\\2\\3\\4"])
+def test_numbers_that_are_none_are_refused(tmp_path: Path, text: bytes) -> None:
+    """The header of a file may hold anything."""
+    made = slices()
+    made[1].ImagePositionPatient = "1\\2\\3333333333"
+    folder = series(tmp_path / "series", made)
+    whole = (folder / "c").read_bytes()
+    (folder / "c").write_bytes(whole.replace(b"1\\2\\3333333333", text.ljust(14)))
+    with pytest.raises(ImageError, match=r"expected 3 numbers in ImagePositionPatient, .*c has"):
+        read_image(folder)
 
 
 def test_several_series_are_named(tmp_path: Path) -> None:
@@ -407,8 +417,8 @@ def test_a_damaged_slice_is_not_passed_over(tmp_path: Path) -> None:
 
 def test_too_many_voxels_are_refused_before_pixels_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = series(tmp_path / "series", slices())
-    monkeypatch.setattr(image, "MAXIMUM_PIXELS", 59)
-    monkeypatch.delattr(dicom_header.DicomHeader, "load")
+    monkeypatch.setattr(limits, "MAXIMUM_PIXELS", 59)
+    monkeypatch.delattr(dicom_series, "load")
     with pytest.raises(ImageError, match=r"size \(5, 4, 3\), more than 59"):
         read_image(folder)
 

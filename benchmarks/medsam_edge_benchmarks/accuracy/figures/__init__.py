@@ -1,0 +1,1 @@
+"""Plots, tables and pictures of what was measured."""

@@ -1,0 +1,1 @@
+"""Images and volumes with labels, and the boxes around their objects."""

@@ -1,0 +1,1 @@
+"""From images and methods to scores, means and intervals."""

@@ -1,0 +1,1 @@
+"""The papers' cases, drawn as phantoms."""

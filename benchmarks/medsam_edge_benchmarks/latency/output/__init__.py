@@ -1,0 +1,1 @@
+"""Where a report goes: the terminal, a page, a CSV file, and the comparison of two reports."""

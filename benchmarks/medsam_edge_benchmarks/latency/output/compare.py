@@ -1,0 +1,168 @@
+"""Two runs of the latency suite: what became slower, set against the baselines of both.
+
+A machine drifts by as much as a regression weighs. So the change of each figure of ours is divided by the median change
+of the baselines on the same case: what slowed everything cancels.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medsam_edge.errors import FileMissingError, InputError
+from medsam_edge_benchmarks.latency.runs.figures import SCHEMA
+from medsam_edge_benchmarks.latency.variants import BASELINES, TOTAL
+
+SMALLEST_SHARE = 0.02
+"""Of a case's total: a stage below it in both runs is shown and not judged, since a millisecond decides nothing."""
+MUST_AGREE = ("threads", "baseline_slices", "baseline_boxes")
+
+Totals = dict[str, dict[str, dict[str, float]]]
+"""LatencyCase → variant → stage → median seconds."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """A figure of ours in both runs.
+
+    Attributes:
+        before, after: median seconds.
+        drift: median of after / before over the baselines' totals on this case; 1 where neither run has any.
+        relative: after / before / drift; above 1 is slower.
+    """
+
+    case: str
+    variant: str
+    stage: str
+    before: float
+    after: float
+    drift: float
+    relative: float
+    regressed: bool
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All figures that both runs have, and what the two differ in besides."""
+
+    changes: tuple[Change, ...]
+    notes: tuple[str, ...]
+    tolerance: float
+
+
+def read(path: Path) -> dict[str, Any]:
+    """What `bench latency --json` wrote.
+
+    Raises:
+        FileMissingError: there is no such file.
+        InputError: it is none of ours, or of another version's schema.
+    """
+    if not path.is_file():
+        raise FileMissingError(f"compare: no such file: {path}")
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"compare: expected JSON in {path}: {error}") from error
+    found = result.get("schema") if isinstance(result, dict) else None
+    if found != SCHEMA:
+        raise InputError(f"compare: expected schema {SCHEMA!r} in {path}, got {found!r}")
+    if missing := [name for name in ("settings", "machine", "cases", "cold_start") if name not in result]:
+        raise InputError(f"compare: expected {', '.join(missing)} in {path}, found none")
+    return dict(result)
+
+
+def compare(before: dict[str, Any], after: dict[str, Any], tolerance: float) -> Comparison:
+    """Set two results of `read` against each other.
+
+    Args:
+        tolerance: a share; a figure that is slower by more is a regression.
+
+    Raises:
+        InputError: no case is in both, or a tolerance below 0.
+    """
+    if not tolerance >= 0:
+        raise InputError(f"tolerance: expected 0 or more, got {tolerance:g}")
+    first, second = _medians(before), _medians(after)
+    shared = [case for case in first if case in second]
+    if not shared:
+        raise InputError(f"compare: no case is in both: {', '.join(first) or 'none'}; {', '.join(second) or 'none'}")
+    changes = tuple(change for case in shared for change in _changes(case, first[case], second[case], tolerance))
+    return Comparison(changes, tuple(_notes(before, after, first, second)), tolerance)
+
+
+def as_text(comparison: Comparison) -> str:
+    """A line for each figure, regressions marked, then the notes."""
+    lines = [f"{'case':18}{'variant':28}{'stage':12}{'before':>11}{'after':>11}{'drift':>8}{'relative':>10}"]
+    for change in comparison.changes:
+        sign = "  slower" if change.regressed else ""
+        lines.append(
+            f"{change.case:18}{change.variant:28}{change.stage:12}{change.before:9.4f} s{change.after:9.4f} s"
+            f"{change.drift:8.2f}{change.relative:10.2f}{sign}"
+        )
+    return "\n".join([*lines, *comparison.notes])
+
+
+def failure(comparison: Comparison) -> str | None:
+    """What is wrong in one line; None when nothing is slower by more than the tolerance."""
+    slower = [change for change in comparison.changes if change.regressed]
+    if not slower:
+        return None
+    worst = max(slower, key=lambda change: change.relative)
+    return (
+        f"compare: {len(slower)} figures slower by more than {comparison.tolerance:.0%}; "
+        f"the worst is {worst.stage} of {worst.case}, {worst.relative:.2f} times"
+    )
+
+
+def _medians(result: dict[str, Any]) -> Totals:
+    named = {own["case"]["name"]: own["variants"] for own in result["cases"]}
+    if result["cold_start"]:
+        named["cold start"] = result["cold_start"]
+    return {
+        case: {
+            name: {stage: spread["p50"] for stage, spread in figures["stages"].items()}
+            for name, figures in variants.items()
+        }
+        for case, variants in named.items()
+    }
+
+
+def _changes(
+    case: str, before: dict[str, dict[str, float]], after: dict[str, dict[str, float]], tolerance: float
+) -> Iterator[Change]:
+    common = [name for name in before if name in after]
+    drifts = [after[name][TOTAL] / before[name][TOTAL] for name in common if name in BASELINES]
+    drift = float(np.median(drifts)) if drifts else 1.0
+    for name in common:
+        if name in BASELINES:
+            continue
+        for stage, old in before[name].items():
+            new = after[name].get(stage)
+            if not old or new is None:
+                continue
+            relative = new / old / drift
+            weighs = old >= SMALLEST_SHARE * before[name][TOTAL] or new >= SMALLEST_SHARE * after[name][TOTAL]
+            yield Change(case, name, stage, old, new, drift, relative, weighs and relative > 1 + tolerance)
+
+
+def _notes(before: dict[str, Any], after: dict[str, Any], first: Totals, second: Totals) -> Iterator[str]:
+    for name in MUST_AGREE:
+        if before["settings"][name] != after["settings"][name]:
+            yield f"{name} differs: {before['settings'][name]} and {after['settings'][name]}"
+    for fact in sorted({*before["machine"], *after["machine"]}):
+        if before["machine"].get(fact) != after["machine"].get(fact):
+            yield f"{fact} differs: {before['machine'].get(fact)} and {after['machine'].get(fact)}"
+    for case in sorted(first.keys() ^ second.keys()):
+        yield f"{case} is in one run only"
+    if any(figures["scaled_from"] for result in (before, after) for figures in _all_figures(result)):
+        yield "the baselines' figures are scaled up by count from a part of their cases"
+
+
+def _all_figures(result: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for variants in [*(own["variants"] for own in result["cases"]), result["cold_start"]]:
+        yield from variants.values()

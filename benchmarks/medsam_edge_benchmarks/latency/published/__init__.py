@@ -1,0 +1,1 @@
+"""The published inference scripts, restated in PyTorch as the baselines."""

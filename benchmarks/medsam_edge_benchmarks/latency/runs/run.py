@@ -1,0 +1,196 @@
+"""The whole run: every case and variant interleaved, memory and starts in fresh processes, the machine's own rates."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from medsam_edge.errors import BundleError, InputError
+from medsam_edge_benchmarks.latency.runs import roofline
+from medsam_edge_benchmarks.latency.published.baselines import Baseline, fused
+from medsam_edge_benchmarks.latency.cases.drawn import DrawnCase, draw
+from medsam_edge_benchmarks.latency.cases.papers import CASES, LatencyCase, choose
+from medsam_edge_benchmarks.latency.runs.figures import CaseFigures, LatencyReport, summarize
+from medsam_edge_benchmarks.latency.runs.fresh import Request, cold_starts, run_fresh
+from medsam_edge_benchmarks.latency.runs.machine import describe
+from medsam_edge_benchmarks.latency.runs.ours import Ours
+from medsam_edge_benchmarks.latency.variants import BASELINES, OURS, Run, Variant
+from medsam_edge_train import checkpoint
+from medsam_edge_train.models import build
+
+START_CASE = "US_0525"
+"""Drawn for the cold start: the smallest."""
+RANDOM_WEIGHTS = (
+    "The PyTorch baselines have random weights: they do the work of the published networks, their masks mean nothing."
+)
+
+
+@dataclass(frozen=True)
+class LatencyPlan:
+    """What to measure.
+
+    Attributes:
+        cases: by name, see `cases.choose`.
+        rounds: of each case; every variant runs once in each.
+        cold_rounds: starts of each variant.
+        memory: also run every case and variant once in a process of its own.
+        baseline_slices, baseline_boxes: the part that baselines run, see `Baseline`; 0 for all.
+        threads: of OpenVINO, PyTorch and OpenCV alike.
+        bundle: None for the packaged one.
+        quick: whether this is the short look, for readers.
+    """
+
+    cases: tuple[str, ...] = tuple(case.name for case in CASES)
+    rounds: int = 5
+    cold_rounds: int = 3
+    memory: bool = True
+    baseline_slices: int = 6
+    baseline_boxes: int = 4
+    threads: int = 2
+    bundle: Path | None = None
+    quick: bool = False
+
+    def __post_init__(self) -> None:
+        choose(self.cases)
+        if min(self.rounds, self.cold_rounds, self.threads) < 1:
+            raise InputError("rounds, threads: expected positive numbers")
+        if min(self.baseline_slices, self.baseline_boxes) < 0:
+            raise InputError("baseline slices, baseline boxes: expected 0 (all) or more")
+
+
+QUICK = LatencyPlan(
+    cases=("MR_0179", "US_0525", "X-Ray_0053"),
+    rounds=2,
+    cold_rounds=1,
+    memory=False,
+    baseline_slices=1,
+    baseline_boxes=2,
+    quick=True,
+)
+
+
+def steps(plan: LatencyPlan) -> int:
+    """How often `measure_latency` reports."""
+    variants = 1 + len(BASELINES)
+    per_case = 1 + variants * (1 + plan.rounds + plan.memory)
+    return 3 + len(plan.cases) * per_case + 1 + (variants + 1) * plan.cold_rounds
+
+
+def measure_latency(plan: LatencyPlan, folder: Path, step: Callable[[str], None], save: Callable[[LatencyReport], None]) -> LatencyReport:
+    """Measure everything; what is done after each case goes through `save`, so that an interrupted run keeps it.
+
+    Args:
+        folder: for drawn cases, masks, checkpoints and compiled models.
+        step: told what begins, `steps(plan)` times.
+
+    Raises:
+        BundleError: the bundle cannot be used.
+        MedsamEdgeError: a fresh process failed.
+    """
+    step("loading the networks")
+    ours = Ours(plan.bundle, plan.threads)
+    requests = _requests(plan, folder)
+    variants: dict[str, Variant] = {OURS: ours, **{name: _baseline(requests[name]) for name in BASELINES}}
+    if ours.model.bundle is None:
+        raise BundleError("bundle: expected a model from a folder")
+    report = LatencyReport(_settings(plan), describe(ours.model, plan.threads), _notes(plan))
+    step("matrix rates and bandwidth of the machine")
+    report.roofline = roofline.measure_roofline(ours.model, ours.model.bundle, plan.threads)
+    for case in choose(plan.cases):
+        report.cases.append(_measure_case(case, plan, variants, requests, folder, step))
+        save(report)
+    step(f"drawing {START_CASE}")
+    start = draw(choose([START_CASE])[0], folder)
+    runs, peaks = cold_starts(requests, start, plan.cold_rounds, folder, lambda what: step(f"cold start: {what}"))
+    report.cold_start = summarize(runs, 1, 1, peaks)
+    report.complete = True
+    save(report)
+    return report
+
+
+def interleave(
+    variants: Mapping[str, Variant], drawn: DrawnCase, rounds: int, output: Path, step: Callable[[str], None]
+) -> dict[str, list[Run]]:
+    """Every variant once a round, one after the other, so that a slow minute of the machine slows all of them. A slice
+    or a box of the case warms each up."""
+    for name, variant in variants.items():
+        step(f"{name}: warming up")
+        variant.run(drawn.part(1, 1), output)
+    runs: dict[str, list[Run]] = {name: [] for name in variants}
+    for number in range(1, rounds + 1):
+        for name, variant in variants.items():
+            step(f"{name}: round {number} of {rounds}")
+            runs[name].append(variant.run(drawn, output))
+    return runs
+
+
+def _measure_case(
+    case: LatencyCase,
+    plan: LatencyPlan,
+    variants: Mapping[str, Variant],
+    requests: Mapping[str, Request],
+    folder: Path,
+    step: Callable[[str], None],
+) -> CaseFigures:
+    step(f"{case.name}: drawing")
+    drawn = draw(case, folder)
+    output = folder / "segs.npz"
+    runs = interleave(variants, drawn, plan.rounds, output, lambda what: step(f"{case.name}, {what}"))
+    peaks: dict[str, float | None] = {}
+    for name, request in requests.items() if plan.memory else ():
+        step(f"{case.name}, {name}: memory")
+        _, peaks[name] = run_fresh(request, drawn, output)
+    drawn.file.unlink()
+    return CaseFigures(case, drawn.slices, drawn.masks, summarize(runs, drawn.slices, drawn.masks, peaks))
+
+
+def _requests(plan: LatencyPlan, folder: Path) -> dict[str, Request]:
+    """One per variant; writes the checkpoint of each published network, with random weights."""
+    ours = Request(plan.threads, bundle=str(plan.bundle) if plan.bundle else None)
+    requests = {OURS: ours}
+    for name, (architecture, fuse) in BASELINES.items():
+        path = folder / f"{architecture}.safetensors"
+        if not path.exists():
+            checkpoint.write(path, build(architecture), architecture)
+        requests[name] = Request(plan.threads, None, None, str(path), fuse, plan.baseline_slices, plan.baseline_boxes)
+    return requests
+
+
+def _baseline(request: Request) -> Baseline:
+    network, _ = checkpoint.load(Path(str(request.checkpoint)))
+    network = fused(network) if request.fuse else network
+    return Baseline(network, request.threads, request.baseline_slices, request.baseline_boxes)
+
+
+def _settings(plan: LatencyPlan) -> dict[str, object]:
+    own = {name: getattr(plan, name) for name in plan.__dataclass_fields__}
+    return {**own, "cases": list(plan.cases), "bundle": str(plan.bundle) if plan.bundle else "packaged"}
+
+
+def _notes(plan: LatencyPlan) -> Sequence[str]:
+    notes = [RANDOM_WEIGHTS]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if cores > plan.threads:
+        notes.append(
+            f"In volumes {OURS} encodes ahead while it decodes, each on up to {plan.threads} cores, and {cores} were "
+            "free to it; the baselines do one after the other. taskset holds all variants to as many cores."
+        )
+    if plan.baseline_slices or plan.baseline_boxes:
+        slices, boxes = plan.baseline_slices or "all", plan.baseline_boxes or "all"
+        notes.append(
+            f"Baselines run a part (slices of a volume: {slices}; boxes of an image: {boxes}); "
+            "what is scaled up by count is marked ≈."
+        )
+    if not plan.memory:
+        notes.append("Memory per case was not measured; the cold start's is that of its small image.")
+    busy = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    if busy > (os.cpu_count() or 1) / 2:
+        notes.append(
+            f"The machine was busy when this began (load {busy:.1f}), and engines suffer from that unequally: "
+            "even ratios are worth little; measure again when it is idle."
+        )
+    if plan.rounds < 100:
+        notes.append(f"Rounds of each case: {plan.rounds}; the 99th percentile is nearly the slowest of them.")
+    return notes
