@@ -1,31 +1,14 @@
 from __future__ import annotations
 
-import json
 import tarfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 
 from medsam_edge.errors import FileMissingError, ImageError, InputError
-from medsam_edge.modality import Modality
-from medsam_edge_train.data.cases import find_cases, read_case
 from medsam_edge_train.data.shards import Blob, make_key, shard_index, write_shard
-
-
-def png(image: np.ndarray) -> bytes:
-    return cv2.imencode(".png", image)[1].tobytes()
-
-
-def sample(value: int = 7, about: object = None) -> dict[str, bytes]:
-    """A 4 × 6 grey image, and a label map of the one value on its left half."""
-    labels = np.zeros((4, 6), np.uint16 if value > 255 else np.uint8)
-    labels[:, :3] = value
-    image = np.arange(24, dtype=np.uint8).reshape(4, 6)
-    about = {"modality": "CT", "dataset": "liver"} if about is None else about
-    return {"image.png": png(image), "mask.png": png(labels), "json": json.dumps(about).encode()}
+from tests.train.data.images import shard_sample
 
 
 @pytest.mark.parametrize(
@@ -65,7 +48,7 @@ def test_what_is_written_is_found(tmp_path: Path) -> None:
 
 def test_equal_samples_give_equal_bytes(tmp_path: Path) -> None:
     for name in ("a.tar", "b.tar"):
-        write_shard(tmp_path / name, [("CT/a/1", sample())])
+        write_shard(tmp_path / name, [("CT/a/1", shard_sample())])
     assert (tmp_path / "a.tar").read_bytes() == (tmp_path / "b.tar").read_bytes()
 
 
@@ -154,41 +137,3 @@ def test_a_blob_that_is_gone_or_short(tmp_path: Path) -> None:
         Blob(path, 4, 3).read()
     with pytest.raises(ImageError, match=r"cannot read .*nowhere"):
         Blob(tmp_path / "nowhere").read()
-
-
-def test_cases_of_shards(tmp_path: Path) -> None:
-    write_shard(tmp_path / "CT-00001.tar", [("CT/liver/2", sample(700))])
-    write_shard(tmp_path / "CT-00000.tar", [("CT/liver/1/z0003", sample())])
-    write_shard(tmp_path / ".1.partial.CT-00002.tar", [("CT/liver/3", sample())])
-    cases = find_cases(tmp_path)
-    assert [case.key for case in cases] == ["CT/liver/1/z0003", "CT/liver/2"]
-    assert {(case.modality, case.dataset) for case in cases} == {(Modality.CT, "liver")}
-    image, labels = read_case(cases[1])
-    assert (image.shape, image.dtype, labels.dtype) == ((4, 6), np.uint8, np.int32)
-    assert np.array_equal(image, np.arange(24).reshape(4, 6))
-    assert labels[0].tolist() == [700, 700, 700, 0, 0, 0]
-
-
-@pytest.mark.parametrize(
-    ("members", "message"),
-    [
-        ({"json": b"{}"}, "expected image.png or image.jpg, mask.png and json of a, found json"),
-        ({**sample(), "image.jpg": b""}, "of a, found image.png, mask.png, json, image.jpg"),
-        (sample(about={"modality": "CT"}), "modality and dataset of a"),
-        (sample(about={"modality": "Scans", "dataset": "x"}), "modality and dataset of a"),
-        (sample(about=[1]), "modality and dataset of a"),
-        ({**sample(), "json": b"{"}, "modality and dataset of a"),
-        ({**sample(), "json": b"\xff"}, "modality and dataset of a"),
-    ],
-)
-def test_samples_of_another_kind_are_refused(tmp_path: Path, members: dict[str, bytes], message: str) -> None:
-    write_shard(tmp_path / "a.tar", [("a", members)])
-    with pytest.raises(ImageError, match=message):
-        find_cases(tmp_path)
-
-
-@pytest.mark.parametrize("content", [b"", b"no picture"])
-def test_a_member_that_is_no_picture(tmp_path: Path, content: bytes) -> None:
-    write_shard(tmp_path / "a.tar", [("a", {**sample(), "mask.png": content})])
-    with pytest.raises(ImageError, match=r"cannot read .*a\.tar at byte"):
-        read_case(find_cases(tmp_path)[0])

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from medsam_edge.errors import InputError
+from medsam_edge_train.loop.config import choose_precision
 from tests.train.tiny import tiny_config
 
 
@@ -24,18 +27,19 @@ def test_the_batch_must_divide_among_the_processes(data: Path, monkeypatch: pyte
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"crop_size": 100}, "crop_size: expected 0 or a multiple of 64 below image_size, 64, got 100"),
-        ({"crop_size": 64}, "crop_size: expected 0 or a multiple of 64 below image_size, 64, got 64"),
-        ({"schedule": "plateau", "warmup_steps": 5}, "warmup_steps: the plateau schedule has none, expected 0, got 5"),
+        ({"image_size": 0}, "image_size: expected a positive multiple of 64, got 0"),
+        ({"image_size": -64}, "image_size: .* got -64"),
+        ({"image_size": 32}, "image_size: .* got 32"),
+        ({"image_size": 100}, "image_size: .* got 100"),
+        ({"schedule": "linear"}, "schedule: expected one of cosine, constant, plateau, got 'linear'"),
+        ({"images_per_epoch": 15, "batch_size": 16}, "images_per_epoch: expected 0 or at least batch_size, got 15"),
+        ({"schedule": "plateau", "warmup_steps": 5}, "warmup_steps: expected 0 with the plateau schedule, got 5"),
         ({"freeze": ("neck",)}, "freeze: expected some of image_encoder, prompt_encoder, mask_decoder, got neck"),
         ({"epochs": 0}, "epochs: expected at least 1, got 0"),
         ({"precision": "int8"}, "precision: expected one of auto, .*, got 'int8'"),
         ({"workers": -1}, "workers: expected 0 or more, got -1"),
         ({"learning_rate": float("nan")}, "learning_rate: expected 0 or more, got nan"),
         ({"balance": float("nan")}, "balance: expected 0 to 1, got nan"),
-        ({"withhold_modality": 1.1}, "withhold_modality: expected 0 to 1, got 1.1"),
-        ({"iou_weight": -1.0}, "iou_weight: expected 0 or more, got -1.0"),
-        ({"qat": True}, "init: qat starts from a trained checkpoint, got none"),
         ({"ema": 1.0}, "ema: expected 0 or more and less than 1, got 1.0"),
         ({"plateau_factor": 1.0}, "plateau_factor: expected above 0 and less than 1, got 1.0"),
     ],
@@ -43,3 +47,31 @@ def test_the_batch_must_divide_among_the_processes(data: Path, monkeypatch: pyte
 def test_bad_settings_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         tiny_config(Path("data"), Path("run"), **settings)
+
+
+def test_the_teacher_is_not_trained(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="architecture: expected a network that can be trained, got 'medsam_vit_b'"):
+        replace(tiny_config(data, tmp_path), architecture="medsam_vit_b")
+
+
+@pytest.mark.parametrize(
+    ("cuda", "native", "emulated", "avx512", "expected"),
+    [
+        (False, False, False, False, "32-true"),
+        (False, False, False, True, "bf16-mixed"),
+        (True, True, True, False, "bf16-mixed"),
+        (True, False, False, True, "32-true"),  # the GPU is what computes
+        (True, False, True, False, "32-true"),  # older GPUs only emulate it, slowly
+    ],
+)
+def test_choose_precision(
+    monkeypatch: pytest.MonkeyPatch, cuda: bool, native: bool, emulated: bool, avx512: bool, expected: str
+) -> None:
+    def is_bf16_supported(including_emulation: bool = True) -> bool:
+        return native or (emulated and including_emulation)
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", is_bf16_supported)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
+    assert choose_precision("auto") == expected
+    assert choose_precision("16-mixed") == "16-mixed"

@@ -1,47 +1,32 @@
 from __future__ import annotations
 
-import itertools
-import os
-import re
-import shutil
 import signal
 import socket
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
-from medsam_edge.errors import ImageError, InputError
+from medsam_edge.errors import InputError
 from medsam_edge_train import checkpoint
+from medsam_edge_train.data.datasets import Sample, TrainingData
 from medsam_edge_train.loop.curves import read_curves
-from medsam_edge_train.loop.loader import validation_cases
 from medsam_edge_train.loop.trainer import make_trainer
-from medsam_edge_train.stages.fit import fit
+from medsam_edge_train.stages.fit import FitConfig, fit
+from tests.train.runs import in_a_process, same_weights, val_scores
 from tests.train.tiny import tiny_config, tiny_rep
-
-ROOT = Path(__file__).parents[3]
 
 pytestmark = pytest.mark.usefixtures("tiny_zoo")
 
 
-def in_a_process(arguments: list[str], **environment: str) -> subprocess.Popen[bytes]:
-    path = os.pathsep.join(str(ROOT / part) for part in ("sdk", "convert", "train", "benchmarks", "."))
-    command = [sys.executable, "-m", "tests.train.tiny", *arguments]
-    return subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": path, **environment})
-
-
-def same_weights(first: Path, second: Path, but: str = "nothing", **tolerance: Any) -> None:
-    expected, got = checkpoint.read(first).state, checkpoint.read(second).state
-    assert expected.keys() == got.keys()
-    for key, value in expected.items():
-        if but in key:
-            continue
-        torch.testing.assert_close(got[key], value, msg=lambda text, key=key: f"{key}: {text}", **tolerance)
+@pytest.fixture(scope="module")
+def config(data: Path, tmp_path_factory: pytest.TempPathFactory) -> FitConfig:
+    """The settings of a run of two epochs that has been made."""
+    config = tiny_config(data, tmp_path_factory.mktemp("runs") / "new" / "run")
+    assert fit(config) == config.output / "best.safetensors"
+    return config
 
 
 # 8 steps in 2 epochs: killed before the first epoch's last step, before its validation, and in the second; last.ckpt is
@@ -78,53 +63,6 @@ def test_a_killed_run_ends_with_the_weights_of_an_unbroken_one(
     for name, curve in read_curves(broken.output).items():
         if name in ("train_loss", "train_dsc", "val_dsc", "learning_rate"):
             assert curve == pytest.approx(curves[name], abs=1e-6), name
-
-
-def tick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A clock that goes on by a second each time it is read: as the run starts, after each step, after each epoch."""
-    clock = itertools.count()
-    monkeypatch.setattr("medsam_edge_train.loop.callbacks.time", SimpleNamespace(monotonic=lambda: next(clock)))
-
-
-# 8 steps in 2 epochs; the time is up inside the first, at its last step, as it ends, and inside the second
-@pytest.mark.parametrize(
-    ("seconds", "step", "settings"),
-    [
-        (3, 3, {}),
-        (4, 4, {"ema": 0.0}),
-        (5, 4, {"schedule": "plateau", "warmup_steps": 0, "plateau_patience": 0}),
-        (7, 6, {"workers": 1, "checkpoint_steps": 5}),
-    ],
-)
-def test_a_run_in_limited_time_ends_with_the_weights_of_an_unbroken_one(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: int, step: int, settings: dict[str, Any]
-) -> None:
-    torch.set_num_threads(1)
-    whole, parts = tiny_config(data, tmp_path / "whole", **settings), tiny_config(data, tmp_path / "parts", **settings)
-    fit(whole)
-    tick(monkeypatch)
-    assert fit(replace(parts, minutes=seconds / 60)) is None
-    assert torch.load(parts.output / "last.ckpt", weights_only=True)["global_step"] == step
-    assert (parts.output / "best.safetensors").exists() == (step >= 4)  # no validation but at an epoch's end
-    assert fit(replace(parts, minutes=100), resume=True) == parts.output / "best.safetensors"
-    same_weights(whole.output / "last.ckpt", parts.output / "last.ckpt", rtol=0, atol=0)
-    same_weights(whole.output / "best.safetensors", parts.output / "best.safetensors", rtol=0, atol=0)
-    curves = read_curves(whole.output)
-    for name in ("train_loss", "train_dsc", "val_dsc"):
-        assert read_curves(parts.output)[name] == pytest.approx(curves[name], abs=1e-6), name
-
-
-def test_a_run_that_ends_as_its_time_is_up_is_finished_and_stays_so(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = tiny_config(data, tmp_path / "run", epochs=1, minutes=4 / 60)
-    tick(monkeypatch)
-    best = fit(config)
-    assert best == config.output / "best.safetensors"
-    before = best.read_bytes()
-    assert fit(config, resume=True) == best
-    assert best.read_bytes() == before
-    assert torch.load(config.output / "last.ckpt", weights_only=True)["global_step"] == 4
 
 
 @pytest.mark.parametrize(("world", "local", "devices", "nodes"), [(None, None, 1, None), ("8", "4", 4, 2)])
@@ -177,70 +115,6 @@ def test_two_processes_killed_and_resumed_train_as_one_does(data: Path, tmp_path
         assert two_curves[name] == pytest.approx(one_curves[name], abs=2e-3), name
 
 
-def test_whole_images_follow_three_epochs_of_crops(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = tiny_config(data, tmp_path / "run", image_size=128, crop_size=64, epochs=5)
-    sides: list[int] = []
-    from medsam_edge_train.stages.fit import PipelineModule
-
-    step = PipelineModule.training_step
-
-    def spy(self: PipelineModule, batch: Any, index: int) -> torch.Tensor:
-        sides.append(batch.images.shape[-1])
-        return step(self, batch, index)
-
-    monkeypatch.setattr(PipelineModule, "training_step", spy)
-    fit(config)
-    assert sides == [64] * 12 + [128] * 4 + [64] * 4
-
-
-def test_a_run_that_stopped_early_stays_so(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "medsam_edge_train.stages.fit.batch_dice", lambda logits, truth: torch.full((len(logits),), 0.5)
-    )
-    config = tiny_config(data, tmp_path / "run", epochs=9, early_stop=2)
-    assert fit(config) == fit(config, resume=True) == config.output / "best.safetensors"
-    assert sorted(read_curves(config.output)["val_dsc"]) == [0, 1, 2, 3]  # before, the best, and two no better
-
-
-def test_each_process_needs_a_validation_image(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "8")
-    config = tiny_config(data, tmp_path / "run", batch_size=8, images_per_epoch=8, val_per_modality=1)
-    with pytest.raises(InputError, match="data: expected a validation image for each of 8 processes, got 2"):
-        validation_cases(config)
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    shares = []
-    for process in ("0", "1"):
-        monkeypatch.setenv("RANK", process)
-        shares += validation_cases(config)
-    assert len({case.key for case in shares}) == len(shares) == 2
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"batch_size": 1}, "resume: the run in .* was begun with other settings: batch_size 2"),
-        ({"architecture": "tiny_rep", "image_size": 128}, "settings: architecture tiny, image_size 64"),
-        ({"leave_out": ("Fundus",)}, r"settings: leave_out \(\)"),
-        ({"early_stop": 3}, "settings: early_stop 0"),  # Lightning would keep the old one
-    ],
-)
-def test_a_resumed_run_has_the_settings_of_the_first(
-    data: Path, tmp_path: Path, settings: dict[str, Any], message: str
-) -> None:
-    config = tiny_config(data, tmp_path / "run", epochs=1)
-    fit(config)
-    with pytest.raises(InputError, match=message):
-        fit(replace(config, epochs=2, **settings), resume=True)
-    assert fit(replace(config, epochs=2, workers=1, minutes=9), resume=True)  # which may change
-    assert sorted(read_curves(config.output)["val_dsc"]) == [0, 1, 2]
-
-
-def test_a_resumed_run_has_as_many_images(data: Path, tmp_path: Path) -> None:
-    fit(tiny_config(data, tmp_path / "run", epochs=1))
-    with pytest.raises(InputError, match="resume: the run was begun with 5 training images, got 10"):
-        fit(tiny_config(data, tmp_path / "run", extra_data=(data,)), resume=True)
-
-
 @pytest.mark.parametrize(
     ("raised", "expected", "message"),
     [
@@ -267,19 +141,65 @@ def test_how_a_run_breaks_off(
         fit(tiny_config(data, tmp_path / "run"))
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_a_damaged_image_is_one_line(data: Path, tmp_path: Path, workers: int) -> None:
-    for split in ("train", "val"):
-        shutil.copytree(data / split, tmp_path / split)
-    for image in tmp_path.glob("train/*/*/images/*.png"):
-        image.write_bytes(b"no png")
-    with pytest.raises(ImageError) as caught:
-        fit(tiny_config(tmp_path, tmp_path / "run", workers=workers))
-    assert re.fullmatch(r"data: cannot read \S+\.png", str(caught.value))
-
-
 def test_a_run_that_diverges_is_no_success(data: Path, tmp_path: Path) -> None:
     config = tiny_config(data, tmp_path / "run", learning_rate=1e30, gradient_clip=0.0)
     with pytest.raises(InputError, match=r"^learning_rate: .* expected less than 1e\+30"):
         fit(config)
     assert not (config.output / "best.safetensors").exists()
+
+
+def test_a_run_is_not_overwritten(config: FitConfig) -> None:
+    before = (config.output / "last.ckpt").read_bytes()
+    with pytest.raises(InputError, match=r"output: .* holds a run that --resume would continue"):
+        fit(config)
+    assert (config.output / "last.ckpt").read_bytes() == before
+
+
+def test_there_must_be_a_run_to_resume(config: FitConfig, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"output: .* holds no run to resume"):
+        fit(replace(config, output=tmp_path / "nothing"), resume=True)
+    assert not (tmp_path / "nothing").exists()
+
+
+def test_resume_goes_on_where_it_stopped(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    epochs: list[int] = []
+    draw = TrainingData.__getitem__
+
+    def spy(self: TrainingData, index: tuple[int, int, int]) -> Sample:
+        epochs.append(index[0])
+        return draw(self, index)
+
+    monkeypatch.setattr(TrainingData, "__getitem__", spy)
+    config = replace(tiny_config(data, tmp_path / "run"), schedule="constant", epochs=1)
+    fit(config)
+    assert epochs == [0] * 8
+    first = torch.load(config.output / "last.ckpt", weights_only=True)
+    best = checkpoint.read(config.output / "best.safetensors").metadata
+
+    fit(replace(config, epochs=3), resume=True)
+    assert epochs == [0] * 8 + [1] * 8 + [2] * 8  # no epoch is drawn twice
+    second = torch.load(config.output / "last.ckpt", weights_only=True)
+    assert (first["global_step"], second["global_step"]) == (4, 12)
+    assert second["epoch"] == 2
+    now = checkpoint.read(config.output / "best.safetensors").metadata
+    assert float(now["val_dsc"]) >= float(best["val_dsc"])  # the best of the first part is not forgotten
+
+
+def test_resume_keeps_the_log_of_the_first_part(data: Path, tmp_path: Path) -> None:
+    config = replace(tiny_config(data, tmp_path / "run"), schedule="constant", epochs=1)
+    fit(config)
+    first = val_scores(config)
+    fit(replace(config, epochs=2), resume=True)
+    assert len(val_scores(config)) == 2
+    assert val_scores(config)[:1] == first
+
+
+def test_a_run_in_two_parts_equals_a_run_in_one(data: Path, tmp_path: Path) -> None:
+    whole = replace(tiny_config(data, tmp_path / "whole"), schedule="constant", epochs=2)
+    parts = replace(whole, output=tmp_path / "parts")
+    fit(whole)
+    fit(replace(parts, epochs=1))
+    fit(parts, resume=True)
+    expected = checkpoint.read(whole.output / "last.ckpt").state
+    for key, value in checkpoint.read(parts.output / "last.ckpt").state.items():
+        torch.testing.assert_close(value, expected[key], rtol=1e-4, atol=1e-5, msg=key)

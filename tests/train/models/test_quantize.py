@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -10,11 +9,9 @@ from torch import Tensor, nn
 
 from medsam_edge.errors import CheckpointError, InputError
 from medsam_edge_train import checkpoint
-from medsam_edge_train.loop.curves import read_curves
 from medsam_edge_train.models import MedSAM, fuse
 from medsam_edge_train.models.quantize import Places, Quantizer, Quantizers, calibrate, round_weight
-from medsam_edge_train.stages.fit import PipelineModule, calibration_images, finetune, fit
-from tests.train.tiny import tiny_config, tiny_rep
+from tests.train.tiny import tiny_rep
 
 pytestmark = pytest.mark.usefixtures("tiny_zoo")
 
@@ -145,42 +142,13 @@ def test_quantizers_of_another_network_are_refused(change: int) -> None:
         network.embed(images)
 
 
-def test_a_quantized_checkpoint_is_neither_trained_on_nor_published(data: Path, tmp_path: Path) -> None:
+def test_a_quantized_checkpoint_is_not_exported(tmp_path: Path) -> None:
     network, _ = quantized()
     source = tmp_path / "qat.safetensors"
     checkpoint.write(source, network, "tiny_rep")
-    with pytest.raises(InputError, match=r"init: .*qat.safetensors is fused and quantized"):
-        finetune(tiny_config(data, tmp_path / "run", architecture="tiny_rep", init=source))
     with pytest.raises(InputError, match=r"checkpoint: .*qat.safetensors is fused and quantized"):
         checkpoint.export(source, tmp_path / "out.pth")
     assert [path.name for path in tmp_path.iterdir()] == ["qat.safetensors"]
-
-
-@pytest.fixture(scope="module")
-def init(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("init") / "float.safetensors"
-    checkpoint.write(path, tiny_rep(), "tiny_rep")
-    return path
-
-
-def config_of(data: Path, output: Path, **settings: Any) -> Any:
-    return tiny_config(data, output, architecture="tiny_rep", qat=True, **settings)
-
-
-def test_training_lowers_the_loss_and_keeps_the_ranges(data: Path, tmp_path: Path, init: Path) -> None:
-    config = config_of(data, tmp_path / "run", init=init, epochs=4)
-    loaded, _ = checkpoint.load(finetune(config))
-    curve = read_curves(config.output)["train_loss"]
-    assert curve[max(curve)] < curve[min(curve)]
-    before = PipelineModule(config).network
-    assert isinstance(loaded.quantizers, Quantizers)
-    assert isinstance(before.quantizers, Quantizers)
-    for expected, got in zip(before.quantizers, loaded.quantizers, strict=True):  # also after averaging
-        torch.testing.assert_close(got.state_dict(), expected.state_dict(), rtol=0, atol=0)
-    last, name = checkpoint.load(config.output / "last.ckpt")
-    assert name == "tiny_rep"
-    assert last.quantizers is not None
 
 
 def test_it_computes_in_f32_under_autocast(data: Path, tmp_path: Path) -> None:
@@ -189,16 +157,3 @@ def test_it_computes_in_f32_under_autocast(data: Path, tmp_path: Path) -> None:
         expected = network.embed(images)
         with torch.autocast("cpu", torch.bfloat16):
             torch.testing.assert_close(network.embed(images), expected, rtol=0, atol=0)
-
-
-def test_the_training_images_calibrate(data: Path, tmp_path: Path) -> None:
-    config = config_of(data, tmp_path / "run", val_per_modality=2, init=tmp_path / "trained.safetensors")
-    images = list(calibration_images(config))
-    assert len(images) == 4  # of three CT and two fundus images
-    assert {tuple(image.shape) for image in images} == {(3, 64, 64)}
-
-
-def test_it_needs_a_trained_network(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="init: qat starts from a trained checkpoint, got none"):
-        fit(config_of(data, tmp_path / "run"))
-    assert not (tmp_path / "run").exists()

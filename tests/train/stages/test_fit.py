@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,17 +13,16 @@ from torch import nn
 from medsam_edge.errors import CheckpointError, FileMissingError, InputError
 from medsam_edge.modality import Modality
 from medsam_edge_train import checkpoint
-from medsam_edge_train.data.cases import find_cases
-from medsam_edge_train.data.datasets import Sample, TrainingData, ValidationData
-from medsam_edge_train.loop.config import choose_precision
+from medsam_edge_train.data.datasets import Sample
 from medsam_edge_train.loop.curves import read_curves
 from medsam_edge_train.models import ZOO, MedSAM
 from medsam_edge_train.models.class_prompt import ClassPromptMedSAM
 from medsam_edge_train.models.mask_decoder import MaskDecoder
 from medsam_edge_train.models.prompt_encoder import PromptEncoder
-from medsam_edge_train.stages.fit import FitConfig, PipelineModule, finetune, fit, training_cases
-from medsam_edge_train.stages.losses import batch_dice
-from tests.train.tiny import tiny_config, write_data
+from medsam_edge_train.models.quantize import Quantizers
+from medsam_edge_train.stages.fit import FitConfig, PipelineModule, calibration_images, finetune, fit, training_cases
+from tests.train.runs import curve, val_scores
+from tests.train.tiny import tiny_config, tiny_rep, write_data
 
 pytestmark = pytest.mark.usefixtures("tiny_zoo")
 
@@ -37,70 +35,10 @@ def config(data: Path, tmp_path_factory: pytest.TempPathFactory) -> FitConfig:
     return config
 
 
-def curve(config: FitConfig, name: str) -> list[float]:
-    """A metric after each epoch, without the value before training."""
-    return [value for epoch, value in sorted(read_curves(config.output)[name].items()) if epoch > 0]
-
-
-def val_scores(config: FitConfig) -> list[float]:
-    return curve(config, "val_dsc")
-
-
-def validation_score(network: MedSAM, config: FitConfig) -> float:
-    """The mean over modalities of the mean DSC of all their objects, worked out anew."""
-    scores: dict[Modality, list[float]] = {}
-    for sample in _samples(ValidationData(find_cases(config.data / "val"), 64, config.val_boxes)):
-        with torch.no_grad():
-            boxes = sample.boxes * 4  # from the 64 to the 256 frame
-            logits, _ = network.eval().decode(network.embed(sample.image[None]), boxes)
-        scores.setdefault(sample.modality, []).extend(batch_dice(logits, sample.masks).tolist())
-    return float(np.mean([np.mean(own) for own in scores.values()]))
-
-
-def _samples(data: ValidationData) -> list[Sample]:
-    return [data[index] for index in range(len(data))]
-
-
 def test_a_run_leaves_what_it_promises(config: FitConfig) -> None:
     files = {path.name for path in config.output.iterdir()}
     assert {"best.safetensors", "last.ckpt", "curves.png", "before.json", "log", "tensorboard"} == files
     assert not any(name.endswith(".partial") for name in files)
-
-
-def test_the_best_checkpoint_describes_itself(config: FitConfig) -> None:
-    loaded, name = checkpoint.load(config.output / "best.safetensors")
-    assert name == "tiny"
-    assert isinstance(loaded, MedSAM)
-    metadata = checkpoint.read(config.output / "best.safetensors").metadata
-    assert float(metadata["val_dsc"]) == pytest.approx(max(val_scores(config)), abs=1e-4)
-    assert (metadata["epoch"], metadata["step"]) in {("0", "4"), ("1", "8")}
-
-
-@pytest.mark.parametrize("ema", [0.5, 0.0])
-def test_the_best_checkpoint_holds_the_weights_that_were_validated(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ema: float
-) -> None:
-    validated: dict[str, dict[str, torch.Tensor]] = {}
-    step = PipelineModule.validation_step
-
-    def spy(self: PipelineModule, batch: list[tuple[Sample, int]], index: int) -> None:
-        state = self.network.state_dict()
-        validated[str(self.current_epoch)] = {key: value.clone() for key, value in state.items()}
-        step(self, batch, index)
-
-    monkeypatch.setattr(PipelineModule, "validation_step", spy)
-    config = replace(tiny_config(data, tmp_path / "run"), ema=ema)
-    best = checkpoint.read(fit(config))
-    for key, value in validated[best.metadata["epoch"]].items():
-        torch.testing.assert_close(best.state[key], value, rtol=0, atol=0, msg=key)
-    loaded, _ = checkpoint.load(config.output / "best.safetensors")
-    assert validation_score(loaded, config) == pytest.approx(float(best.metadata["val_dsc"]), abs=1e-4)
-
-
-def test_the_last_checkpoint_loads_as_the_averaged_network(config: FitConfig) -> None:
-    last, name = checkpoint.load(config.output / "last.ckpt")
-    assert name == "tiny"
-    assert validation_score(last, config) == pytest.approx(val_scores(config)[-1], abs=2e-4)
 
 
 def test_training_changed_weights_and_statistics(config: FitConfig) -> None:
@@ -129,84 +67,6 @@ def test_a_run_repeats(config: FitConfig, tmp_path: Path) -> None:
     assert val_scores(again) == pytest.approx(val_scores(config), abs=1e-5)
 
 
-def test_a_run_is_not_overwritten(config: FitConfig) -> None:
-    before = (config.output / "last.ckpt").read_bytes()
-    with pytest.raises(InputError, match=r"output: .* holds a run that --resume would continue"):
-        fit(config)
-    assert (config.output / "last.ckpt").read_bytes() == before
-
-
-def test_there_must_be_a_run_to_resume(config: FitConfig, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"output: .* holds no run to resume"):
-        fit(replace(config, output=tmp_path / "nothing"), resume=True)
-    assert not (tmp_path / "nothing").exists()
-
-
-def test_resume_goes_on_where_it_stopped(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    epochs: list[int] = []
-    draw = TrainingData.__getitem__
-
-    def spy(self: TrainingData, index: tuple[int, int, int]) -> Sample:
-        epochs.append(index[0])
-        return draw(self, index)
-
-    monkeypatch.setattr(TrainingData, "__getitem__", spy)
-    config = replace(tiny_config(data, tmp_path / "run"), schedule="constant", epochs=1)
-    fit(config)
-    assert epochs == [0] * 8
-    first = torch.load(config.output / "last.ckpt", weights_only=True)
-    best = checkpoint.read(config.output / "best.safetensors").metadata
-
-    fit(replace(config, epochs=3), resume=True)
-    assert epochs == [0] * 8 + [1] * 8 + [2] * 8  # no epoch is drawn twice
-    second = torch.load(config.output / "last.ckpt", weights_only=True)
-    assert (first["global_step"], second["global_step"]) == (4, 12)
-    assert second["epoch"] == 2
-    now = checkpoint.read(config.output / "best.safetensors").metadata
-    assert float(now["val_dsc"]) >= float(best["val_dsc"])  # the best of the first part is not forgotten
-
-
-def test_a_worse_epoch_after_resuming_does_not_replace_the_best(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = replace(tiny_config(data, tmp_path / "run"), schedule="constant", epochs=1)
-    before = fit(config).read_bytes()
-    monkeypatch.setattr(
-        "medsam_edge_train.stages.fit.batch_dice", lambda logits, truth: torch.full((len(logits),), 0.01)
-    )
-    assert fit(replace(config, epochs=2), resume=True).read_bytes() == before
-    assert val_scores(config)[-1] == pytest.approx(0.01)
-
-
-def test_resume_keeps_the_log_of_the_first_part(data: Path, tmp_path: Path) -> None:
-    config = replace(tiny_config(data, tmp_path / "run"), schedule="constant", epochs=1)
-    fit(config)
-    first = val_scores(config)
-    fit(replace(config, epochs=2), resume=True)
-    assert len(val_scores(config)) == 2
-    assert val_scores(config)[:1] == first
-
-
-def test_a_run_in_two_parts_equals_a_run_in_one(data: Path, tmp_path: Path) -> None:
-    whole = replace(tiny_config(data, tmp_path / "whole"), schedule="constant", epochs=2)
-    parts = replace(whole, output=tmp_path / "parts")
-    fit(whole)
-    fit(replace(parts, epochs=1))
-    fit(parts, resume=True)
-    expected = checkpoint.read(whole.output / "last.ckpt").state
-    for key, value in checkpoint.read(parts.output / "last.ckpt").state.items():
-        torch.testing.assert_close(value, expected[key], rtol=1e-4, atol=1e-5, msg=key)
-
-
-def test_without_averaging(data: Path, tmp_path: Path) -> None:
-    config = replace(tiny_config(data, tmp_path / "run"), ema=0.0, epochs=1)
-    best = fit(config)
-    last = torch.load(config.output / "last.ckpt", weights_only=True)
-    assert "averaging_state" not in last
-    loaded, _ = checkpoint.load(best)
-    assert validation_score(loaded, config) == pytest.approx(val_scores(config)[0], abs=2e-4)
-
-
 def test_a_run_starts_from_a_checkpoint(config: FitConfig, tmp_path: Path) -> None:
     state = checkpoint.read(config.output / "best.safetensors").state
     module = PipelineModule(replace(config, init=config.output / "best.safetensors"))
@@ -223,89 +83,9 @@ def test_data_must_exist(config: FitConfig, tmp_path: Path) -> None:
         fit(replace(config, data=tmp_path / "nowhere", output=tmp_path / "run"))
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"image_size": 0}, "image_size: expected a positive multiple of 64, got 0"),
-        ({"image_size": -64}, "image_size: .* got -64"),
-        ({"image_size": 32}, "image_size: .* got 32"),
-        ({"image_size": 100}, "image_size: .* got 100"),
-        ({"schedule": "linear"}, "schedule: expected 'cosine', 'constant' or 'plateau', got 'linear'"),
-        ({"images_per_epoch": 15, "batch_size": 16}, "images_per_epoch: expected 0 or at least batch_size, got 15"),
-        ({"boxes_per_image": 0}, "boxes_per_image: expected at least 1, got 0"),
-        (
-            {"augmentation": "none"},
-            "augmentation: expected one of full, full.loose, full.careless, flips, flips.color, got 'none'",
-        ),
-        ({"pixel_loss": "mse"}, "pixel_loss: expected one of bce, focal, got 'mse'"),
-        ({"select": "loss"}, "select: expected one of dsc, paper, got 'loss'"),
-    ],
-)
-def test_bad_settings_are_refused(settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        FitConfig(Path("data"), Path("run"), **settings)
-
-
 def test_an_unknown_architecture_is_refused(config: FitConfig, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="architecture: expected one of"):
         fit(replace(config, architecture="unet", output=tmp_path / "run"))
-
-
-@pytest.mark.parametrize(
-    ("cuda", "native", "emulated", "avx512", "expected"),
-    [
-        (False, False, False, False, "32-true"),
-        (False, False, False, True, "bf16-mixed"),
-        (True, True, True, False, "bf16-mixed"),
-        (True, False, False, True, "32-true"),  # the GPU is what computes
-        (True, False, True, False, "32-true"),  # older GPUs only emulate it, slowly
-    ],
-)
-def test_choose_precision(
-    monkeypatch: pytest.MonkeyPatch, cuda: bool, native: bool, emulated: bool, avx512: bool, expected: str
-) -> None:
-    def is_bf16_supported(including_emulation: bool = True) -> bool:
-        return native or (emulated and including_emulation)
-
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", is_bf16_supported)
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
-    assert choose_precision("auto") == expected
-    assert choose_precision("16-mixed") == "16-mixed"
-
-
-def factors(config: FitConfig, steps: int) -> list[float]:
-    """The learning rate of each step as a share of the configured one, in a run of so many steps."""
-    module = PipelineModule(config)
-    trainer = SimpleNamespace(estimated_stepping_batches=steps)
-    module._trainer = trainer  # type: ignore[assignment]
-    scheduler = module.configure_optimizers()["lr_scheduler"]["scheduler"]
-    return [scheduler.lr_lambdas[0](step) for step in range(steps)]
-
-
-def test_the_cosine_schedule_by_hand(config: FitConfig) -> None:
-    shares = factors(replace(config, warmup_steps=4), 104)
-    assert shares[:5] == pytest.approx([0.25, 0.5, 0.75, 1, 1])
-    assert shares[54] == pytest.approx(0.5)  # half way
-    assert shares[29] == pytest.approx(0.5 * (1 + 0.5**0.5))  # a quarter of the way: cos 45°
-    assert shares[103] == pytest.approx(0, abs=1e-3)
-    assert shares[4:] == sorted(shares[4:], reverse=True)
-
-
-def test_the_constant_schedule_by_hand(config: FitConfig) -> None:
-    assert factors(replace(config, warmup_steps=2, schedule="constant"), 6) == [0.5, 1, 1, 1, 1, 1]
-    assert factors(replace(config, warmup_steps=0, schedule="constant"), 3) == [1, 1, 1]
-
-
-def test_weight_decay_spares_biases_and_norms(config: FitConfig) -> None:
-    module = PipelineModule(config)
-    trainer = SimpleNamespace(estimated_stepping_batches=10)
-    module._trainer = trainer  # type: ignore[assignment]
-    decayed, plain = module.configure_optimizers()["optimizer"].param_groups
-    assert (decayed["weight_decay"], plain["weight_decay"]) == (config.weight_decay, 0.0)
-    assert all(parameter.ndim > 1 for parameter in decayed["params"])
-    assert all(parameter.ndim == 1 for parameter in plain["params"])
-    assert len(decayed["params"]) + len(plain["params"]) == len(list(module.network.parameters()))
 
 
 def test_an_image_without_objects_can_be_validated(config: FitConfig) -> None:
@@ -350,13 +130,8 @@ def test_extra_data_and_modalities_left_out(config: FitConfig, tmp_path: Path) -
     assert [case.modality.value for case in training_cases(replace(base, leave_out=("ct",)))] == ["Fundus"] * 2
     both = training_cases(replace(base, leave_out=("CT",), extra_data=(other,)))
     assert [case.modality.value for case in both] == ["Fundus"] * 2 + ["CT"] * 3 + ["Fundus"] * 2
-    with pytest.raises(InputError, match="leave_out: nothing is left"):
+    with pytest.raises(InputError, match="leave_out: expected to leave images to train on"):
         training_cases(replace(base, leave_out=("CT", "Fundus")))
-
-
-def test_the_teacher_is_not_trained(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="medsam_vit_b is a teacher"):
-        replace(tiny_config(data, tmp_path), architecture="medsam_vit_b")
 
 
 def test_a_class_prompt_network_learns_its_modalities(
@@ -372,3 +147,79 @@ def test_a_class_prompt_network_learns_its_modalities(
     accuracies = curve(config, "val_class_accuracy")
     assert len(accuracies) == 1
     assert 0 <= accuracies[0] <= 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"boxes_per_image": 0}, "boxes_per_image: expected at least 1, got 0"),
+        (
+            {"augmentation": "none"},
+            "augmentation: expected one of full, full.loose, full.careless, flips, flips.color, got 'none'",
+        ),
+        ({"pixel_loss": "mse"}, "pixel_loss: expected one of bce, focal, got 'mse'"),
+        ({"select": "loss"}, "select: expected one of dsc, paper, got 'loss'"),
+        ({"crop_size": 100}, "crop_size: expected 0 or a multiple of 64 below image_size, 64, got 100"),
+        ({"crop_size": 64}, "crop_size: expected 0 or a multiple of 64 below image_size, 64, got 64"),
+        ({"withhold_modality": 1.1}, "withhold_modality: expected 0 to 1, got 1.1"),
+        ({"iou_weight": -1.0}, "iou_weight: expected 0 or more, got -1.0"),
+        ({"qat": True}, "init: qat starts from a trained checkpoint, got none"),
+    ],
+)
+def test_bad_settings_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        tiny_config(Path("data"), Path("run"), **settings)
+
+
+def test_whole_images_follow_three_epochs_of_crops(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tiny_config(data, tmp_path / "run", image_size=128, crop_size=64, epochs=5)
+    sides: list[int] = []
+    step = PipelineModule.training_step
+
+    def spy(self: PipelineModule, batch: Any, index: int) -> torch.Tensor:
+        sides.append(batch.images.shape[-1])
+        return step(self, batch, index)
+
+    monkeypatch.setattr(PipelineModule, "training_step", spy)
+    fit(config)
+    assert sides == [64] * 12 + [128] * 4 + [64] * 4
+
+
+@pytest.fixture(scope="module")
+def init(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("init") / "float.safetensors"
+    checkpoint.write(path, tiny_rep(), "tiny_rep")
+    return path
+
+
+def config_of(data: Path, output: Path, **settings: Any) -> Any:
+    return tiny_config(data, output, architecture="tiny_rep", qat=True, **settings)
+
+
+def test_training_lowers_the_loss_and_keeps_the_ranges(data: Path, tmp_path: Path, init: Path) -> None:
+    config = config_of(data, tmp_path / "run", init=init, epochs=4)
+    loaded, _ = checkpoint.load(finetune(config))
+    curve = read_curves(config.output)["train_loss"]
+    assert curve[max(curve)] < curve[min(curve)]
+    before = PipelineModule(config).network
+    assert isinstance(loaded.quantizers, Quantizers)
+    assert isinstance(before.quantizers, Quantizers)
+    for expected, got in zip(before.quantizers, loaded.quantizers, strict=True):  # also after averaging
+        torch.testing.assert_close(got.state_dict(), expected.state_dict(), rtol=0, atol=0)
+    last, name = checkpoint.load(config.output / "last.ckpt")
+    assert name == "tiny_rep"
+    assert last.quantizers is not None
+
+
+def test_the_training_images_calibrate(data: Path, tmp_path: Path) -> None:
+    config = config_of(data, tmp_path / "run", val_per_modality=2, init=tmp_path / "trained.safetensors")
+    images = list(calibration_images(config))
+    assert len(images) == 4  # of three CT and two fundus images
+    assert {tuple(image.shape) for image in images} == {(3, 64, 64)}
+
+
+def test_it_needs_a_trained_network(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="init: qat starts from a trained checkpoint, got none"):
+        fit(config_of(data, tmp_path / "run"))
+    assert not (tmp_path / "run").exists()

@@ -12,8 +12,9 @@ from medsam_edge.errors import InputError
 from medsam_edge_train.loop.processes import world_size
 from medsam_edge_train.models import TEACHER
 from medsam_edge_train.options import Output
+from medsam_edge_train.settings import at_least_one, check, check_choices, is_image_size, is_share, not_negative
 
-PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
+PARTS = ("image_encoder", "prompt_encoder", "mask_decoder")
 NOT_NEGATIVE = (
     "learning_rate",
     "weight_decay",
@@ -26,7 +27,7 @@ NOT_NEGATIVE = (
     "workers",
     "seed",
 )
-Schedule = Literal["cosine", "constant", "plateau"]
+Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class RunConfig:
     learning_rate: float = 5e-4
     weight_decay: float = 0.01
     warmup_steps: int = 200
-    schedule: Schedule = "cosine"
+    schedule: Literal["cosine", "constant", "plateau"] = "cosine"
     plateau_factor: float = 0.5
     plateau_patience: int = 1
     gradient_clip: float = 1.0
@@ -89,44 +90,25 @@ class RunConfig:
     checkpoint_steps: int = 0
     minutes: float = 0.0
     workers: int = 1
-    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
+    precision: Precision = "auto"
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.architecture == TEACHER:
-            raise InputError(f"architecture: {TEACHER} is a teacher and cannot be trained")
-        if self.image_size < 64 or self.image_size % 64:
-            raise InputError(f"image_size: expected a positive multiple of 64, got {self.image_size}")
-        if self.schedule not in ("cosine", "constant", "plateau"):
-            raise InputError(f"schedule: expected 'cosine', 'constant' or 'plateau', got {self.schedule!r}")
-        if self.schedule == "plateau" and self.warmup_steps:
-            raise InputError(f"warmup_steps: expected 0 with the plateau schedule, got {self.warmup_steps}")
-        for name in ("epochs", "batch_size", "val_per_modality"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name}: expected at least 1, got {getattr(self, name)}")
-        for name in NOT_NEGATIVE:
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise InputError(f"{name}: expected 0 or more, got {getattr(self, name)}")
-        if not 0 <= self.balance <= 1:
-            raise InputError(f"balance: expected 0 to 1, got {self.balance}")
-        if not 0 <= self.ema < 1:
-            raise InputError(f"ema: expected 0 or more and less than 1, got {self.ema}")
-        if not 0 < self.plateau_factor < 1:
-            raise InputError(f"plateau_factor: expected above 0 and less than 1, got {self.plateau_factor}")
-        if 0 != self.images_per_epoch < self.batch_size:
-            raise InputError(f"images_per_epoch: expected 0 or at least batch_size, got {self.images_per_epoch}")
-        if self.batch_size % world_size():
-            raise InputError(f"batch_size: expected a multiple of the {world_size()} processes, got {self.batch_size}")
-        parts = ("image_encoder", "prompt_encoder", "mask_decoder")
-        if unknown := set(self.freeze) - set(parts):
-            raise InputError(f"freeze: expected some of {', '.join(parts)}, got {', '.join(sorted(unknown))}")
-        check_precision(self.precision)
-
-
-def check_precision(wanted: str) -> None:
-    """Raise InputError unless the precision is one of `PRECISIONS`."""
-    if wanted not in PRECISIONS:
-        raise InputError(f"precision: expected one of {', '.join(PRECISIONS)}, got {wanted!r}")
+        check_choices(self)
+        check(self, "a network that can be trained", lambda name: name != TEACHER, "architecture")
+        check(self, "a positive multiple of 64", is_image_size, "image_size")
+        check(self, "at least 1", at_least_one, "epochs", "batch_size", "val_per_modality")
+        check(self, "0 or more", not_negative, *NOT_NEGATIVE)
+        check(self, "0 to 1", is_share, "balance")
+        check(self, "0 or more and less than 1", lambda value: 0 <= value < 1, "ema")
+        check(self, "above 0 and less than 1", lambda value: 0 < value < 1, "plateau_factor")
+        check(self, "0 or at least batch_size", lambda count: not 0 != count < self.batch_size, "images_per_epoch")
+        if self.schedule == "plateau":
+            check(self, "0 with the plateau schedule", lambda steps: steps == 0, "warmup_steps")
+        processes = f"a multiple of the {world_size()} processes"
+        check(self, processes, lambda size: size % world_size() == 0, "batch_size")
+        if unknown := set(self.freeze) - set(PARTS):
+            raise InputError(f"freeze: expected some of {', '.join(PARTS)}, got {', '.join(sorted(unknown))}")
 
 
 def choose_precision(wanted: str) -> str:

@@ -24,15 +24,7 @@ from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from torch.utils.data import DataLoader
 
 from medsam_edge.errors import InputError
-from medsam_edge_train.loop.callbacks import (
-    Averaging,
-    BestCheckpoint,
-    DrawCurves,
-    EarlyStop,
-    KeepLast,
-    TimeIsUp,
-    TimeLimit,
-)
+from medsam_edge_train.loop import callbacks
 from medsam_edge_train.loop.config import RunConfig, choose_precision
 from medsam_edge_train.loop.loader import ResumableLoader
 from medsam_edge_train.loop.module import StageModule
@@ -50,7 +42,7 @@ def run(module: StageModule, training: ResumableLoader, validation: DataLoader[A
     """
     config = module.config
     last, best = config.output / "last.ckpt", config.output / "best.safetensors"
-    with quiet_lightning(), suppress(TimeIsUp), own_errors(config):
+    with quiet_lightning(), suppress(callbacks.TimeIsUp), own_errors(config):
         trainer = make_trainer(config, resume)
         trainer.fit(module, training, validation, ckpt_path=last if resume else None, weights_only=True)
         if rank() == 0 and not best.is_file():
@@ -91,16 +83,16 @@ def make_trainer(config: RunConfig, resume: bool) -> pl.Trainer:
 
 def _callbacks(config: RunConfig) -> Iterator[pl.Callback]:
     """In the order in which they must run."""
-    yield BestCheckpoint()
+    yield callbacks.BestCheckpoint()
     if config.ema > 0:
-        yield Averaging(decay=config.ema)
+        yield callbacks.Averaging(decay=config.ema)
     if config.early_stop:
-        yield EarlyStop("val_score", mode="max", patience=config.early_stop)
-    keep_last = KeepLast(config.output, config.checkpoint_steps)
+        yield callbacks.EarlyStop("val_score", mode="max", patience=config.early_stop)
+    keep_last = callbacks.KeepLast(config.output, config.checkpoint_steps)
     yield keep_last
-    yield DrawCurves(config.output)
+    yield callbacks.DrawCurves(config.output)
     if config.minutes:
-        yield TimeLimit(keep_last, config.minutes)
+        yield callbacks.TimeLimit(keep_last, config.minutes)
     if sys.stderr.isatty():
         yield RichProgressBar(console_kwargs={"stderr": True})  # results alone go to stdout
 

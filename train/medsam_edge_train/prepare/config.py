@@ -13,6 +13,7 @@ from medsam_edge.errors import InputError
 from medsam_edge.intensity import SOFT_TISSUE, Window
 from medsam_edge.modality import Modality
 from medsam_edge_train.options import Output
+from medsam_edge_train.settings import at_least_one, check, not_negative
 
 PROTOCOLS: Mapping[str, Mapping[Modality, float]] = {
     "all": {},
@@ -70,18 +71,11 @@ class PrepareConfig:
     def __post_init__(self) -> None:
         if isinstance(self.sources, (str, Path)) or not self.sources:
             raise InputError(f"sources: expected folders, got {self.sources!r}")
-        for name in ("image_size", "interval", "workers", "shard_images"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name}: expected at least 1, got {getattr(self, name)}")
-        for name in ("minimum_pixels", "minimum_voxels", "seed"):
-            if getattr(self, name) < 0:
-                raise InputError(f"{name}: expected 0 or more, got {getattr(self, name)}")
-        if not 0 <= self.jpeg <= 100:
-            raise InputError(f"jpeg: expected a quality of 1 to 100, or 0 for png, got {self.jpeg}")
-        if not 0 <= self.validation < 1:
-            raise InputError(f"validation: expected 0 or more and less than 1, got {self.validation}")
-        if len(self.window) != 2 or not (np.isfinite(self.window).all() and self.window[1] > 0):
-            raise InputError(f"window: expected level and a positive width in HU, got {self.window}")
+        check(self, "at least 1", at_least_one, "image_size", "interval", "workers", "shard_images")
+        check(self, "0 or more", not_negative, "minimum_pixels", "minimum_voxels", "seed")
+        check(self, "a quality of 1 to 100, or 0 for png", lambda quality: 0 <= quality <= 100, "jpeg")
+        check(self, "0 or more and less than 1", lambda share: 0 <= share < 1, "validation")
+        check(self, "level and a positive width in HU", _is_window, "window")
         try:
             groups = re.compile(self.patient_pattern).groups
         except re.error as error:
@@ -96,6 +90,10 @@ class PrepareConfig:
         """The window as a pair, in HU."""
         level, width = self.window
         return level, width
+
+
+def _is_window(window: tuple[float, ...]) -> bool:
+    return len(window) == 2 and bool(np.isfinite(window).all()) and window[1] > 0
 
 
 def fractions_of(fractions: str | Mapping[str, float]) -> Mapping[Modality, float]:

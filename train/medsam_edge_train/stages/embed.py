@@ -14,11 +14,12 @@ from medsam_edge.geometry import Geometry
 from medsam_edge.networks.bundle import sha256
 from medsam_edge_train import checkpoint
 from medsam_edge_train.data.cases import SPLITS, Case, find_cases, read_case
-from medsam_edge_train.loop.config import check_precision, choose_precision
+from medsam_edge_train.loop.config import Precision, choose_precision
 from medsam_edge_train.models import MedSAM
 from medsam_edge_train.models.vit import ViT
 from medsam_edge_train.options import Output
 from medsam_edge_train.progress import show_progress
+from medsam_edge_train.settings import at_least_one, check, check_choices, is_image_size
 from medsam_edge_train.stages.store import StoreWriter, embedding_key
 
 VIT_FACTOR = 4
@@ -47,15 +48,12 @@ class EmbedConfig:
     image_size: int = 256
     batch_size: int = 8
     shard_images: int = 128
-    precision: str = "auto"
+    precision: Precision = "auto"
 
     def __post_init__(self) -> None:
-        if self.image_size < 64 or self.image_size % 64:
-            raise InputError(f"image_size: expected a positive multiple of 64, got {self.image_size}")
-        for name in ("batch_size", "shard_images"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name}: expected at least 1, got {getattr(self, name)}")
-        check_precision(self.precision)
+        check_choices(self)
+        check(self, "a positive multiple of 64", is_image_size, "image_size")
+        check(self, "at least 1", at_least_one, "batch_size", "shard_images")
 
 
 def embed(config: EmbedConfig, progress: Callable[[str], None] = lambda line: None) -> Path:

@@ -30,6 +30,7 @@ from medsam_edge_train.metrics import nsd
 from medsam_edge_train.models.class_prompt import ClassPromptMedSAM, one_hot
 from medsam_edge_train.models.medsam import MedSAM, Prediction
 from medsam_edge_train.models.quantize import calibrate
+from medsam_edge_train.settings import at_least_one, check, is_share, not_negative
 from medsam_edge_train.stages.losses import batch_dice, bce_loss, dice_loss, focal_loss, iou_loss
 
 
@@ -70,26 +71,13 @@ class FitConfig(RunConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.crop_size % 64 or not 0 <= self.crop_size < self.image_size:
-            wanted = f"0 or a multiple of 64 below image_size, {self.image_size}"
-            raise InputError(f"crop_size: expected {wanted}, got {self.crop_size}")
+        crops = f"0 or a multiple of 64 below image_size, {self.image_size}"
+        check(self, crops, lambda side: side % 64 == 0 and 0 <= side < self.image_size, "crop_size")
+        check(self, "0 to 1", is_share, "withhold_modality")
+        check(self, "0 or more", not_negative, "iou_weight", "class_weight")
+        check(self, "at least 1", at_least_one, "boxes_per_image", "val_boxes")
         if self.qat and self.init is None:
             raise InputError("init: qat starts from a trained checkpoint, got none")
-        if not 0 <= self.withhold_modality <= 1:
-            raise InputError(f"withhold_modality: expected 0 to 1, got {self.withhold_modality}")
-        for name in ("iou_weight", "class_weight"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise InputError(f"{name}: expected 0 or more, got {getattr(self, name)}")
-        for name in ("boxes_per_image", "val_boxes"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name}: expected at least 1, got {getattr(self, name)}")
-        for name, choices in (
-            ("augmentation", tuple(AUGMENTATIONS)),
-            ("pixel_loss", ("bce", "focal")),
-            ("select", ("dsc", "paper")),
-        ):
-            if getattr(self, name) not in choices:
-                raise InputError(f"{name}: expected one of {', '.join(choices)}, got {getattr(self, name)!r}")
         for modality in self.leave_out:
             Modality.parse(modality)
 

@@ -15,6 +15,7 @@ from medsam_edge.intensity import to_display
 from medsam_edge.modality import Modality
 from medsam_edge.phantom import phantom
 from medsam_edge_train.options import Output
+from medsam_edge_train.settings import at_least_one, check, not_negative
 
 VALIDATION_SEED = 1_000_000
 """Added to the seed of validation images, so that the two splits share no image."""
@@ -37,11 +38,8 @@ class PhantomConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("count", "val_count"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name}: expected at least 1, got {getattr(self, name)}")
-        if self.seed < 0:
-            raise InputError(f"seed: expected 0 or more, got {self.seed}")
+        check(self, "at least 1", at_least_one, "count", "val_count")
+        check(self, "0 or more", not_negative, "seed")
         if self.output.exists():
             raise InputError(f"output: {self.output} exists already")
 
