@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medsam_edge.errors import BundleError, InputError
-from medsam_edge_benchmarks.latency.runs import roofline
-from medsam_edge_benchmarks.latency.published.baselines import Baseline, fused
 from medsam_edge_benchmarks.latency.cases.drawn import DrawnCase, draw
 from medsam_edge_benchmarks.latency.cases.papers import CASES, LatencyCase, choose
+from medsam_edge_benchmarks.latency.published.baselines import Baseline, fused
+from medsam_edge_benchmarks.latency.runs import roofline
 from medsam_edge_benchmarks.latency.runs.figures import CaseFigures, LatencyReport, summarize
 from medsam_edge_benchmarks.latency.runs.fresh import Request, cold_starts, run_fresh
 from medsam_edge_benchmarks.latency.runs.machine import describe
@@ -78,7 +78,9 @@ def steps(plan: LatencyPlan) -> int:
     return 3 + len(plan.cases) * per_case + 1 + (variants + 1) * plan.cold_rounds
 
 
-def measure_latency(plan: LatencyPlan, folder: Path, step: Callable[[str], None], save: Callable[[LatencyReport], None]) -> LatencyReport:
+def measure_latency(
+    plan: LatencyPlan, folder: Path, step: Callable[[str], None], save: Callable[[LatencyReport], None]
+) -> LatencyReport:
     """Measure everything; what is done after each case goes through `save`, so that an interrupted run keeps it.
 
     Args:
