@@ -99,12 +99,9 @@ def commands() -> Iterator[str]:
     for name, parser in _below(parser_of([])).items():
         if name not in cli.EXTENSIONS:
             yield _command(parser)
-    for name in _names(parser_of(["train", "--help"])):
-        app = parser_of(["train", name])  # a stage's options are known when it is asked for
-        yield _app_command(app[name], f"{app.name[0]} {name}")
+    yield from _sub_commands("train")
     yield _app_command(parser_of(["convert"]), "medsam-edge convert")
-    for parser in _below(parser_of(["bench"])).values():
-        yield _command(parser)
+    yield from _sub_commands("bench")
 
 
 class _FoundError(Exception):
@@ -136,9 +133,10 @@ def _below(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser
     }
 
 
-def _names(app: App) -> list[str]:
-    """Its sub-commands."""
-    return [name for name in app if not name.startswith("-")]
+def _sub_commands(command: str) -> Iterator[str]:
+    for name in parser_of([command, "--help"]):
+        if not name.startswith("-"):  # the options of one are known when it is asked for
+            yield _app_command(parser_of([command, name])[name], f"medsam-edge {command} {name}")
 
 
 def _app_command(command: App, prog: str) -> str:

@@ -7,6 +7,7 @@ file or from a preset: an option wins over the file, and the file over the prese
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
@@ -103,6 +104,8 @@ def takes(command: Callable[..., Any], kind: type[Any], presets: Presets = {}) -
     """Make the fields of `kind` options of a command whose parameter `settings` receives them, and name the presets."""
     kind.__init__.__annotations__.update(get_type_hints(kind, include_extras=True))  # bases may be of other modules
     command.__annotations__["settings"] = Annotated[kind, FLAT]
+    if all(field.default is not MISSING for field in fields(kind)):
+        command.__defaults__ = (kind(),)
     if presets:
         command.__annotations__["preset"] = Literal[tuple(sorted(presets))] | None
     return command
