@@ -14,12 +14,16 @@ from dataclasses import is_dataclass
 from enum import EnumMeta
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 from unittest import mock
+
+from cyclopts import App
+from cyclopts.argument import Argument
 
 import medsam_edge
 from medsam_edge import errors
 from medsam_edge.cli import main as cli
+from medsam_edge_train.options import DEFAULT_PARAMETER
 
 PAGE = Path(__file__).with_name("reference.md")
 WIDTH = 100
@@ -42,7 +46,7 @@ def reference() -> str:
     parts = [HEAD, *(part for item in objects for part in _object(item))]
     parts += ["### Errors\n", _fence(inspect.getdoc(errors) or "")]
     parts += ["## Command line\n", _fence(inspect.getdoc(cli) or "")]
-    parts += [_command(parser) for parser in parsers()]
+    parts += commands()
     return "\n".join(parts)
 
 
@@ -90,29 +94,28 @@ def _signature(name: str, item: object) -> str:
     return line if len(line) <= WIDTH else "\n".join([f"{name}(", *(f"    {row}," for row in rows), f"){arrow}"])
 
 
-def parsers() -> Iterator[argparse.ArgumentParser]:
-    """Of every command and of what it has below it."""
+def commands() -> Iterator[str]:
+    """What every command says of itself, and of what it has below it."""
     for name, parser in _below(parser_of([])).items():
         if name not in cli.EXTENSIONS:
-            yield parser
-    for name in _below(parser_of(["train"])):
-        yield _below(parser_of(["train", name]))[name]  # a stage's options are known when it is asked for
-    yield parser_of(["convert"])
-    yield from _below(parser_of(["bench"])).values()
+            yield _command(parser)
+    yield from _sub_commands("train")
+    yield _app_command(parser_of(["convert"]), "medsam-edge convert")
+    yield from _sub_commands("bench")
 
 
 class _FoundError(Exception):
-    def __init__(self, parser: argparse.ArgumentParser) -> None:
+    def __init__(self, parser: Any) -> None:
         self.parser = parser
 
 
-def parser_of(arguments: list[str]) -> argparse.ArgumentParser:
-    """The parser to which the command hands its arguments."""
+def parser_of(arguments: list[str]) -> Any:
+    """The parser to which the command hands its arguments: argparse's, or an app of cyclopts."""
 
-    def found(parser: argparse.ArgumentParser, *_: object) -> None:
+    def found(parser: Any, *_: object) -> None:
         raise _FoundError(parser)
 
-    with mock.patch.object(argparse.ArgumentParser, "parse_args", found):
+    with mock.patch.object(argparse.ArgumentParser, "parse_args", found), mock.patch.object(App, "__call__", found):
         try:
             cli.main(arguments)
         except _FoundError as caught:
@@ -128,6 +131,41 @@ def _below(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser
         if isinstance(action, argparse._SubParsersAction)
         for name, command in action.choices.items()
     }
+
+
+def _sub_commands(command: str) -> Iterator[str]:
+    for name in parser_of([command, "--help"]):
+        if not name.startswith("-"):  # the options of one are known when it is asked for
+            yield _app_command(parser_of([command, name])[name], f"medsam-edge {command} {name}")
+
+
+def _app_command(command: App, prog: str) -> str:
+    found = command.assemble_argument_collection(default_parameter=DEFAULT_PARAMETER, parse_docstring=True)
+    arguments = [argument for argument in found if argument.show]
+    placed = [argument.name.lstrip("-") for argument in arguments if argument.index is not None]
+    rows = [" ".join([prog, "[options]", *placed]), command.help or ""]
+    for argument in arguments:
+        default, text = argument.field_info.default, " ".join((argument.parameter.help or "").split())
+        if argument.index is None and argument.required:
+            text += " (required)"
+        elif default not in (None, (), "", argument.field_info.empty) and default is not False:
+            shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
+            text += f" (default: {shown})"
+        names = ", ".join(sorted(argument.names, key=len) if argument.index is None else [placed[argument.index]])
+        rows += ["", f"{names} {_app_value(argument)}".rstrip()]
+        rows += textwrap.wrap(text, WIDTH, initial_indent="    ", subsequent_indent="    ")
+    return f"### {prog}\n\n" + _fence("\n".join(rows))
+
+
+def _app_value(argument: Argument) -> str:
+    """`N`, `PATH`, `{a,b}`, with `...` for several, nothing for a switch or what has its place."""
+    if argument.is_flag() or argument.index is not None:
+        return ""
+    several = get_origin(argument.hint) is tuple
+    kind = get_args(argument.hint)[0] if get_args(argument.hint) else argument.hint
+    named = {int: "N", float: "X", Path: "PATH"}.get(kind, "NAME")
+    choices = argument.get_choices()
+    return ("{" + ",".join(choices) + "}" if choices else named) + (" ..." if several else "")
 
 
 def _command(parser: argparse.ArgumentParser) -> str:

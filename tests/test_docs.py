@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 from unittest import mock
 
 import pytest
+from cyclopts import App
 
 from medsam_edge.cli import main as cli
 from medsam_edge.networks import engine
@@ -115,11 +116,18 @@ def test_commands_exist(capsys: pytest.CaptureFixture[str]) -> None:
         parse(parser, words)
         raise Parsed
 
+    def only_parse_app(app: App, words: list[str]) -> None:
+        app.parse_args(words)
+        raise Parsed
+
     found = 0
     for page in PAGES:
         for block in blocks(page):
             for words in commands(block) if block.language.startswith("console") else ():
-                with mock.patch.object(argparse.ArgumentParser, "parse_args", only_parse):
+                with (
+                    mock.patch.object(argparse.ArgumentParser, "parse_args", only_parse),
+                    mock.patch.object(App, "__call__", only_parse_app),
+                ):
                     try:
                         code = cli.main(words)  # 0 of --version and --help, which leave before
                     except Parsed:

@@ -10,16 +10,20 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from medsam_edge.boxes import boxes_from_masks
 from medsam_edge.errors import InputError, MedsamEdgeError
-from medsam_edge_benchmarks.report.output import write_json
+from medsam_edge_benchmarks.report.output import SuiteConfig, write_json
 from medsam_edge_train.data.cases import find_cases, read_case
 from medsam_edge_train.loop.curves import read_curves
+from medsam_edge_train.options import Output
+from medsam_edge_train.stages.phantoms import PhantomConfig, write_phantoms
 
 FAST = "--preset small --images-per-epoch 64 --batch-size 4 --warmup-steps 10 --ema 0.9 --val-per-modality 4"
 
@@ -42,6 +46,23 @@ class Student:
     epochs: tuple[int, int, int]
     learning_rate: float
     told: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChainConfig(SuiteConfig):
+    """Settings of `bench chain`.
+
+    Attributes:
+        data: anything that `train prepare` reads; synthetic images if not given.
+        fraction: part of the images that is used.
+        teacher: checkpoint whose embeddings are learned.
+        output: folder to make.
+    """
+
+    data: Path | None = None
+    fraction: float = 1.0
+    teacher: Path
+    output: Output
 
 
 # TinyViT works at the full resolution from the start: on a CPU its steps take longer at half the size
@@ -87,6 +108,16 @@ def run_command(words: list[str]) -> float:
     if done.returncode:
         raise MedsamEdgeError(f"chain: medsam-edge {words[0]} {words[1]} ended with code {done.returncode}")
     return time.perf_counter() - start
+
+
+def bench_chain(settings: ChainConfig) -> dict[str, Any]:
+    """Run the chain, and show what it took and what came of it."""
+    with tempfile.TemporaryDirectory() as folder:
+        data = settings.data or write_phantoms(PhantomConfig(Path(folder) / "phantoms"))
+        result = chain(data, settings.teacher, settings.output, settings.fraction)
+    print(result)
+    failed = f"chain: went the wrong way: {', '.join(result.wrong)}" if result.wrong else None
+    return {**asdict(result), "failed": failed}
 
 
 def chain(

@@ -6,7 +6,7 @@ modalities, so that three hundred nuclei do not outvote one polyp.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
@@ -24,7 +24,6 @@ from medsam_edge_train.metrics import nsd
 
 T = TypeVar("T")
 ELLIPSE = "ellipse"
-Progress = Callable[[int, int], None]
 TILE = 224
 """Side of an example's picture, in pixels."""
 
@@ -41,8 +40,7 @@ class ObjectScore:
 
 def score_cases(
     segmenters: Mapping[str, Segmenter],
-    cases: Sequence[Case],
-    progress: Progress = lambda done, total: None,
+    cases: Iterable[Case],
     surfaces: bool = False,
     objects: int | None = None,
 ) -> list[ObjectScore]:
@@ -53,7 +51,7 @@ def score_cases(
         objects: at most so many of an image, evenly chosen; None for all.
     """
     scores: list[ObjectScore] = []
-    for number, case in enumerate(cases):
+    for case in cases:
         image, labels = read_case(case)
         values, boxes = np.unique(labels[labels > 0]), boxes_from_masks(labels)
         chosen = evenly(range(len(values)), objects or len(values))
@@ -66,7 +64,6 @@ def score_cases(
             dsc = {name: dice(mask, truth) for name, mask in masks.items()}
             distances = {name: nsd(mask, truth) for name, mask in masks.items()} if surfaces else {}
             scores.append(ObjectScore(case, value, dsc, distances))
-        progress(number + 1, len(cases))
     return scores
 
 

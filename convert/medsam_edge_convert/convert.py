@@ -8,9 +8,9 @@ from __future__ import annotations
 import copy
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Annotated, Literal, cast, get_args
 
 import openvino as ov
 from torch import nn
@@ -19,7 +19,6 @@ from medsam_edge import Segmenter
 from medsam_edge.errors import ConversionError, InputError
 from medsam_edge.modality import Modality
 from medsam_edge.networks.bundle import CARD_FILE, MANIFEST_FILE, MODEL_FILES, Manifest, sha256
-from medsam_edge_convert.accuracy import Progress
 from medsam_edge_convert.checks import (
     AGREEMENT_LIMIT,
     ALGEBRA_LIMIT,
@@ -39,8 +38,9 @@ from medsam_edge_convert.report import ConversionReport, Step, write_report
 from medsam_edge_convert.torch_model import torch_model
 from medsam_edge_train import checkpoint
 from medsam_edge_train.models import TEACHER, MedSAM, fuse
+from medsam_edge_train.options import FLAT, Output
 
-PRECISIONS = ("int8", "mixed", "f16", "f32")
+Precision = Literal["int8", "mixed", "f16", "f32"]
 Listener = Callable[[Step], None]
 
 
@@ -56,26 +56,28 @@ class ConvertConfig:
             Trained quantizers are used by int8 and left out by the others.
         calibration: folder of images, shards, or `phantoms`; needed for mixed, and for int8 unless the checkpoint has
             trained quantizers.
-        ellipse: strength of the inscribed ellipse that is added to the logits, which the checkpoint was trained
-            without; None for the checkpoint's own. 4 to 8 help networks on images unlike those they were trained on.
-        architecture: name of the network where the checkpoint does not say; None to recognise it.
+        ellipse: strength of the ellipse added to the logits, in place of the checkpoint's own; 4 to 8 help networks on
+            images unlike those they were trained on.
+        architecture: name of the network where the checkpoint does not say; recognised from the tensors if not given.
         gate: what accuracy is measured on and may be lost; None not to measure. Needed for mixed.
-        report: `.html` or `.json` file to write, also when a step fails.
+        report: `.html`, with the worst cases, or `.json` file to write, also when a step fails.
+        overwrite: replace an existing bundle.
     """
 
     checkpoint: Path
-    output: Path
-    precision: str = "int8"
+    _: KW_ONLY
+    output: Output
+    precision: Precision = "int8"
     calibration: str | None = None
     ellipse: float | None = None
     architecture: str | None = None
-    gate: Gate | None = None
+    gate: Annotated[Gate | None, FLAT] = None
     report: Path | None = None
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        if self.precision not in PRECISIONS:
-            raise InputError(f"precision: expected one of {', '.join(PRECISIONS)}, got {self.precision!r}")
+        if self.precision not in get_args(Precision):
+            raise InputError(f"precision: expected one of {', '.join(get_args(Precision))}, got {self.precision!r}")
         if self.precision == "mixed" and self.gate is None:
             raise InputError("validation: mixed needs a folder of images with masks, to find what int8 costs")
         if self.ellipse is not None and not 0 <= self.ellipse <= 100:
@@ -90,16 +92,11 @@ class ConvertConfig:
             raise InputError(f"report: expected a file outside the bundle, got {self.report}")
 
 
-def convert(
-    config: ConvertConfig,
-    listen: Listener = lambda step: None,
-    progress: Progress = lambda done, total: None,
-) -> Manifest:
+def convert(config: ConvertConfig, listen: Listener = lambda step: None) -> Manifest:
     """Convert a checkpoint to a bundle.
 
     Args:
         listen: told each step and its number.
-        progress: told how many of how many images the accuracy has been measured on.
 
     Raises:
         CheckpointError: the checkpoint cannot be read or does not match.
@@ -107,7 +104,7 @@ def convert(
         InputError: the teacher, which is not converted; no calibration where it is needed.
     """
     pictures = config.report is not None and config.report.suffix == ".html"
-    report = ConversionReport(config.checkpoint.name, config.precision, listen, progress, wants_pictures=pictures)
+    report = ConversionReport(config.checkpoint.name, config.precision, listen, wants_pictures=pictures)
     try:
         return _convert(config, report)
     except BaseException as error:
@@ -241,7 +238,7 @@ def _quantized(
 
 def _gate(gate: Gate, report: ConversionReport, segmenters: dict[str, Segmenter], bundle: Path) -> Accuracy:
     segmenters = {**segmenters, FINAL: Segmenter(bundle, cache_bytes=0)}
-    accuracy = measure_accuracy(segmenters, gate, report.progress)
+    accuracy = measure_accuracy(segmenters, gate)
     report.accuracy = accuracy
     report.pictures = draw_worst(segmenters, accuracy) if report.wants_pictures else []
     worst = max((name for name in accuracy.drops if name != "mean"), key=lambda name: accuracy.drops[name])

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
+from cyclopts import Parameter
 
 from medsam_edge import Segmenter
 from medsam_edge.errors import ConversionError, ImageError, InputError
-from medsam_edge_convert.accuracy import ELLIPSE, ObjectScore, Progress, by_modality, draw_case, evenly, score_cases
+from medsam_edge_convert.accuracy import ELLIPSE, ObjectScore, by_modality, draw_case, evenly, score_cases
 from medsam_edge_train.data.cases import Case, find_cases
+from medsam_edge_train.progress import track
 
 TORCH, EXACT, FINAL = "torch", "f32", "bundle"
 WORST = 12
@@ -31,8 +34,8 @@ class Gate:
         max_modality_drop: points of any one modality's DSC.
     """
 
-    data: Path
-    images: int = 200
+    data: Annotated[Path, Parameter(name="--validation")]
+    images: Annotated[int, Parameter(name="--validation-images")] = 200
     max_drop: float = 0.5
     max_modality_drop: float = 2.0
 
@@ -72,15 +75,15 @@ class Accuracy:
         return sorted(by_image.values(), key=lambda score: score.dsc[FINAL] - score.dsc[TORCH])[:WORST]
 
 
-def measure_accuracy(
-    segmenters: Mapping[str, Segmenter], gate: Gate, progress: Progress = lambda done, total: None
-) -> Accuracy:
+def measure_accuracy(segmenters: Mapping[str, Segmenter], gate: Gate) -> Accuracy:
     """DSC and NSD of each of `TORCH`, `EXACT` and `FINAL`, with the ellipse beside them.
 
     Raises:
         ImageError: no mask has an object.
     """
-    scores = score_cases(segmenters, gate.cases(), progress=progress, surfaces=True, objects=OBJECTS)
+    cases = gate.cases()
+    shown = track(cases, "accuracy: image", len(cases))
+    scores = score_cases(segmenters, shown, surfaces=True, objects=OBJECTS)
     if not scores:
         raise ImageError(f"validation: expected labelled objects in {gate.data}, found none")
     return Accuracy(by_modality(scores, "dsc"), by_modality(scores, "nsd"), scores)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from medsam_edge.networks.bundle import Manifest
 from medsam_edge.writing.whole import replacing
-from medsam_edge_convert.accuracy import Progress, as_cells, as_markdown
+from medsam_edge_convert.accuracy import as_cells, as_markdown
 from medsam_edge_convert.gate import Accuracy
 from medsam_edge_convert.page import Line, data_address, write_page
 
@@ -41,14 +41,12 @@ class ConversionReport:
     Attributes:
         source: name of the checkpoint's file.
         listen: told each step as it is added.
-        progress: told how far the accuracy is measured.
         failed: the message of the step that stopped the conversion.
     """
 
     source: str
     precision: str
     listen: Callable[[Step], None]
-    progress: Progress
     steps: list[Step] = field(default_factory=list)
     accuracy: Accuracy | None = None
     pictures: list[tuple[str, npt.NDArray[np.uint8]]] = field(default_factory=list)

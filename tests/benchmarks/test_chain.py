@@ -7,7 +7,6 @@ import pytest
 
 from medsam_edge.cli.main import main
 from medsam_edge.errors import InputError, MedsamEdgeError
-from medsam_edge_benchmarks import cli
 from medsam_edge_benchmarks.chain import ChainResult, Student, chain, run_command
 from medsam_edge_train.prepare.prepare import PrepareConfig, prepare
 from medsam_edge_train.stages.phantoms import PhantomConfig, write_phantoms
@@ -64,7 +63,7 @@ def test_the_steps_and_what_is_asked_of_the_curves(data: Path, tmp_path: Path, r
 def test_the_command_writes_its_figures_whichever_way_it_went(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], wrong: list[str]
 ) -> None:
-    monkeypatch.setattr(cli, "chain", lambda *_: ChainResult({"prepare": 1.0}, wrong=wrong))
+    monkeypatch.setattr("medsam_edge_benchmarks.chain.chain", lambda *_: ChainResult({"prepare": 1.0}, wrong=wrong))
     words = ["--data", "data", "--teacher", "teacher.safetensors", "-o", "out", "--json", str(tmp_path / "a.json")]
     assert main(["bench", "chain", *words]) == bool(wrong)
     assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))["wrong"] == wrong

@@ -55,7 +55,11 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setitem(ZOO, "prompted", tiny)
         patch.setattr(quantize, "PHANTOMS_PER_MODALITY", 1)
         checkpoint.write(folder / "prompted.safetensors", tiny(), "prompted")
-        convert(ConvertConfig(folder / "prompted.safetensors", folder / "bundle", "int8", "phantoms"))
+        convert(
+            ConvertConfig(
+                folder / "prompted.safetensors", output=folder / "bundle", precision="int8", calibration="phantoms"
+            )
+        )
     return folder / "bundle"
 
 

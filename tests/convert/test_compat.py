@@ -111,7 +111,7 @@ def segmenter(network: MedSAM, tmp_path_factory: pytest.TempPathFactory) -> Iter
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(ZOO, "tiny", tiny)
         checkpoint.write(folder / "tiny.safetensors", network, "tiny")
-        convert(ConvertConfig(folder / "tiny.safetensors", folder / "bundle", "f32"))
+        convert(ConvertConfig(folder / "tiny.safetensors", output=folder / "bundle", precision="f32"))
         yield Segmenter(folder / "bundle")
 
 

@@ -87,11 +87,11 @@ def test_bad_gates_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="max drop"):
         Gate(tmp_path, max_drop=-1)
     with pytest.raises(InputError, match="mixed needs a folder of images with masks"):
-        ConvertConfig(tmp_path / "a", tmp_path / "b", "mixed", "phantoms")
+        ConvertConfig(tmp_path / "a", output=tmp_path / "b", precision="mixed", calibration="phantoms")
     with pytest.raises(InputError, match=r"report: expected a file \.html or \.json"):
-        ConvertConfig(tmp_path / "a", tmp_path / "b", "f32", report=tmp_path / "report.txt")
+        ConvertConfig(tmp_path / "a", output=tmp_path / "b", precision="f32", report=tmp_path / "report.txt")
     with pytest.raises(InputError, match=r"report: expected a file outside the bundle, got .*report.html"):
-        ConvertConfig(tmp_path / "a", tmp_path / "b", "f32", report=tmp_path / "b" / "report.html")
+        ConvertConfig(tmp_path / "a", output=tmp_path / "b", precision="f32", report=tmp_path / "b" / "report.html")
 
 
 def test_a_wrong_folder_is_said_before_the_slow_steps(source: Path, tmp_path: Path) -> None:
@@ -99,7 +99,9 @@ def test_a_wrong_folder_is_said_before_the_slow_steps(source: Path, tmp_path: Pa
     for calibration, validation in ((tmp_path / "no", None), ("phantoms", tmp_path / "no")):
         gate = Gate(validation) if validation else None
         with pytest.raises(FileMissingError, match=r"no$"):
-            config = ConvertConfig(source, tmp_path / "b", "int8", str(calibration), gate=gate)
+            config = ConvertConfig(
+                source, output=tmp_path / "b", precision="int8", calibration=str(calibration), gate=gate
+            )
             convert(config, lambda step: steps.append(step.name))
     assert steps == []
 
@@ -144,7 +146,14 @@ def test_too_much_lost_leaves_no_bundle_but_the_report(
     checkpoint.write(source, deaf, "tiny")
     monkeypatch.setattr(module, "quantize", lambda *_: export_encoder(cast(MedSAM, other.eval()), IMAGE_SIZE))
     gate = Gate(data, max_drop=-0.0, max_modality_drop=0.0)
-    config = ConvertConfig(source, tmp_path / "bundle", "int8", "phantoms", gate=gate, report=tmp_path / "report.json")
+    config = ConvertConfig(
+        source,
+        output=tmp_path / "bundle",
+        precision="int8",
+        calibration="phantoms",
+        gate=gate,
+        report=tmp_path / "report.json",
+    )
     with pytest.raises(ConversionError, match="expected to lose at most"):
         convert(config)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["report.json", "tiny.safetensors"]
@@ -155,7 +164,9 @@ def test_too_much_lost_leaves_no_bundle_but_the_report(
 
 def test_mixed_keeps_the_gate(source: Path, data: Path, tmp_path: Path) -> None:
     gate = Gate(data, images=3, max_drop=1.0, max_modality_drop=100)
-    manifest = convert(ConvertConfig(source, tmp_path / "bundle", "mixed", "phantoms", gate=gate))
+    manifest = convert(
+        ConvertConfig(source, output=tmp_path / "bundle", precision="mixed", calibration="phantoms", gate=gate)
+    )
     assert manifest.encoder_precision == "mixed"
     assert manifest.checks["accuracy"] <= 1.0
 

@@ -51,7 +51,9 @@ def lines() -> list[str]:
 
 @pytest.fixture(scope="module")
 def bundle(trained: Path, lines: list[str]) -> Path:
-    convert(ConvertConfig(trained, trained.parent / "int8", "int8"), lambda step: lines.append(str(step)))
+    convert(
+        ConvertConfig(trained, output=trained.parent / "int8", precision="int8"), lambda step: lines.append(str(step))
+    )
     return trained.parent / "int8"
 
 
@@ -105,7 +107,7 @@ def test_the_encoder_computes_in_int8_what_was_trained(bundle: Path, trained: Pa
 
 
 def test_f32_is_the_floating_point_network_of_the_same_weights(trained: Path, tmp_path: Path) -> None:
-    manifest = convert(ConvertConfig(trained, tmp_path / "bundle", "f32"))
+    manifest = convert(ConvertConfig(trained, output=tmp_path / "bundle", precision="f32"))
     assert manifest.calibration["images"] == "none"
     assert weights_of(tmp_path / "bundle") == ["f32"] * 7
     run = ov.compile_model(tmp_path / "bundle" / "encoder.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
@@ -116,5 +118,5 @@ def test_without_quantizers_int8_still_needs_calibration(tmp_path: Path, monkeyp
     monkeypatch.setitem(ZOO, "tiny", gated)
     checkpoint.write(tmp_path / "float.safetensors", gated(), "tiny")
     with pytest.raises(InputError, match="calibration: int8 needs a folder of images, or 'phantoms'"):
-        convert(ConvertConfig(tmp_path / "float.safetensors", tmp_path / "bundle", "int8"))
+        convert(ConvertConfig(tmp_path / "float.safetensors", output=tmp_path / "bundle", precision="int8"))
     assert not (tmp_path / "bundle").exists()

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import argparse
 import csv
 import json
 import re
@@ -20,6 +19,7 @@ from medsam_edge.modality import Modality
 from medsam_edge.networks.model import Model
 from medsam_edge.phantom import phantom, phantom_volume
 from medsam_edge_benchmarks.accuracy import command
+from medsam_edge_benchmarks.accuracy.command import AccuracyConfig
 from medsam_edge_benchmarks.accuracy.scoring.measure import Row, measure_item
 from medsam_edge_convert.torch_model import torch_model
 from medsam_edge_train import checkpoint
@@ -223,16 +223,16 @@ def test_a_checkpoint_trained_for_int8_is_measured_in_f32(
     network, name = checkpoint.load(tmp_path / "qat.safetensors")
     network.quantizers = None
     expected = torch_model(network, 256, name).encoder.infer({"image": image.numpy()})
-    options = argparse.Namespace(bundle=None, checkpoint=tmp_path / "qat.safetensors", modality="told")
-    measured = command._models(options)["torch"].encoder.infer({"image": image.numpy()})
+    settings = AccuracyConfig(data=tmp_path, checkpoint=tmp_path / "qat.safetensors")
+    measured = command._models(settings)["torch"].encoder.infer({"image": image.numpy()})
     assert np.array_equal(measured["embedding"], expected["embedding"])
 
 
 def test_the_teacher_is_refused(fake: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoint, "load", lambda path: (tiny_rep(), TEACHER))
-    options = argparse.Namespace(bundle=None, checkpoint=Path("medsam_vit_b.pth"), modality="told")
+    settings = AccuracyConfig(data=Path("data"), checkpoint=Path("medsam_vit_b.pth"))
     with pytest.raises(InputError, match="--checkpoint: medsam_vit_b sees larger images"):
-        command._models(options)
+        command._models(settings)
 
 
 @pytest.mark.parametrize(
@@ -241,6 +241,7 @@ def test_the_teacher_is_refused(fake: None, monkeypatch: pytest.MonkeyPatch) -> 
         (["--images", "0"], "--images"),
         (["--jitter", "-1"], "--jitter"),
         (["--jitter", "5", "5"], "--jitter"),
+        (["--jitter"], "--jitter"),
         (["--jitter", "nan"], "--jitter"),
         (["--mosaic", "0"], "--mosaic"),
         (["--mosaic", "9"], "--mosaic 9: expected 81 images"),

@@ -165,8 +165,9 @@ def test_bad_options_are_refused(tmp_path: Path) -> None:
     assert main(["bench", "latency", "--cases", "nothing"]) == 2
     with pytest.raises(InputError, match="threads"):
         LatencyPlan(threads=0)
-    assert QUICK.quick
+    assert main(["bench", "latency", "--cases"]) == 2
     assert not LatencyPlan().quick
+    assert LatencyPlan(**QUICK).rounds < LatencyPlan().rounds
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import runpy
 import shutil
 import sys
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from medsam_edge.cli.main import guarded
 from medsam_edge.errors import FileMissingError, InputError
 from medsam_edge.modality import Modality
 from medsam_edge_train import checkpoint
@@ -98,17 +100,35 @@ def test_a_preset_and_a_file(data: Path, tmp_path: Path, capsys: pytest.CaptureF
 
 
 def test_a_missing_setting_is_named(data: Path) -> None:
-    with pytest.raises(InputError, match="output: needed, give --output"):
+    with pytest.raises(InputError, match="--output requires an argument"):
         run(["fit", "--data", str(data)])
-    with pytest.raises(InputError, match="embeddings: needed, give --embeddings"):
+    with pytest.raises(InputError, match="--embeddings requires an argument"):
         run(["distill", "--data", str(data), "-o", "run"])
 
 
-def test_unknown_stages_and_options_are_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
-    for words in ([], ["polish"], ["fit", "--epoch-count", "3"], ["fit", "--schedule", "linear"]):
-        with pytest.raises(SystemExit) as caught:
-            run(words)
-        assert caught.value.code == 2
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "expected one of phantoms, prepare, embed, distill, fit, finetune, recipe, export"),
+        (["polish"], 'Unknown command "polish"'),
+        (["fit", "--data", "x", "-o", "x", "--epoch-count", "3"], "Unknown option: --epoch-count"),
+        (["fit", "--data", "x", "-o", "x", "word"], "Unused Tokens: .'word'"),
+        (["fit", "--data", "x", "-o", "x", "--schedule", "linear"], 'Invalid value "linear" for --schedule'),
+    ],
+)
+def test_unknown_stages_and_options_are_wrong_usage(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert guarded(run, words) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert re.fullmatch(f"medsam-edge: error: .*{message}.*\n", said.err)
+
+
+def test_help_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["--help"], ["fit", "--help"], ["recipe", "-h"]):
+        assert guarded(run, words) == 0
+    assert "--image-size" in capsys.readouterr().out
 
 
 def test_without_an_install(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

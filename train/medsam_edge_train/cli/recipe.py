@@ -20,13 +20,13 @@ from typing import Any
 
 from medsam_edge.errors import FileMissingError, InputError
 from medsam_edge.writing.whole import replacing
-from medsam_edge_train.cli.options import make_config, read_yaml, typed_settings
 from medsam_edge_train.cli.presets import PRESETS
 from medsam_edge_train.cli.stages import STAGES, Stage
 from medsam_edge_train.cli.weights import Weights, find_weights
 from medsam_edge_train.data.shards import KEY
 from medsam_edge_train.loop.config import RunConfig
 from medsam_edge_train.loop.processes import world_size
+from medsam_edge_train.options import read_settings, read_yaml
 
 STATE = "recipe.json"
 WEIGHTS = "weights"
@@ -42,7 +42,6 @@ class Step:
     name: str
     stage: Stage
     settings: Mapping[str, Any]
-    preset: str | None = None
 
     @property
     def uses_weights(self) -> bool:
@@ -90,7 +89,7 @@ def _read_weights(entry: Any) -> Weights:
 def _read_step(entry: Any, taken: set[str]) -> Step:
     if not isinstance(entry, dict) or not {"name", "stage"} <= set(entry):
         raise InputError(f"recipe: expected steps with name, stage and settings, got {entry!r}")
-    settings = {key: value for key, value in entry.items() if key not in ("name", "stage", "preset")}
+    settings = {key: value for key, value in entry.items() if key not in ("name", "stage")}
     name, stage = entry["name"], entry["stage"]
     if not isinstance(name, str) or not KEY.fullmatch(name) or "/" in name or name in taken:
         raise InputError(f"recipe: expected a name of letters and digits that is not in use, got {name!r}")
@@ -98,7 +97,7 @@ def _read_step(entry: Any, taken: set[str]) -> Step:
         raise InputError(f"recipe: step {name}: expected a stage among {', '.join(STAGES)}, got {stage!r}")
     if own := [key for key in FROM_THE_COMMAND if key in settings]:
         raise InputError(f"recipe: step {name}: {', '.join(own)} is the command's to give")
-    return Step(name, STAGES[stage], settings, entry.get("preset"))
+    return Step(name, STAGES[stage], settings)
 
 
 def run_recipe(
@@ -161,18 +160,16 @@ def run_recipe(
 def _config(step: Step, recipe: Recipe, data: Path, output: Path, workers: int | None, weights: Path | None) -> Any:
     """The settings dataclass of a step, with names in place of paths looked up."""
     kind = step.stage.part(step.stage.config)
-    names = {field.name for field in fields(kind)}
     made = {earlier.name: earlier.made(output) for earlier in recipe.steps[: recipe.steps.index(step)]}
     if recipe.weights and step.uses_weights:
         made[WEIGHTS] = find_weights(recipe.weights, weights)
-    values: dict[str, Any] = {"data": data} if "data" in names else {}
+    names = {field.name for field in fields(kind)}
+    given = {"data": data, **step.settings, **({} if workers is None else {"workers": workers})}
+    settings = {name: value for name, value in given.items() if name in names or name in step.settings}
+    presets = PRESETS.get(step.stage.function, {})
     try:
-        settings = typed_settings(dict(step.settings), kind, Path(step.name))
-        values |= {name: _look_up(value, made) for name, value in settings.items()}
-        if workers is not None and "workers" in names:
-            values["workers"] = workers
-        options = {**values, "output": output / step.name, "preset": step.preset}
-        config = make_config(kind, options, PRESETS.get(step.stage.function, {}), None)
+        config = read_settings(kind, {**settings, "output": output / step.name}, presets, "the recipe")
+        config = replace(config, **{name: _look_up(getattr(config, name), made) for name in names & {*step.settings}})
         init = getattr(config, "init", None)
         if init is not None and init not in made.values() and not init.is_file():
             raise InputError(f"init: expected a file or the name of an earlier step, got {init}")
@@ -227,8 +224,6 @@ class Progress:
 
     def _settings(self, step: Step) -> dict[str, Any]:
         settings = {"stage": step.stage.function, **step.settings}
-        if step.preset is not None:
-            settings["preset"] = step.preset
         if self.recipe.weights and step.uses_weights:
             settings["sha256 of weights"] = self.recipe.weights.sha256
         return dict(json.loads(json.dumps(settings, default=str)))

@@ -25,10 +25,16 @@ class Stage(NamedTuple):
 
 
 STAGES = {
-    "phantoms": Stage("phantoms", "PhantomConfig", "write_phantoms", "write synthetic images with masks to train on"),
-    "prepare": Stage("prepare.prepare", "PrepareConfig", "prepare", "turn labelled images and volumes into shards"),
-    "embed": Stage("embed", "EmbedConfig", "embed", "compute a teacher's embeddings once per image"),
-    "distill": Stage("distill", "DistillConfig", "distill", "train the image encoder on a teacher's embeddings", True),
-    "fit": Stage("fit", "FitConfig", "fit", "train the whole pipeline on images, masks and boxes made of masks", True),
-    "finetune": Stage("fit", "FitConfig", "finetune", "fit, from a trained network", True),
+    "phantoms": Stage(
+        "stages.phantoms", "PhantomConfig", "write_phantoms", "Write synthetic images with masks to train on."
+    ),
+    "prepare": Stage("prepare.prepare", "PrepareConfig", "prepare", "Turn labelled images and volumes into shards."),
+    "embed": Stage("stages.embed", "EmbedConfig", "embed", "Compute a teacher's embeddings once per image."),
+    "distill": Stage(
+        "stages.distill", "DistillConfig", "distill", "Train the image encoder on a teacher's embeddings.", True
+    ),
+    "fit": Stage(
+        "stages.fit", "FitConfig", "fit", "Train the whole pipeline on images, masks and boxes made of masks.", True
+    ),
+    "finetune": Stage("stages.fit", "FitConfig", "finetune", "Fit, from a trained network.", True),
 }

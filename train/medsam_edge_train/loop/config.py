@@ -12,6 +12,7 @@ from medsam_edge.errors import InputError
 from medsam_edge_train.data.sampling import BalanceBy
 from medsam_edge_train.loop.processes import world_size
 from medsam_edge_train.models import TEACHER
+from medsam_edge_train.options import Output
 from medsam_edge_train.settings import at_least_one, check, check_choices, is_image_size, is_share, not_negative
 
 PARTS = ("image_encoder", "prompt_encoder", "mask_decoder")
@@ -69,7 +70,7 @@ class RunConfig:
     """
 
     data: Path
-    output: Path
+    output: Output
     architecture: str = "efficient_medsam"
     init: Path | None = None
     partial_init: bool = False

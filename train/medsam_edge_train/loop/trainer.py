@@ -94,7 +94,7 @@ def _callbacks(config: RunConfig) -> Iterator[pl.Callback]:
     if config.minutes:
         yield callbacks.TimeLimit(keep_last, config.minutes)
     if sys.stderr.isatty():
-        yield RichProgressBar()
+        yield RichProgressBar(console_kwargs={"stderr": True})  # results alone go to stdout
 
 
 def _processes() -> dict[str, Any]:

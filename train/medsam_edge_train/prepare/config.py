@@ -12,6 +12,7 @@ import numpy as np
 from medsam_edge.errors import InputError
 from medsam_edge.intensity import SOFT_TISSUE, Window
 from medsam_edge.modality import Modality
+from medsam_edge_train.options import Output
 from medsam_edge_train.settings import at_least_one, check, not_negative
 
 PROTOCOLS: Mapping[str, Mapping[Modality, float]] = {
@@ -52,7 +53,7 @@ class PrepareConfig:
     """
 
     sources: tuple[Path, ...]
-    output: Path
+    output: Output
     modality: str | None = None
     image_size: int = 256
     jpeg: int = 0

@@ -12,8 +12,7 @@ import functools
 import hashlib
 import itertools
 import json
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -27,6 +26,7 @@ from medsam_edge_train.prepare.parts import Part, finished_parts, write_parts
 from medsam_edge_train.prepare.report import Counts, PrepareReport, draw_report
 from medsam_edge_train.prepare.samples import Prepared, prepare_pair
 from medsam_edge_train.prepare.split import SplitPairs, Stream, split_pairs
+from medsam_edge_train.progress import track
 
 SETTINGS = "prepare.json"
 LOST = "the process that read it died"
@@ -58,7 +58,7 @@ def prepare(config: PrepareConfig, progress: Callable[[str], None] = lambda line
         f"train and val kept as the source says for {pairs.kept}, drawn by patient for {pairs.drawn}"
     )
     results = in_order(functools.partial(prepare_pair, config=config), todo, config.workers, Prepared(reason=LOST))
-    work = zip(todo, _with_progress_bar(results, len(todo)), strict=True)
+    work = zip(todo, track(results, "prepare", len(todo)), strict=True)
     for stream, of_stream in itertools.groupby(work, lambda item: (item[0].split, item[0].modality)):
         for part in write_parts(config.output, stream, len(parts[stream]), config.shard_images, of_stream):
             parts[stream].append(part)
@@ -123,14 +123,3 @@ def _report(pairs: SplitPairs, parts: Mapping[Stream, Sequence[Part]]) -> Prepar
             )
     skipped = [*pairs.skipped, *(entry for of_stream in parts.values() for part in of_stream for entry in part.skipped)]
     return PrepareReport(modalities, tuple(skipped), pairs.kept, pairs.drawn)
-
-
-def _with_progress_bar(results: Iterable[Prepared], total: int) -> Iterator[Prepared]:
-    """The same results, with a progress bar on a terminal."""
-    if not sys.stderr.isatty():
-        yield from results
-        return
-    from rich.console import Console
-    from rich.progress import track
-
-    yield from track(results, "prepare", total, console=Console(stderr=True))

@@ -17,6 +17,8 @@ from medsam_edge_train.data.cases import SPLITS, Case, find_cases, read_case
 from medsam_edge_train.loop.config import Precision, choose_precision
 from medsam_edge_train.models import MedSAM
 from medsam_edge_train.models.vit import ViT
+from medsam_edge_train.options import Output
+from medsam_edge_train.progress import show_progress
 from medsam_edge_train.settings import at_least_one, check, check_choices, is_image_size
 from medsam_edge_train.stages.store import StoreWriter, embedding_key
 
@@ -40,7 +42,7 @@ class EmbedConfig:
     """
 
     data: Path
-    output: Path
+    output: Output
     teacher: Path
     teacher_architecture: str | None = None
     image_size: int = 256
@@ -76,10 +78,9 @@ def embed(config: EmbedConfig, progress: Callable[[str], None] = lambda line: No
     missing = [(key, case) for key, case in cases if key not in done]
     progress(f"embed: {len(cases)} images, {len(missing)} to do, teacher {name}")
     encoder = teacher.image_encoder.to("cuda" if torch.cuda.is_available() else "cpu")
-    for start in range(0, len(missing), config.shard_images):
-        shard = missing[start : start + config.shard_images]
-        store.add(_embed_cases(encoder, shard, config))
-        progress(f"embed: {start + len(shard)}/{len(missing)}")
+    with show_progress("embed", len(missing)) as step:
+        for start in range(0, len(missing), config.shard_images):
+            store.add(_embed_cases(encoder, missing[start : start + config.shard_images], config, step))
     return config.output
 
 
@@ -99,7 +100,9 @@ def _load_teacher(config: EmbedConfig) -> tuple[MedSAM, str]:
     return teacher, name
 
 
-def _embed_cases(encoder: nn.Module, cases: Sequence[tuple[str, Case]], config: EmbedConfig) -> dict[str, Tensor]:
+def _embed_cases(
+    encoder: nn.Module, cases: Sequence[tuple[str, Case]], config: EmbedConfig, step: Callable[[str], None]
+) -> dict[str, Tensor]:
     """(256, S/4, S/4) float16 embeddings by key, computed in batches."""
     tensors: dict[str, Tensor] = {}
     for first in range(0, len(cases), config.batch_size):
@@ -109,6 +112,7 @@ def _embed_cases(encoder: nn.Module, cases: Sequence[tuple[str, Case]], config: 
         embeddings = run_teacher(encoder, images, config.precision).half().cpu()
         for (key, _), embedding in zip(batch, embeddings, strict=True):
             tensors[key] = embedding.clone(memory_format=torch.contiguous_format)
+            step(key)
     return tensors
 
 

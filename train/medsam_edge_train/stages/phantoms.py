@@ -14,6 +14,7 @@ from medsam_edge.errors import InputError
 from medsam_edge.intensity import to_display
 from medsam_edge.modality import Modality
 from medsam_edge.phantom import phantom
+from medsam_edge_train.options import Output
 from medsam_edge_train.settings import at_least_one, check, not_negative
 
 VALIDATION_SEED = 1_000_000
@@ -31,7 +32,7 @@ class PhantomConfig:
         seed: number of the first image.
     """
 
-    output: Path
+    output: Output
     count: int = 20
     val_count: int = 4
     seed: int = 0

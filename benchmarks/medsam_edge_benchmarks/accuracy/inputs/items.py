@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ from medsam_edge_train.prepare.readers import read_labels, read_pixels
 from medsam_edge_train.prepare.sources import Pair, Skipped, find_pairs
 
 Labels = npt.NDArray[np.integer[Any]]
-CUTS = ("modality", "set")
+Cut = Literal["modality", "set"]
 """What macro figures are means over; a set is a data set of one modality."""
 
 
@@ -84,7 +84,7 @@ def choose(items: Sequence[Item], count: int | None, by: str = "modality") -> li
     """At most `count` items of each modality or set, evenly spread; all for None. In the order of `Modality`.
 
     Args:
-        by: one of `CUTS`.
+        by: one of `Cut`.
     """
     groups: dict[str, list[Item]] = {}
     order = list(Modality)

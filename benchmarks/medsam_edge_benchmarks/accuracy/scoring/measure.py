@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from medsam_edge_benchmarks.accuracy.scoring.challenge import challenge_nsd
 from medsam_edge_benchmarks.accuracy.scoring.methods import Found, Image, Method
 from medsam_edge_train.metrics import nsd
 
-TELLING = ("told", "withheld", "wrong")
+Telling = Literal["told", "withheld", "wrong"]
 Watch = Callable[[float, Item, int, Image, BoolArray, BoolArray], None]
 """Called with DSC, item, label, image, mask and truth of an object."""
 
@@ -70,7 +71,7 @@ def measure_item(
     Args:
         methods: made for this item, so that none finds embeddings of another with the same pixels.
         jitters: network pixels that the sides of boxes are moved by at most, one measurement each.
-        telling: one of `TELLING`: what networks are told of the modality. Images are 8-bit already, as their own
+        telling: one of `Telling`: what networks are told of the modality. Images are 8-bit already, as their own
             modality makes them, so only the class prompt changes.
         watch: is shown every mask of the first method at the first jitter.
     """

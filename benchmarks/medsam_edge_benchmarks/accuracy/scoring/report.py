@@ -55,7 +55,7 @@ def summarize(rows: Sequence[Row], settings: Mapping[str, Any], complete: bool, 
     """The report on rows of one or more jitters; there must be some.
 
     Args:
-        by: one of `items.CUTS`; `set` adds the macro figures over sets.
+        by: one of `items.Cut`; `set` adds the macro figures over sets.
     """
     first = [row for row in rows if row.jitter == rows[0].jitter]
     sets = by_set(first, mean=True) if by == "set" else {}

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from medsam_edge.errors import BundleError, InputError
-from medsam_edge_benchmarks.latency.runs import roofline
-from medsam_edge_benchmarks.latency.published.baselines import Baseline, fused
 from medsam_edge_benchmarks.latency.cases.drawn import DrawnCase, draw
 from medsam_edge_benchmarks.latency.cases.papers import CASES, LatencyCase, choose
+from medsam_edge_benchmarks.latency.published.baselines import Baseline, fused
+from medsam_edge_benchmarks.latency.runs import roofline
 from medsam_edge_benchmarks.latency.runs.figures import CaseFigures, LatencyReport, summarize
 from medsam_edge_benchmarks.latency.runs.fresh import Request, cold_starts, run_fresh
 from medsam_edge_benchmarks.latency.runs.machine import describe
@@ -32,14 +32,15 @@ class LatencyPlan:
     """What to measure.
 
     Attributes:
-        cases: by name, see `cases.choose`.
+        cases: of the papers, by name, or CT_1000, a scanner's volume of 1000 slices.
         rounds: of each case; every variant runs once in each.
         cold_rounds: starts of each variant.
         memory: also run every case and variant once in a process of its own.
-        baseline_slices, baseline_boxes: the part that baselines run, see `Baseline`; 0 for all.
+        baseline_slices: slices of a volume that the baselines run, scaled up by count; 0 for all.
+        baseline_boxes: boxes of an image that they run, likewise.
         threads: of OpenVINO, PyTorch and OpenCV alike.
-        bundle: None for the packaged one.
-        quick: whether this is the short look, for readers.
+        bundle: folder of a model; the packaged one if not given.
+        quick: a short look of a minute or two: few cases and rounds, baselines in part.
     """
 
     cases: tuple[str, ...] = tuple(case.name for case in CASES)
@@ -53,22 +54,22 @@ class LatencyPlan:
     quick: bool = False
 
     def __post_init__(self) -> None:
-        choose(self.cases)
+        if not choose(self.cases):
+            raise InputError("cases: expected one or more, got none")
         if min(self.rounds, self.cold_rounds, self.threads) < 1:
             raise InputError("rounds, threads: expected positive numbers")
         if min(self.baseline_slices, self.baseline_boxes) < 0:
             raise InputError("baseline slices, baseline boxes: expected 0 (all) or more")
 
 
-QUICK = LatencyPlan(
-    cases=("MR_0179", "US_0525", "X-Ray_0053"),
-    rounds=2,
-    cold_rounds=1,
-    memory=False,
-    baseline_slices=1,
-    baseline_boxes=2,
-    quick=True,
-)
+QUICK = {
+    "cases": ("MR_0179", "US_0525", "X-Ray_0053"),
+    "rounds": 2,
+    "cold_rounds": 1,
+    "memory": False,
+    "baseline_slices": 1,
+    "baseline_boxes": 2,
+}
 
 
 def steps(plan: LatencyPlan) -> int:
@@ -78,7 +79,9 @@ def steps(plan: LatencyPlan) -> int:
     return 3 + len(plan.cases) * per_case + 1 + (variants + 1) * plan.cold_rounds
 
 
-def measure_latency(plan: LatencyPlan, folder: Path, step: Callable[[str], None], save: Callable[[LatencyReport], None]) -> LatencyReport:
+def measure_latency(
+    plan: LatencyPlan, folder: Path, step: Callable[[str], None], save: Callable[[LatencyReport], None]
+) -> LatencyReport:
     """Measure everything; what is done after each case goes through `save`, so that an interrupted run keeps it.
 
     Args:
@@ -165,7 +168,7 @@ def _baseline(request: Request) -> Baseline:
 
 
 def _settings(plan: LatencyPlan) -> dict[str, object]:
-    own = {name: getattr(plan, name) for name in plan.__dataclass_fields__}
+    own = {field.name: getattr(plan, field.name) for field in fields(LatencyPlan)}
     return {**own, "cases": list(plan.cases), "bundle": str(plan.bundle) if plan.bundle else "packaged"}
 
 

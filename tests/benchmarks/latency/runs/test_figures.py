@@ -5,16 +5,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.benchmarks.helpers import EchoNetwork
 
 from medsam_edge.modality import Modality
-from medsam_edge_benchmarks.latency.published.baselines import Baseline, _scaled
 from medsam_edge_benchmarks.latency.cases.drawn import DrawnCase, draw
 from medsam_edge_benchmarks.latency.cases.papers import LatencyCase, PaperSeconds
+from medsam_edge_benchmarks.latency.published.baselines import Baseline, _scaled
 from medsam_edge_benchmarks.latency.runs.figures import summarize
 from medsam_edge_benchmarks.latency.runs.ours import Ours
 from medsam_edge_benchmarks.latency.runs.run import interleave
 from medsam_edge_benchmarks.latency.variants import BASELINE, OURS, STAGES, Run
-from tests.benchmarks.helpers import EchoNetwork
 
 
 class Recorder:

@@ -1,0 +1,166 @@
+"""`medsam-edge bench encoder`, `decoder` and `model`: their settings, and where their figures go."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import openvino as ov
+import torch
+
+from medsam_edge.cli.info import cpu_features
+from medsam_edge.errors import InputError
+from medsam_edge.networks.bundle import load_bundle, packaged_bundle
+from medsam_edge_benchmarks.network.decoder import measure_decoder
+from medsam_edge_benchmarks.network.encoder import Timing, gmacs, measure_encoder
+from medsam_edge_benchmarks.network.profile import as_table, profile
+from medsam_edge_benchmarks.report.output import SuiteConfig
+from medsam_edge_train import checkpoint
+from medsam_edge_train.models import TEACHER, build
+from medsam_edge_train.progress import show_progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig(SuiteConfig):
+    """Settings of the suites that time a network alone.
+
+    Attributes:
+        rounds: of every variant.
+        threads: of the processor; all if not given.
+    """
+
+    rounds: int = 10
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.rounds < 1 or self.cpu_threads < 1:
+            raise InputError("rounds, threads: expected positive numbers")
+
+    @property
+    def cpu_threads(self) -> int:
+        return (os.cpu_count() or 1) if self.threads is None else self.threads
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderConfig(NetworkConfig):
+    """Settings of `bench encoder`.
+
+    Attributes:
+        architecture: with random weights; rep_medsam if neither this nor a checkpoint is given.
+        checkpoint: a trained network instead.
+    """
+
+    architecture: str | None = None
+    checkpoint: Path | None = None
+    rounds: int = 15
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.architecture and self.checkpoint:
+            raise InputError(f"--architecture: expected none beside --checkpoint, got {self.architecture}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecoderConfig(NetworkConfig):
+    """Settings of `bench decoder`.
+
+    Attributes:
+        architecture: with random weights.
+        boxes: of one image.
+    """
+
+    architecture: Literal["rep_medsam", "rep_medsam_s"] = "rep_medsam"
+    boxes: tuple[int, ...] = (1, 16)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.boxes or min(self.boxes) < 1:
+            raise InputError("boxes: expected positive numbers")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig(NetworkConfig):
+    """Settings of `bench model`.
+
+    Attributes:
+        bundle: folder of the model; the packaged one if not given.
+        boxes: decoded at once.
+        top: rows per table.
+    """
+
+    bundle: Path | None = None
+    boxes: int = 1
+    top: int = 10
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if min(self.boxes, self.top) < 1:
+            raise InputError("boxes, top: expected positive numbers")
+
+
+def bench_encoder(settings: EncoderConfig) -> dict[str, Any]:
+    """Measure, and show the figures."""
+    if settings.checkpoint:
+        network, name = checkpoint.load(settings.checkpoint)
+    else:
+        name = settings.architecture or "rep_medsam"
+        network = build(name).eval()
+    if name == TEACHER:
+        raise InputError(f"architecture: {TEACHER} sees larger images than the others and is not measured here")
+    if not any(key.endswith("running_var") for key in network.image_encoder.state_dict()):
+        raise InputError(
+            "--checkpoint: expected branches not fused, to be timed as they are, got fused ones (or --qat's)"
+        )
+    with show_progress("encoder", settings.rounds + 2) as step:
+        timings = measure_encoder(network, settings.rounds, settings.cpu_threads, step)
+    work = gmacs(network)
+    print(f"encoder of {name}, 256×256, {work:.1f} GMAC, {_machine(settings)}")
+    _print_timings(timings)
+    return {
+        "architecture": name,
+        "gmacs": work,
+        "threads": settings.cpu_threads,
+        "cpu_features": cpu_features(),
+        "openvino": ov.__version__,
+        "torch": torch.__version__,
+        "timings": {variant: asdict(timing) for variant, timing in timings.items()},
+    }
+
+
+def bench_decoder(settings: DecoderConfig) -> dict[str, Any]:
+    """Measure, and show the figures."""
+    network = build(settings.architecture).eval()
+    found: dict[str, dict[str, Timing]] = {}
+    for count in settings.boxes:
+        with show_progress(f"decoder, {count} boxes", settings.rounds + 2) as step:
+            found[str(count)] = measure_decoder(network, count, settings.rounds, settings.cpu_threads, step)
+        print(f"decoder of {settings.architecture}, {count} boxes, {_machine(settings)}; ms per box")
+        _print_timings(found[str(count)])
+    return {
+        "architecture": settings.architecture,
+        "threads": settings.cpu_threads,
+        "cpu_features": cpu_features(),
+        "timings": {count: {name: asdict(own) for name, own in timing.items()} for count, timing in found.items()},
+    }
+
+
+def bench_model(settings: ModelConfig) -> dict[str, Any]:
+    """Measure, and show the figures."""
+    bundle = load_bundle(settings.bundle or packaged_bundle())
+    profiles = profile(bundle, settings.boxes, settings.rounds, settings.cpu_threads)
+    print(as_table(profiles, settings.top))
+    return {"boxes": settings.boxes, "threads": settings.cpu_threads, "parts": [asdict(own) for own in profiles]}
+
+
+def _machine(settings: NetworkConfig) -> str:
+    return f"{settings.cpu_threads} threads, {' '.join(cpu_features())}"
+
+
+def _print_timings(timings: Mapping[str, Timing]) -> None:
+    width = max(map(len, timings))
+    for variant, own in timings.items():
+        spread = f"{own.low_ms:.0f}–{own.high_ms:.0f}"
+        print(f"{variant:{width}} {own.median_ms:7.1f} ms  ({spread})  {own.ratio:5.2f}×")
