@@ -73,7 +73,7 @@ def test_a_window_that_covers_the_grid_is_the_whole_grid(cheap: bool) -> None:
 
 @pytest.mark.parametrize("cheap", [False, True], ids=["published", "re-parameterized"])
 def test_a_window_is_a_network_that_sees_nothing_else(cheap: bool) -> None:
-    """At every edge and corner: against a decoder that is given the window's rows and positions as if all there were."""
+    """At every edge and corner, against a decoder that is given the rows and positions of the window alone."""
     network = windowed(4.0)
     if cheap:
         network.reparameterize()
