@@ -35,69 +35,154 @@ MAY_IMPORT = {
     },
     "medsam_edge_benchmarks": {"medsam_edge", "medsam_edge_train", "medsam_edge_convert"},
 }
+TOP = {"boxes", "errors", "geometry", "image", "intensity", "metrics", "modality", "settings", "version"}
+ROOMS = {  # what each room of the sdk may import beside TOP and itself
+    "networks": set(),
+    "reading": set(),
+    "phantom": set(),
+    "writing": {"reading"},
+    "results": {"writing"},
+    "inference": {"networks", "results"},
+    "segmenter": {"inference", "networks", "reading", "results"},
+    "medsam_edge": {"inference", "reading", "results", "segmenter"},
+    "cli": {"inference", "networks", "phantom", "reading", "results", "segmenter", "writing"},
+    "__main__": {"cli"},
+}
 RUNTIME = {"numpy", "cv2", "openvino", "pydicom", "SimpleITK"}
 EXTRA = {"highdicom"}  # of the extra `dicom`, imported by dicom_seg.py where it is used
+FOR_TYPES = {"typing_extensions"}  # comes with mypy, imported under TYPE_CHECKING
+MAXIMUM_LINES, MAXIMUM_PARAMETERS = 350, 8
 
 
-def imports(file: Path, for_types: bool = True) -> Iterator[str]:
-    tree = ast.parse(file.read_text(encoding="utf-8"))
-    if not for_types:
-        tree.body = [node for node in tree.body if not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node))]
-    for node in ast.walk(tree):
+def modules(package: str) -> dict[str, Path]:
+    """The files of a package by module name; a sub-package's `__init__` has the name of the sub-package."""
+    root = ROOTS[package]
+    files = sorted((root / package).rglob("*.py"))
+    return {".".join(file.relative_to(root).with_suffix("").parts).removesuffix(".__init__"): file for file in files}
+
+
+MODULES = {name: file for package in ROOTS for name, file in modules(package).items()}
+
+
+def imports(file: Path) -> Iterator[str]:
+    """Every import of a file, in functions and for types too: a module of ours, or what the statement names."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (name.name for name in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{file}: relative import"
-            if node.module and "." not in node.module and node.module.startswith("medsam_edge"):
-                yield from (f"{node.module}.{name.name}" for name in node.names)
-            elif node.module:
-                yield node.module
+            assert node.level == 0 and node.module, f"{file}: relative import"
+            for name in node.names:
+                inside = f"{node.module}.{name.name}"
+                yield inside if inside in MODULES else node.module
 
 
 @pytest.mark.parametrize("package", ROOTS)
 def test_imports_go_one_way(package: str) -> None:
-    for file in sorted((ROOTS[package] / package).rglob("*.py")):
+    for file in modules(package).values():
         for name in imports(file):
             if name.startswith("medsam_edge") and name.split(".")[0] != package:
                 allowed = any(name == other or name.startswith(f"{other}.") for other in MAY_IMPORT[package])
                 assert allowed, f"{file.relative_to(ROOT)} imports {name}"
 
 
-@pytest.mark.parametrize("package", ROOTS)
-def test_no_module_imports_itself_by_way_of_others(package: str) -> None:
-    """Imports inside functions count too, those for types do not."""
-    files = {
-        ".".join(file.relative_to(ROOTS[package]).with_suffix("").parts): file
-        for file in (ROOTS[package] / package).rglob("*.py")
-    }
-    graph = {name: {other for other in files if other in set(imports(file, False))} for name, file in files.items()}
+def test_no_files_import_each_other_in_a_circle() -> None:
+    graph = {name: set(imports(file)) & MODULES.keys() for name, file in MODULES.items()}
     assert list(TopologicalSorter(graph).static_order())  # raises CycleError
 
 
+def room(module: str) -> str:
+    """The sub-package or the top file of the sdk that a module belongs to."""
+    return module.split(".")[min(1, module.count("."))]
+
+
+def test_arrows_in_the_sdk_go_down() -> None:
+    wrong = []
+    for module, file in modules("medsam_edge").items():
+        allowed = TOP | {room(module)} | ROOMS.get(room(module), set())
+        used = {room(name) for name in imports(file) if name.split(".")[0] == "medsam_edge"}
+        wrong += [f"{module} imports {name}" for name in sorted(used - allowed)]
+    assert wrong == []
+    assert {room(module) for module in modules("medsam_edge")} == TOP | ROOMS.keys()
+
+
+def test_no_private_name_is_imported_from_another_file() -> None:
+    wrong = [
+        f"{module} imports {name.name} of {node.module}"
+        for module, file in MODULES.items()
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("medsam_edge")
+        for name in node.names
+        if name.name.startswith("_") and not name.name.startswith("__")
+    ]
+    assert wrong == []
+
+
+def test_every_sub_package_says_in_one_sentence_what_lives_there() -> None:
+    wrong = []
+    for module, file in MODULES.items():
+        if file.name == "__init__.py" and module not in ROOTS:
+            text = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+            if not text.endswith(".") or "\n\n" in text or ". " in text.replace("\n", " "):
+                wrong.append(f"{module}: {text!r}")
+    assert wrong == []
+
+
+def test_no_source_file_is_too_long() -> None:
+    lengths = {module: len(file.read_text(encoding="utf-8").splitlines()) for module, file in MODULES.items()}
+    assert {module: length for module, length in lengths.items() if length > MAXIMUM_LINES} == {}
+
+
+def test_no_function_has_too_many_parameters() -> None:
+    """But `segment` and `Segmenter.segment`, where each choice is a keyword."""
+    wrong = []
+    for module, file in MODULES.items():
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and parameters(node) > MAXIMUM_PARAMETERS:
+                wrong.append(f"{module}.{node.name}: {parameters(node)}")
+    assert [name for name in wrong if not name.startswith("medsam_edge.segmenter.segment:")] == []
+
+
+def parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """How many parameters a function has, but for `self` and `cls`."""
+    given = function.args
+    names = [
+        item.arg for item in (*given.posonlyargs, *given.args, *given.kwonlyargs, given.vararg, given.kwarg) if item
+    ]
+    return len(names) - (names[:1] in (["self"], ["cls"]))
+
+
+def test_no_test_imports_another_test() -> None:
+    files = sorted((ROOT / "tests").rglob("*.py"))
+    tests = {".".join(file.relative_to(ROOT).with_suffix("").parts) for file in files if file.name.startswith("test_")}
+    wrong = []
+    for file in files:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names = {name.name for name in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                names = {node.module or "", *(f"{node.module}.{name.name}" for name in node.names)}
+            else:
+                continue
+            wrong += [f"{file.relative_to(ROOT)} imports {name}" for name in sorted(names & tests)]
+    assert wrong == []
+
+
 def importers(package: str) -> set[str]:
-    """Files of the sdk that import a package, without their suffix, relative to the sdk."""
-    root = ROOT / "sdk" / "medsam_edge"
-    return {
-        file.relative_to(root).with_suffix("").as_posix()
-        for file in root.rglob("*.py")
-        if package in {name.split(".")[0] for name in imports(file)}
-    }
+    """The modules of the sdk that import a package of others."""
+    sdk = modules("medsam_edge").items()
+    return {module for module, file in sdk if package in {name.split(".")[0] for name in imports(file)}}
 
 
 def test_the_sdk_imports_only_its_runtime() -> None:
-    third_party = {
-        name.split(".")[0]
-        for file in (ROOT / "sdk").rglob("*.py")
-        for name in imports(file)
-        if name.split(".")[0] not in sys.stdlib_module_names
-    }
-    assert third_party - {"medsam_edge"} == RUNTIME | EXTRA
-    assert importers("highdicom") == {"writing/dicom_seg"}
-    assert {name for name in importers("pydicom") if not name.startswith("reading/dicom/")} == {"writing/dicom_seg"}
+    roots = {name.split(".")[0] for file in modules("medsam_edge").values() for name in imports(file)}
+    assert roots - sys.stdlib_module_names - {"medsam_edge"} == RUNTIME | EXTRA | FOR_TYPES
+    seg = "medsam_edge.writing.dicom_seg"
+    assert importers("highdicom") == {seg}
+    assert all(name == seg or name.startswith("medsam_edge.reading.dicom.") for name in importers("pydicom"))
 
 
 def test_one_file_imports_openvino() -> None:
-    assert importers("openvino") == {"networks/engine"}
+    assert importers("openvino") == {"medsam_edge.networks.engine"}
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,5 @@
+"""Run the command as `python -m medsam_edge`."""
+
 import sys
 
 from medsam_edge.cli.main import main

@@ -1,4 +1,4 @@
-"""DICOM files written with pydicom, whose values and places are known."""
+"""DICOM files of known values and positions, written by pydicom."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def normal(orientation: Sequence[float]) -> npt.NDArray[np.float64]:
 
 
 def dataset(pixels: npt.NDArray[Any] | None = PIXELS, sop: str = CTImageStorage, **tags: Any) -> Dataset:
-    """An object with what every image needs; `tags` are set last, None removes one."""
+    """A data set with the attributes of every image; `tags` are set last, None removes one."""
     data = Dataset()
     data.file_meta = FileMetaDataset()
     data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -99,7 +99,7 @@ def enhanced(
     orientation_is_shared: bool = False,
     **tags: Any,
 ) -> Dataset:
-    """One object of many frames, each with its own functional groups; frame k has values 100 k + 0…19."""
+    """A multi-frame data set, each frame with its own functional groups; frame k has values 100 k + 0…19."""
     frames, shared = [], Dataset()
     for number, at in enumerate(places):
         position, plane, values, frame = Dataset(), Dataset(), Dataset(), Dataset()

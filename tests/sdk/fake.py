@@ -1,5 +1,5 @@
-"""Models whose masks can be worked out by hand: each box is its own mask, or, with class prompts, the box less as many
-network pixels on each side as the number of its class. The seeing ones mask what is bright inside the box."""
+"""Fake models whose masks can be worked out by hand: the mask is the box. With class prompts, class k shrinks the box
+by k network pixels on each side. The `Seeing` parts mask what is bright inside the box."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class FakeEncoder:
         self.calls += 1
         assert inputs["image"].shape == (1, 3, SIZE, SIZE)
         outputs = {"embedding": inputs["image"].mean(axis=(2, 3))}
-        if self.classes:  # the darker, the more it is class 0; the others share the rest
+        if self.classes:  # a darker image is more likely class 0; the others share the rest
             brightness = inputs["image"].mean()
             shares = np.full((1, self.classes), brightness / (self.classes - 1), np.float32)
             shares[0, 0] = 1 - brightness
@@ -34,7 +34,7 @@ class FakeEncoder:
 
 
 class FakeDecoder:
-    """logits +1 where a network pixel's centre is inside the box, else -1; scores rise with the boxes' x0 + y0."""
+    """Logits are +1 where a network pixel's centre is inside the box, else -1; scores rise with x0 + y0 of the box."""
 
     effective_precision = "f32"
 
@@ -66,7 +66,7 @@ def _of_cells(planes: npt.NDArray[Any], cells: npt.NDArray[np.int64]) -> npt.NDA
 
 
 class SeeingEncoder:
-    """The embedding is the picture. `seen` has, for each, the place of the brightest pixel of its first row."""
+    """The embedding is the image. `seen` lists the column of the brightest pixel in the first row of each image."""
 
     effective_precision = "f32"
 
@@ -80,7 +80,7 @@ class SeeingEncoder:
 
 
 class SeeingDecoder(FakeDecoder):
-    """logits +1 where the picture is bright inside the box, else -1."""
+    """Logits are +1 where the image is bright inside the box, else -1."""
 
     def infer(self, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
         outputs = super().infer(inputs)

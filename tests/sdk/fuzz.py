@@ -1,9 +1,9 @@
 """Damaged and hostile files for every reader: `python -m tests.sdk.fuzz --cases 5000 --seed 0`, or `make fuzz`.
 
-Case number n of a seed is the same bytes each time. It is read in another process, which answers with what came of it.
-A crash, a hang, too much memory and an error that is not documented are failures, and each is printed with the command
-that repeats it. Limits of one case: SECONDS of processor time, and BYTES of address space above what the process has
-when it starts. It is killed after WALL_SECONDS, which is far more, because the machine may be busy.
+Case n of a seed always has the same bytes. A worker process reads it and answers with the outcome. Failures are a
+crash, a hang, too much memory, and an undocumented error; each is printed with the command that repeats it. A case may
+use SECONDS of processor time, and BYTES of address space beyond the worker's at its start. The worker is killed after
+WALL_SECONDS, a much longer time, because the machine may be busy.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ DICOM_SAMPLES = (
     "MR_small_bigendian.dcm",
     "image_dfl.dcm",
 )
-"""Of the pydicom wheel."""
+"""Files of the pydicom wheel."""
 BUNDLE = (*MODEL_FILES, "manifest.json")
 Random = np.random.Generator
 
 
 def valid_files(folder: Path) -> dict[str, bytes]:
-    """Small whole files of every kind, by name."""
+    """Small valid files of every kind, by name."""
     rng = np.random.default_rng(0)
     grey, rgb = rng.integers(0, 255, (24, 20), np.uint8), rng.integers(0, 255, (24, 20, 3), np.uint8)
     pictures: dict[str, tuple[npt.NDArray[Any], list[int]]] = {
@@ -111,7 +111,7 @@ def cut(data: bytearray, rng: Random, _: list[bytes]) -> None:
 
 
 def extreme(data: bytearray, rng: Random, _: list[bytes]) -> None:
-    """A field of a binary header."""
+    """Put an extreme value into a binary header."""
     size = int(rng.choice([1, 2, 4, 8]))
     at = int(rng.integers(0, max(1, min(len(data), 512) - size)))
     value = int(rng.choice(np.array(EXTREMES, np.uint64))) & ((1 << 8 * size) - 1)
@@ -119,7 +119,7 @@ def extreme(data: bytearray, rng: Random, _: list[bytes]) -> None:
 
 
 def number(data: bytearray, rng: Random, _: list[bytes]) -> None:
-    """A number of a text header."""
+    """Replace a number of a text header."""
     digits = [at for at, byte in enumerate(data[:1000]) if 48 <= byte < 58]
     if digits:
         at = end = int(rng.choice(digits))
@@ -129,14 +129,14 @@ def number(data: bytearray, rng: Random, _: list[bytes]) -> None:
 
 
 def splice(data: bytearray, rng: Random, others: list[bytes]) -> None:
-    """A piece of this or another file over, or into, this one."""
+    """Put a piece of this or another file over or into this one."""
     other = bytes(data) if rng.integers(2) else others[rng.integers(len(others))]
     start, at, size = (int(rng.integers(0, max(1, len(item)))) for item in (other, data, other))
     data[at : at + size * int(rng.integers(2))] = other[start : start + size]
 
 
 def swap(data: bytearray, rng: Random, others: list[bytes]) -> None:
-    """Another file under this one's name."""
+    """Put another file's content under this name."""
     data[:] = others[rng.integers(len(others))]
 
 
@@ -154,7 +154,7 @@ def mutated(data: bytes, rng: Random, others: list[bytes]) -> bytes:
 
 
 def case(seed: int, index: int, files: dict[str, bytes]) -> tuple[str, bytes]:
-    """Name and content; half of those with a checksum or a packing are mutated below it."""
+    """Make name and content of a case; half of the files with a checksum or a packing are mutated beneath it."""
     rng = np.random.default_rng((seed, index))
     names = list(files)
     name, others = names[index % len(names)], list(files.values())
@@ -190,7 +190,7 @@ def packed_again(npz: bytes, rng: Random, others: list[bytes]) -> bytes:
 
 
 def outcome(name: str, data: bytes, files: dict[str, bytes], folder: Path) -> str:
-    """`read`, `refused`, or what is wrong."""
+    """Read a file; the outcome is `read`, `refused`, or `BAD: …`."""
     (folder / name).write_bytes(data)
     try:
         if name in BUNDLE:
@@ -213,7 +213,7 @@ def outcome(name: str, data: bytes, files: dict[str, bytes], folder: Path) -> st
 
 
 def work(seed: int) -> None:
-    """Read case numbers, answer each with a line of JSON."""
+    """Answer each case number on stdin with a line of JSON."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # libraries write there
     with tempfile.TemporaryDirectory() as temporary:
@@ -237,14 +237,14 @@ def work(seed: int) -> None:
 
 @dataclass
 class Report:
-    """How often each file was read and refused, and what failed: its number and how."""
+    """How often each file was read and refused, and the failures by case number."""
 
     counts: Counter[tuple[str, str]]
     failures: dict[int, str]
 
 
 def fuzz(cases: Iterable[int], seed: int) -> Report:
-    """Read the cases of a seed in a process of its own, and in another when that one dies."""
+    """Read the cases of a seed in a worker process, and start another one if it dies."""
     report = Report(Counter(), {})
     worker: subprocess.Popen[str] | None = None
     for index in cases:

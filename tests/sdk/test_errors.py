@@ -10,7 +10,7 @@ from tests.sdk.fake import SIZE, fake_model
 
 @pytest.mark.parametrize("depth", [None, 3])
 def test_a_warning_of_segment_points_at_the_callers_line(depth: int | None) -> None:
-    """From any depth of the package: of the boxes, and of the values."""
+    """Both warnings, of the boxes and of the values, come from deep inside the package."""
     sides = (SIZE, SIZE) if depth is None else (depth, SIZE, SIZE)
     box = [-5, 0, 20, 30] if depth is None else [-5, 0, 0, 20, 30, depth]
     with pytest.warns(UserWarning) as caught:

@@ -123,7 +123,7 @@ def test_ct_that_is_not_in_hu_is_warned_of(
 @pytest.mark.parametrize("window", [None, "bone", (0.5, 1.0)])
 @pytest.mark.parametrize("depth", [None, 5])
 def test_a_call_warns_once(depth: int | None, window: Window | None) -> None:
-    """Also of a volume, whose slices are shown one by one."""
+    """A volume warns once too, though its slices are converted one by one."""
     image = np.random.default_rng(0).random((40, 50) if depth is None else (depth, 40, 50), dtype=np.float32)
     box = [[5, 6, 30, 31]] if depth is None else [[5, 6, 0, 30, 31, depth]]
     segmenter = Segmenter(fake_model())

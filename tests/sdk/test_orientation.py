@@ -1,4 +1,4 @@
-"""A block in the patient stays where it is, however voxels are stored: 48 orientations, half of them left-handed."""
+"""A block keeps its position in the patient in all 48 orientations of the stored voxels, half of them left-handed."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from medsam_edge.reading.read import read_image
 from tests.sdk.fake import SIZE, SeeingDecoder, SeeingEncoder
 
 SIZES = np.array([16, 8, 4])
-"""Of the volume along the patient's x, y, z: each divides the network's side, so that masks are exact."""
+"""Voxels along the patient's x, y, z. Each number divides the network's side, so that masks are exact."""
 LOW, HIGH = np.array([3, 1, 1]), np.array([9, 6, 3])
-"""Corners of the block, in steps of the spacing; it has no symmetry."""
+"""Corners of the block in voxels; it has no symmetry."""
 FIRST = np.array([-31.5, 12.25, 40.75])
-"""The centre of the voxel that is first along x, y and z, in mm."""
+"""Centre of the voxel that is first along x, y and z, in mm."""
 SPACINGS = [(1.5, 1.5, 1.5), (0.7, 0.8, 2.5), (0.35, 0.9, 10.0)]
 ORIENTATIONS = [(order, signs) for order in permutations(range(3)) for signs in product((1, -1), repeat=3)]
 
 
 @dataclass(frozen=True, eq=False)
 class Stored:
-    """The volume as a file of this orientation has it: `order` and `signs` say which way the patient's axes run."""
+    """The volume as one orientation stores it; `order` and `signs` give the directions of the patient's axes."""
 
     order: tuple[int, ...]
     signs: tuple[int, ...]
@@ -61,7 +61,7 @@ def block() -> npt.NDArray[np.uint8]:
 
 
 def cases() -> Iterator[tuple[Stored, npt.NDArray[np.float64]]]:
-    """Each way to store the volume, and the block's box in mm of the patient."""
+    """Every way to store the volume, with the block's box in mm in the patient."""
     for (order, signs), spacing in product(ORIENTATIONS, map(np.array, SPACINGS)):
         corners = [FIRST + (corner - 0.5) * spacing for corner in (LOW, HIGH)]
         yield Stored(order, signs, spacing), np.concatenate(corners)
@@ -78,7 +78,7 @@ def segment(image: Any, box: npt.NDArray[np.float64], space: Any) -> VolumeSegme
 
 
 def points(array: npt.NDArray[Any], spacing: Any, origin: Any, direction: Any) -> npt.NDArray[np.float64]:
-    """Where ITK's definition puts the voxels of an array that are not zero, in mm, sorted."""
+    """Positions of the non-zero voxels by ITK's definition, in mm, sorted."""
     index = np.argwhere(array)[:, ::-1]  # x, y, z of the file
     places = index * np.array(spacing) @ np.reshape(direction, (3, 3)).T + origin
     return places[np.lexsort(places.round(3).T)]
@@ -96,7 +96,7 @@ def sheared(tangent: float) -> Any:
 
 @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.nrrd", "a.mha"])
 def test_nifti_refuses_sheared_axes_which_other_formats_keep(tmp_path: Path, name: str) -> None:
-    """NIfTI by ITK makes them straight, by 4 of these 8 degrees; headers of few decimals are no shear."""
+    """ITK's NIfTI drops the shear of 8 degrees; a deviation from few decimals in a header is accepted."""
     image = sheared(np.tan(np.deg2rad(8)))
     result = segment(image, np.array([3, 1, 1, 9, 6, 3]), "pixel")
     if ".nii" in name:
@@ -120,7 +120,7 @@ def test_there_are_48_orientations_half_of_them_left_handed() -> None:
 
 
 def test_simpleitk_finds_the_block_in_every_orientation() -> None:
-    """The test's own ground: the block's centres through SimpleITK alone."""
+    """This checks the test's own data: the block's centres by SimpleITK alone."""
     for stored, box in cases():
         image = stored.image(block())
         for corner in (LOW, HIGH - 1):
@@ -133,7 +133,7 @@ def test_simpleitk_finds_the_block_in_every_orientation() -> None:
 
 
 def test_masks_of_arrays_and_images_are_the_block() -> None:
-    """Boxes in mm are the same for all; boxes in voxels are those of the array."""
+    """Boxes in mm are the same for all orientations; boxes in voxels follow the array."""
     for stored, box in cases():
         truth = stored.array(block()) > 0
         corner = np.argwhere(truth)[:, ::-1]
@@ -146,7 +146,7 @@ def test_masks_of_arrays_and_images_are_the_block() -> None:
 
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mha"])
 def test_masks_of_files_are_the_block_where_the_file_has_it(tmp_path: Path, suffix: str) -> None:
-    """Written by SimpleITK, segmented by a box in mm, saved, and read by our reader and by SimpleITK alone.
+    """SimpleITK writes the file; it is segmented by a box in mm, saved, and read by our reader and by SimpleITK alone.
 
     NIfTI keeps 32 bits, hence the 1e-5. It and ITK keep left-handed directions too (NIfTI's qfac).
     """

@@ -1,4 +1,4 @@
-"""Between processes go images, boxes, embeddings and results; a segmenter stays where it was made."""
+"""Images, boxes, embeddings and results can be sent to other processes; a segmenter cannot."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_a_segmenter_refuses_to_be_pickled_or_copied() -> None:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Equal field by field, arrays bit by bit."""
+    """Whether two values are equal field by field, arrays bit by bit."""
     if isinstance(one, np.ndarray):
         return one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes()
     if isinstance(one, dict):
@@ -52,7 +52,7 @@ def test_embeddings_and_results_are_equal_after_pickling() -> None:
 
 
 def test_a_spawned_pool_segments() -> None:
-    """With the packaged model, which each process loads for itself: the same masks as here, of pictures and volumes."""
+    """Each process loads the packaged model itself, and gives the same masks as this one, for images and volumes."""
     flat, deep = phantom("CT", (96, 96), objects=2), phantom_volume("MR", (8, 64, 64), objects=1)
     tasks = [(source.image, source.boxes, source.modality) for source in (flat, deep)]
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:

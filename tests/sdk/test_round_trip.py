@@ -1,4 +1,4 @@
-"""Boxes, images and masks go to the network and back along one path, whatever the shape; and what a box may be."""
+"""Boxes, images and masks of any shape map to the network and back alike; and which boxes are valid."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NETWORK = 256
 
 
 def random_boxes(rng: np.random.Generator, height: int, width: int) -> npt.NDArray[np.float32]:
-    """Whole-numbered boxes inside the image, the whole image and its last pixel among them."""
+    """Boxes of whole numbers inside the image, among them the whole image and its last pixel."""
     low = rng.integers(0, [width, height], (8, 2))
     high = low + rng.integers(1, [width, height] - low + 1)
     low[:2], high[:2] = [[0, 0], [width - 1, height - 1]], [width, height]
@@ -30,7 +30,7 @@ def random_boxes(rng: np.random.Generator, height: int, width: int) -> npt.NDArr
 
 @pytest.mark.parametrize(("height", "width"), list(product(SIDES, SIDES)))
 def test_boxes_images_and_masks_keep_their_place_through_the_network_frame(height: int, width: int) -> None:
-    """Network pixels per image pixel are those of the shrunk picture, on each axis its own."""
+    """The scale of each axis is that of the resized image."""
     rng = np.random.default_rng((height, width))
     geometry = Geometry(height, width, NETWORK)
     boxes = random_boxes(rng, height, width)
@@ -53,7 +53,7 @@ def extent(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
 
 
 def mask_error(geometry: Geometry, box: npt.NDArray[np.float32], prompt: npt.NDArray[np.float32]) -> float:
-    """Pixels by which the mask of what a network sees in its box lies beside the user's box."""
+    """Pixels between the user's box and the mask of a network that fills the prompt."""
     centres = np.arange(NETWORK) + 0.5
     inside = [(prompt[axis] <= centres) & (centres < prompt[axis + 2]) for axis in (0, 1)]
     logits = np.where(inside[1][:, None] & inside[0], np.float32(1), np.float32(-1))
@@ -63,7 +63,7 @@ def mask_error(geometry: Geometry, box: npt.NDArray[np.float32], prompt: npt.NDA
 
 
 def image_error(geometry: Geometry, box: npt.NDArray[np.float32], prompt: npt.NDArray[np.float32]) -> float:
-    """Network pixels by which what is bright in the user's box is seen beside the prompt."""
+    """Network pixels between the prompt and the bright content of the user's box."""
     image = np.zeros((geometry.height, geometry.width), np.uint8)
     x0, y0, x1, y1 = box.astype(int)
     image[y0:y1, x0:x1] = 255
@@ -73,7 +73,7 @@ def image_error(geometry: Geometry, box: npt.NDArray[np.float32], prompt: npt.ND
 
 
 def the_rule(boxes: Any, sides: tuple[int, ...]) -> npt.NDArray[np.float32] | None:
-    """What `check_boxes` is to give, said another way, one number at a time; None where it is to refuse."""
+    """The expected result of `check_boxes`, computed number by number; None if it must refuse."""
     rows = boxes.tolist() if isinstance(boxes, np.ndarray) else boxes
     if not isinstance(rows, list) or any(isinstance(row, list) != isinstance(rows[0], list) for row in rows):
         return None
@@ -115,7 +115,7 @@ STRANGE = [
 
 
 def random_row(rng: np.random.Generator, sides: tuple[int, ...]) -> list[Any]:
-    """Mostly a box, large or thinner than float32 can tell, in or around the image; sometimes something else."""
+    """Mostly a box in or around the image, large or too thin for float32; sometimes something else."""
     columns = 2 * len(sides)
     row: list[Any] = (rng.uniform(-0.4, 1.4, columns) * np.tile(sides, 2)).tolist()
     if rng.random() < 0.5:
@@ -131,7 +131,7 @@ def random_row(rng: np.random.Generator, sides: tuple[int, ...]) -> list[Any]:
 
 
 def random_prompts(rng: np.random.Generator, sides: tuple[int, ...]) -> Any:
-    """Rows as a list or as an array of some type, one row alone, none, ragged ones, or of another shape."""
+    """Rows as a list or an array, a single row, no rows, ragged rows, or another shape."""
     rows = [random_row(rng, sides) for _ in range(int(rng.integers(0, 4)))]
     way = rng.random()
     if way < 0.1 and rows:

@@ -1,4 +1,4 @@
-"""One segmenter, many threads, a real OpenVINO network: the same bits as one after the other."""
+"""Many threads on one segmenter with a real OpenVINO network give the same bits as serial calls."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def random_boxes(rng: np.random.Generator, sides: tuple[int, ...], count: int) -
 
 
 def bits(result: Segmentation | VolumeSegmentation) -> list[bytes]:
-    """Everything that a thread could spoil."""
+    """Every part of a result that a data race could change."""
     found = [result.boxes.tobytes(), result.scores.tobytes(), result.label_map.tobytes()]
     for masks in result.masks:
         for mask in [masks] if isinstance(masks, CroppedMask) else masks.values():
@@ -47,7 +47,7 @@ def bits(result: Segmentation | VolumeSegmentation) -> list[bytes]:
 
 
 def works(segmenter: Segmenter) -> Iterator[Callable[[], list[bytes]]]:
-    """Calls of each kind: a picture's boxes all at once, by way of an embedding, one box alone, and an embedding."""
+    """Calls of each kind: `segment` and `decode` with none to several boxes, `embed`, and `segment` of a volume."""
     rng = np.random.default_rng(1)
     for number, image in enumerate(pictures()):
         for count in (0, 1, 2, 5):
@@ -62,7 +62,7 @@ def works(segmenter: Segmenter) -> Iterator[Callable[[], list[bytes]]]:
 
 
 def test_sixteen_threads_give_the_bits_of_one(bundle: Path) -> None:
-    """With a cache that has room for two embeddings, so that some calls find theirs and others encode."""
+    """The cache has room for two embeddings, so that some calls hit it and others encode."""
     segmenter = Segmenter(bundle, cache_bytes=2 * 256 * 8 * 4)
     calls = list(works(segmenter))
     serial = [call() for call in calls]
@@ -81,7 +81,7 @@ def test_sixteen_threads_give_the_bits_of_one(bundle: Path) -> None:
 
 @pytest.mark.parametrize("num_threads", [1, 2])
 def test_volumes_are_the_same_for_any_number_of_streams(bundle: Path, num_threads: int) -> None:
-    """And for any number of threads of one inference."""
+    """This holds for any number of threads per inference too."""
     rng = np.random.default_rng(2)
     volume = rng.integers(0, 256, (12, 50, 70), dtype=np.uint8)
     boxes = random_boxes(rng, (70, 50, 12), 5)
@@ -94,14 +94,14 @@ def test_volumes_are_the_same_for_any_number_of_streams(bundle: Path, num_thread
 
 
 def memory_of(network: Any) -> list[npt.NDArray[Any]]:
-    """What the infer requests of a network have their outputs in."""
+    """The output tensors of a network's infer requests."""
     assert isinstance(network, OpenVinoNetwork)
     requests = list(network._pool.queue)
     return [request.get_tensor(name).data for request in requests for name in network._names]
 
 
 def test_outputs_of_a_network_are_not_overwritten_by_later_calls(bundle: Path) -> None:
-    """No array lies in the memory of an infer request, and none changes when the requests are used again."""
+    """No returned array shares memory with an infer request, and none changes when the requests run again."""
     segmenter = Segmenter(bundle)
     model, rng = segmenter.model, np.random.default_rng(3)
     prompts = np.array([[8, 8, 30, 40]], np.float32)

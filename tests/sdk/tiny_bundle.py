@@ -1,4 +1,4 @@
-"""A bundle of two real OpenVINO networks of a few operations each, with random weights: compiled in milliseconds."""
+"""A bundle of two tiny OpenVINO networks with random weights, which compile in milliseconds."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def named(results: list[ov.Node], parameters: list[ov.Node], names: list[str]) -
 
 
 def write_tiny_bundle(folder: Path, seed: int = 0) -> Path:
-    """Write the bundle; another seed gives another network of the same form."""
+    """Write the bundle; another seed gives other weights."""
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True)
     ov.save_model(encoder(rng), folder / "encoder.xml", compress_to_fp16=False)

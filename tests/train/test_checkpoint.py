@@ -106,7 +106,7 @@ LAYOUTS: dict[str, Callable[[dict[str, Tensor]], object]] = {
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
-def test_published_layouts(tmp_path: Path, network: MedSAM, layout: str, zipped: bool) -> None:
+def test_published_layouts_are_read(tmp_path: Path, network: MedSAM, layout: str, zipped: bool) -> None:
     path = tmp_path / "a.pth"
     torch.save(LAYOUTS[layout](network.state_dict()), path, _use_new_zipfile_serialization=zipped)
     found = checkpoint.read(path)
@@ -123,7 +123,7 @@ def test_a_prefix_that_only_some_keys_have_is_kept(tmp_path: Path) -> None:
     assert checkpoint.read(tmp_path / "a.pth").state.keys() == state.keys()
 
 
-def test_a_missing_file(tmp_path: Path) -> None:
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     for name in ("no.pth", "no.safetensors", "."):
         with pytest.raises(FileMissingError, match="no such file"):
             checkpoint.read(tmp_path / name)
@@ -141,7 +141,7 @@ def test_other_files_are_refused(tmp_path: Path, suffix: str, content: bytes) ->
     assert isinstance(caught.value, ValueError)
 
 
-def test_noise_is_refused(tmp_path: Path) -> None:
+def test_random_bytes_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.pth"
     for seed in range(300):
         bytes_ = torch.randint(0, 256, (60,), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
@@ -244,7 +244,7 @@ def test_many_keys_are_shortened(network: MedSAM) -> None:
         checkpoint.load_state(network, {f"x{index}": torch.ones(1) for index in range(12)}, "tiny")
 
 
-def test_other_precisions_are_loaded(network: MedSAM) -> None:
+def test_half_precision_is_loaded(network: MedSAM) -> None:
     state = {key: value.half() if value.is_floating_point() else value for key, value in network.state_dict().items()}
     other = tiny()
     checkpoint.load_state(other, state, "tiny")
@@ -253,7 +253,7 @@ def test_other_precisions_are_loaded(network: MedSAM) -> None:
 
 
 @pytest.mark.parametrize("name", ["rep_medsam", "rep_medsam_s", "tiny"])
-def test_nearest_architecture(name: str) -> None:
+def test_the_nearest_architecture_is_found_despite_some_other_tensors(name: str) -> None:
     state = build(name).state_dict()
     assert checkpoint.nearest_architecture(state) == name
     del state[KEY]
@@ -262,13 +262,13 @@ def test_nearest_architecture(name: str) -> None:
     assert checkpoint.nearest_architecture(state) == name
 
 
-def test_a_named_architecture_is_taken_at_its_word(tmp_path: Path, network: MedSAM) -> None:
+def test_a_given_architecture_is_not_replaced_by_the_nearest(tmp_path: Path, network: MedSAM) -> None:
     torch.save(network.state_dict(), tmp_path / "a.pth")
     with pytest.raises(CheckpointError, match="does not match rep_medsam_s"):
         checkpoint.load(tmp_path / "a.pth", "rep_medsam_s")
 
 
-def test_safetensors_of_others_may_have_no_header(tmp_path: Path, network: MedSAM) -> None:
+def test_safetensors_without_header_are_recognised_by_their_tensors(tmp_path: Path, network: MedSAM) -> None:
     path = tmp_path / "a.safetensors"
     save_file({f"module.{key}": value for key, value in network.state_dict().items()}, path)
     with safe_open(path, framework="pt") as file:
@@ -278,7 +278,7 @@ def test_safetensors_of_others_may_have_no_header(tmp_path: Path, network: MedSA
     assert_same(loaded.state_dict(), network.state_dict())
 
 
-def test_a_header_with_an_unknown_architecture(tmp_path: Path, network: MedSAM) -> None:
+def test_an_unknown_architecture_in_the_header_needs_a_given_one(tmp_path: Path, network: MedSAM) -> None:
     path = tmp_path / "a.safetensors"
     checkpoint.write(path, network, "from_the_future")
     with pytest.raises(MedsamEdgeError, match="'from_the_future'"):
@@ -309,7 +309,7 @@ def test_a_published_layout_round_trips(tmp_path: Path, name: str, layout: str) 
 
 
 @pytest.mark.parametrize("name", ["rep_medsam", "rep_medsam_s", "rep_medsam_cp", "lite_medsam", "class_prompt_tinyvit"])
-def test_a_checkpoint_that_is_fused_already(tmp_path: Path, name: str) -> None:
+def test_a_fused_checkpoint_gives_the_fused_network(tmp_path: Path, name: str) -> None:
     fused = fuse(build(name))
     torch.save(fused.state_dict(), tmp_path / "fused.pth")
     network, found = checkpoint.load(tmp_path / "fused.pth")
@@ -320,10 +320,12 @@ def test_a_checkpoint_that_is_fused_already(tmp_path: Path, name: str) -> None:
         checkpoint.load(tmp_path / "fused.pth")
 
 
-def test_export_refuses_what_it_cannot_do(tmp_path: Path) -> None:
+def test_export_refuses_unknown_layouts_safetensors_names_and_existing_files(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="layout: expected one of flat, wrapped, module, got 'zip'"):
         checkpoint.export(tmp_path / "own.safetensors", tmp_path / "out.pth", "zip")
-    with pytest.raises(InputError, match=r"output: expected a name such as x.pth, .* got .*out.safetensors"):
+    with pytest.raises(
+        InputError, match=r"output: expected the name of a PyTorch file such as x.pth, got .*out.safetensors"
+    ):
         checkpoint.export(tmp_path / "own.safetensors", tmp_path / "out.safetensors")
     (tmp_path / "out.pth").touch()
     with pytest.raises(InputError, match=r"output: .* exists already"):

@@ -32,14 +32,14 @@ def test_spacing_scales_distances() -> None:
     assert nsd(square(10, 11), square(10, 10), spacing=(3, 3)) < 1
 
 
-def test_volumes() -> None:
+def test_volumes_take_the_spacing_of_each_axis() -> None:
     mask = np.zeros((16, 16, 16), dtype=bool)
     mask[4:12, 4:12, 4:12] = True
     assert nsd(mask, mask) == 1
     assert nsd(np.roll(mask, 3, 0), mask, spacing=(5.0, 1.0, 1.0)) < nsd(np.roll(mask, 3, 0), mask) < 1
 
 
-def test_empty_masks() -> None:
+def test_one_empty_mask_gives_zero_and_two_give_nan() -> None:
     empty = np.zeros((64, 64), dtype=bool)
     assert nsd(empty, square(10, 10)) == 0
     assert nsd(square(10, 10), empty) == 0

@@ -19,7 +19,8 @@ from medsam_edge.cli.boxes import BOX_SUFFIXES, boxes_of
 from medsam_edge.cli.output import as_json, show_error, slices_shown, table
 from medsam_edge.cli.segment import Choices, Job, choices_of, make_segmenter, read_for, refuse_same, run_job
 from medsam_edge.errors import BoxError, FileMissingError, InputError, MedsamEdgeError
-from medsam_edge.reading.suffixes import MEDICAL_SUFFIXES, PICTURE_SUFFIXES, is_dicom
+from medsam_edge.reading.dicom.preamble import is_dicom
+from medsam_edge.reading.suffixes import MEDICAL_SUFFIXES, PICTURE_SUFFIXES
 from medsam_edge.segmenter import Segmenter
 from medsam_edge.writing.labels import label_writer
 

@@ -47,11 +47,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help=".json ([[x0,y0,x1,y1], …]) or .csv (x0,y0,x1,y1); for a folder, the folder of NAME.json or NAME.csv; "
         "default: the boxes of a challenge npz",
     )
-    add(
-        "--box-space",
-        choices=get_args(BoxSpace),
-        help="unit of --box and --boxes; boxes of an npz are always in pixels; default: pixel",
-    )
+    add("--box-space", choices=get_args(BoxSpace), help="unit of --box and --boxes, not of npz boxes; default: pixel")
     names = ", ".join(modality.value for modality in Modality)
     add("--modality", metavar="NAME", help=f"{names}; default: from the file or its challenge name, else recognised")
     add("--window", metavar="LEVEL,WIDTH", help=f"CT window in HU, or {', '.join(WINDOWS)}; default 40,400")
@@ -73,9 +69,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add("--format", metavar="SUFFIX", help="format of a folder's label maps; default: the image's, png for pictures")
     add("--overwrite", action="store_true", help="also segment a folder's images whose label maps exist")
-    add(
-        "--overlap", choices=get_args(Overlap), default="later", help="which object owns a shared pixel; default: later"
-    )
+    add("--overlap", choices=get_args(Overlap), default="later", help="owner of a shared pixel; default: later")
     add(
         "--detail",
         choices=get_args(Detail),
@@ -83,9 +77,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="where a small box is segmented: image: in the whole image; auto: in a tile around it if the whole image "
         "shows too little of it; crop: enlarged in a tile around it, slower, better for exact boxes; default: auto",
     )
-    add(
-        "--json", action="store_true", help="print the result as JSON; for a folder one line per image, then the totals"
-    )
+    add("--json", action="store_true", help="print JSON; for a folder one line per image, then the totals")
 
     add = parser.add_argument_group("volumes").add_argument
     add("--axis", choices=AXES, default="axial", help="axis of a volume's slices; default: axial")

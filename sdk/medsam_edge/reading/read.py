@@ -9,10 +9,11 @@ from pathlib import Path
 
 from medsam_edge.errors import FileMissingError, ImageError
 from medsam_edge.image import LoadedImage
+from medsam_edge.reading.dicom.preamble import is_dicom
 from medsam_edge.reading.medical import read_medical
 from medsam_edge.reading.npz import read_npz
 from medsam_edge.reading.picture import read_picture
-from medsam_edge.reading.suffixes import MEDICAL_SUFFIXES, PICTURE_SUFFIXES, is_dicom
+from medsam_edge.reading.suffixes import MEDICAL_SUFFIXES, PICTURE_SUFFIXES
 from medsam_edge.reading.unreadable import as_image_error
 
 

@@ -1,18 +1,6 @@
-"""What names and first bytes say about a file's kind."""
+"""The file name suffixes of images, in lower case; the suffix chooses the reader."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 MEDICAL_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd", ".dcm")
-HEAD_BYTES = 4096
-"""Enough for DICOM's identifiers of class and encoding, which come first."""
-
-
-def is_dicom(file: Path) -> bool:
-    """Whether the file has DICOM's preamble, or begins as one without it."""
-    with file.open("rb") as stream:
-        head = stream.read(HEAD_BYTES)
-    bare = head.startswith((b"\x02\x00", b"\x08\x00", b"\x00\x08")) and b"1.2.840.10008." in head
-    return bare or head[128:132] == b"DICM"

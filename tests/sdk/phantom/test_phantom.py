@@ -1,4 +1,4 @@
-"""Synthetic pictures: repeatable, labelled without gaps, in their modality's type and range, and as many as asked."""
+"""Phantoms are repeatable, labelled without gaps, of the right dtype and range, with as many objects as asked for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The content of image files, made field by field, so that headers can be rare or lie."""
+"""Contents of image files, built field by field, so that headers can be rare or false."""
 
 from __future__ import annotations
 

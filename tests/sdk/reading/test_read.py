@@ -77,7 +77,7 @@ def test_rare_variants_give_the_right_pixels(tmp_path: Path, name: str) -> None:
 
 
 def broken(tmp_path: Path, name: str) -> Path:
-    """A file of the named kind that must be refused."""
+    """Write a file of the named kind that must be refused."""
     path = tmp_path / name
     if name == "pages.tif":
         cv2.imwritemulti(str(path), [GREY, GREY])
@@ -122,7 +122,7 @@ def test_missing_files_empty_folders_and_overlong_names_are_refused(tmp_path: Pa
 
 
 def test_a_folder_without_permission_is_an_image_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rights mean nothing to the user that tests may run as, so that the system's answer is made up."""
+    """The system's answer is simulated, because tests may run as a user without restrictions."""
 
     def refuse(path: Path) -> bool:
         raise PermissionError(13, "Permission denied", str(path))

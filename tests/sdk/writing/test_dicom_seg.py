@@ -28,14 +28,14 @@ Points = set[tuple[float, ...]]
 
 
 def points(frame: Frame, inside: npt.NDArray[np.bool_]) -> Points:
-    """In mm in the patient: the centres of the voxels inside, by the frame."""
+    """Centres of the voxels inside, in mm in the patient, by the frame."""
     matrix = np.reshape(frame.direction, (3, 3)) * frame.spacing_mm
     places = np.argwhere(inside)[:, ::-1] @ matrix.T + frame.origin_mm
     return {tuple(place) for place in places.round(3).tolist()}
 
 
 def segments(path: Path) -> dict[str, Points]:
-    """The same of each segment, by its label, by nothing but the attributes that DICOM gives a SEG's frames."""
+    """Centres of each segment's voxels by segment label, from the SEG's own attributes alone."""
     data = pydicom.dcmread(path)
     names = {int(item.SegmentNumber): str(item.SegmentLabel) for item in data.SegmentSequence}
     found: dict[str, Points] = {name: set() for name in names.values()}
@@ -95,7 +95,7 @@ def test_the_seg_names_its_algorithm_and_its_source(tmp_path: Path) -> None:
 
 
 def test_results_of_slices_and_volumes_are_saved_as_seg(tmp_path: Path) -> None:
-    """A fake model whose masks are its boxes."""
+    """The fake model's masks are its boxes."""
     segmenter = Segmenter(fake_model())
     folder = series(tmp_path / "series", slices())
     segmenter.segment(folder, [[1, 1, 0, 4, 3, 2]], "MR").save(tmp_path / "volume.dcm")

@@ -20,7 +20,7 @@ def test_a_failed_write_keeps_the_old_file(tmp_path: Path) -> None:
 
 
 def test_threads_may_save_to_one_path(tmp_path: Path) -> None:
-    """Each writes half, waits for the other, and writes the rest: what is there in the end is of one of them."""
+    """Both threads write half, wait for each other, and write the rest; the file holds the text of one of them."""
     path, both = tmp_path / "x.txt", threading.Barrier(2)
 
     def save(letter: str) -> None:

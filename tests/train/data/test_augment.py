@@ -316,14 +316,14 @@ def test_a_careless_box_at_the_border_never_closes() -> None:
     assert (careless[:, 2:] - careless[:, :2]).min() >= 2
 
 
-def test_some_boxes_are_careless() -> None:
+def test_a_share_of_the_boxes_is_careless() -> None:
     boxes = np.tile(np.array([[100, 120, 140, 180]], dtype=np.float32), (400, 1))
     some = Augmentation(careless=0.25, jitter_px=5.0, loose=0.0).jitter(boxes, 256, 256, np.random.default_rng(0))
     beyond = (np.abs(some - boxes)[:, 0] > 4.0 + 1e-4).mean()  # a tenth of the side is 4
     assert beyond == pytest.approx(0.25 / 5, abs=0.03)
 
 
-def test_no_jitter() -> None:
+def test_zero_jitter_keeps_boxes_tight() -> None:
     boxes = np.array([[3, 4, 50, 60]], dtype=np.float32)
     for rng in generators(5):
         assert np.array_equal(Augmentation(jitter_px=0.0).jitter(boxes, 64, 64, rng), boxes)

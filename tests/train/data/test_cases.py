@@ -49,7 +49,7 @@ def test_find_cases_does_not_mistake_a_longer_name(tmp_path: Path) -> None:
     ]
 
 
-def test_find_cases_wants_a_folder(tmp_path: Path) -> None:
+def test_find_cases_refuses_a_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(FileMissingError, match=r"expected a folder, got .*nowhere"):
         find_cases(tmp_path / "nowhere")
     (tmp_path / "file").write_text("")
@@ -57,7 +57,7 @@ def test_find_cases_wants_a_folder(tmp_path: Path) -> None:
         find_cases(tmp_path / "file")
 
 
-def test_find_cases_wants_a_pair(tmp_path: Path) -> None:
+def test_find_cases_refuses_a_folder_without_pairs(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="found no pair"):
         find_cases(tmp_path)
     case = write_case(tmp_path, "CT/a/x.png", *discs())
@@ -66,13 +66,13 @@ def test_find_cases_wants_a_pair(tmp_path: Path) -> None:
         find_cases(tmp_path)
 
 
-def test_find_cases_wants_modalities(tmp_path: Path) -> None:
+def test_find_cases_refuses_folders_not_named_after_a_modality(tmp_path: Path) -> None:
     write_case(tmp_path, "CT/a/x.png", *discs()).image.path.parents[2].rename(tmp_path / "Scans")
     with pytest.raises(ModalityError, match="'Scans'"):
         find_cases(tmp_path)
 
 
-def test_read_case_grey(tmp_path: Path) -> None:
+def test_read_case_gives_grey_images_and_labels_as_stored(tmp_path: Path) -> None:
     image, labels = discs(values=(1, 700))
     read_image, read_labels = read_case(write_case(tmp_path, "CT/a/x.png", image, labels))
     assert (read_image.dtype, read_labels.dtype) == (np.uint8, np.int32)
@@ -112,7 +112,7 @@ def test_read_case_refuses_what_it_cannot_read(tmp_path: Path, part: str) -> Non
     assert str(path) in str(caught.value)
 
 
-def test_images_of_sixteen_bits_are_refused(tmp_path: Path) -> None:
+def test_read_case_refuses_sixteen_bits(tmp_path: Path) -> None:
     """Which the reader of pictures would cut to their upper byte."""
     labels = np.ones((64, 64))
     case = write_case(tmp_path, "XRay/a/x.png", np.full((64, 64), 4000, dtype=np.uint16), labels)
@@ -152,7 +152,7 @@ def test_thin_keeps_the_order_given() -> None:
     assert thin(cases, 2) == cases
 
 
-def test_cases_of_shards(tmp_path: Path) -> None:
+def test_find_cases_reads_shards(tmp_path: Path) -> None:
     write_shard(tmp_path / "CT-00001.tar", [("CT/liver/2", shard_sample(700))])
     write_shard(tmp_path / "CT-00000.tar", [("CT/liver/1/z0003", shard_sample())])
     write_shard(tmp_path / ".1.partial.CT-00002.tar", [("CT/liver/3", shard_sample())])
@@ -177,14 +177,16 @@ def test_cases_of_shards(tmp_path: Path) -> None:
         ({**shard_sample(), "json": b"\xff"}, "modality and dataset of a"),
     ],
 )
-def test_samples_of_another_kind_are_refused(tmp_path: Path, members: dict[str, bytes], message: str) -> None:
+def test_find_cases_refuses_samples_without_image_mask_or_json(
+    tmp_path: Path, members: dict[str, bytes], message: str
+) -> None:
     write_shard(tmp_path / "a.tar", [("a", members)])
     with pytest.raises(ImageError, match=message):
         find_cases(tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"no picture"])
-def test_a_member_that_is_no_picture(tmp_path: Path, content: bytes) -> None:
+def test_read_case_refuses_a_member_that_is_not_an_image(tmp_path: Path, content: bytes) -> None:
     write_shard(tmp_path / "a.tar", [("a", {**shard_sample(), "mask.png": content})])
     with pytest.raises(ImageError, match=r"cannot read .*a\.tar at byte"):
         read_case(find_cases(tmp_path)[0])

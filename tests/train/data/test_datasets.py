@@ -39,7 +39,7 @@ def equal(first: Sample, second: Sample) -> bool:
     return first.modality is second.modality and all(torch.equal(a, b) for a, b in tensors)
 
 
-def test_a_training_sample(cases: list[Case]) -> None:
+def test_a_training_sample_has_boxes_near_its_objects(cases: list[Case]) -> None:
     data = training(cases)
     assert len(data) == 3
     for epoch, index in itertools.product(range(4), range(3)):
@@ -55,7 +55,7 @@ def test_a_training_sample(cases: list[Case]) -> None:
             assert np.abs(box - tight).max() <= 5 * 64 / 256
 
 
-def test_draws_repeat_and_differ(cases: list[Case]) -> None:
+def test_equal_draws_give_equal_samples_and_other_draws_others(cases: list[Case]) -> None:
     sample = training(cases)[0, 0, 0]
     assert equal(sample, training(cases)[0, 0, 0])
     assert not equal(sample, training(cases)[1, 0, 0])  # another epoch
@@ -183,7 +183,7 @@ def test_collate_says_which_image_an_object_is_on() -> None:
     torch.testing.assert_close(batch.boxes[:, 0], batch.images[batch.image_index, 0, 0, 0])
 
 
-def test_the_square_of_each_epoch_and_withheld_modalities(cases: list[Case]) -> None:
+def test_a_share_of_modalities_is_withheld_reproducibly(cases: list[Case]) -> None:
     data = TrainingData(cases, 64, 1, 0, Augmentation(), withhold=0.5)
     given = [data[0, position, 0].modality_given for position in range(40)]
     assert given == [data[0, position, 0].modality_given for position in range(40)]

@@ -30,7 +30,7 @@ def test_shares_of_modalities_and_of_the_data_sets_in_each(exponent: float, shar
     assert max(first.values()) < 3 * sum(first.values()) / 90
 
 
-def test_a_folder_for_each_patient_does_not_drown_other_modalities() -> None:
+def test_many_data_sets_do_not_raise_the_share_of_their_modality() -> None:
     patients = [named_case(Modality.MR, index)._replace(dataset=f"p{index // 5}") for index in range(300)]
     cases = [*patients, *(named_case(Modality.US, index) for index in range(300))]
     assert case_shares(cases, 0.2)[300:].sum() == pytest.approx(0.5)
@@ -58,7 +58,7 @@ def test_an_epoch_repeats_and_epochs_differ() -> None:
     assert cases_of(0, 3) != cases_of(1, 3)
 
 
-def test_length_zero_is_a_pass() -> None:
+def test_length_zero_draws_every_case_once() -> None:
     sampler = BalancedSampler(UNEVEN_CASES, 0, 0.5, 0)
     assert len(sampler) == len(UNEVEN_CASES)
     first = [index for _, _, index in sampler]

@@ -28,7 +28,7 @@ def test_keys_are_safe_names(parts: tuple[str, ...], key: str) -> None:
 
 
 @pytest.mark.parametrize("parts", [(), ("",), ("a", "")])
-def test_keys_have_names(parts: tuple[str, ...]) -> None:
+def test_keys_of_no_or_empty_names_are_refused(parts: tuple[str, ...]) -> None:
     with pytest.raises(InputError, match="key"):
         make_key(*parts)
 
@@ -52,7 +52,7 @@ def test_equal_samples_give_equal_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "a.tar").read_bytes() == (tmp_path / "b.tar").read_bytes()
 
 
-def test_no_samples_and_no_tars(tmp_path: Path) -> None:
+def test_folders_and_tars_without_samples_give_an_empty_index(tmp_path: Path) -> None:
     assert shard_index(tmp_path) == {}
     write_shard(tmp_path / "a.tar", [])
     assert shard_index(tmp_path) == {}
@@ -61,7 +61,7 @@ def test_no_samples_and_no_tars(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("key", ["../x", "/x", "a/../x", "a.b", "", "a//b", "a\\b"])
-def test_keys_that_lead_elsewhere_are_refused(tmp_path: Path, key: str) -> None:
+def test_keys_that_leave_the_folder_are_refused(tmp_path: Path, key: str) -> None:
     with pytest.raises(InputError, match="key"):
         write_shard(tmp_path / "a.tar", [(key, {"json": b""})])
     assert list(tmp_path.iterdir()) == []
@@ -127,7 +127,7 @@ def test_one_key_in_two_shards_is_refused(tmp_path: Path) -> None:
         shard_index(tmp_path)
 
 
-def test_a_blob_that_is_gone_or_short(tmp_path: Path) -> None:
+def test_a_missing_or_short_blob_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"012345")
     assert Blob(path).read() == b"012345"

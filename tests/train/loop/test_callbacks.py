@@ -28,7 +28,7 @@ def config(data: Path, tmp_path_factory: pytest.TempPathFactory) -> FitConfig:
     return config
 
 
-def test_the_best_checkpoint_describes_itself(config: FitConfig) -> None:
+def test_the_best_checkpoint_names_its_architecture_score_epoch_and_step(config: FitConfig) -> None:
     loaded, name = checkpoint.load(config.output / "best.safetensors")
     assert name == "tiny"
     assert isinstance(loaded, MedSAM)
@@ -64,7 +64,7 @@ def test_the_last_checkpoint_loads_as_the_averaged_network(config: FitConfig) ->
     assert validation_score(last, config) == pytest.approx(val_scores(config)[-1], abs=2e-4)
 
 
-def test_without_averaging(data: Path, tmp_path: Path) -> None:
+def test_without_ema_the_trained_weights_are_saved(data: Path, tmp_path: Path) -> None:
     config = replace(tiny_config(data, tmp_path / "run"), ema=0.0, epochs=1)
     best = fit(config)
     last = torch.load(config.output / "last.ckpt", weights_only=True)
@@ -85,7 +85,9 @@ def test_a_worse_epoch_after_resuming_does_not_replace_the_best(
     assert val_scores(config)[-1] == pytest.approx(0.01)
 
 
-def test_a_run_that_stopped_early_stays_so(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resuming_a_run_that_stopped_early_trains_no_more(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(
         "medsam_edge_train.stages.fit.batch_dice", lambda logits, truth: torch.full((len(logits),), 0.5)
     )
@@ -128,7 +130,7 @@ def test_a_run_in_limited_time_ends_with_the_weights_of_an_unbroken_one(
         assert read_curves(parts.output)[name] == pytest.approx(curves[name], abs=1e-6), name
 
 
-def test_a_run_that_ends_as_its_time_is_up_is_finished_and_stays_so(
+def test_a_run_whose_last_step_meets_the_time_limit_is_finished(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = tiny_config(data, tmp_path / "run", epochs=1, minutes=4 / 60)

@@ -13,7 +13,7 @@ from tests.train.tiny import tiny_config
 
 
 @pytest.mark.parametrize("minutes", [-1, float("nan"), float("inf")])
-def test_the_time_is_a_number(data: Path, minutes: float) -> None:
+def test_minutes_must_be_finite_and_not_negative(data: Path, minutes: float) -> None:
     with pytest.raises(InputError, match="minutes: expected 0 or more"):
         tiny_config(data, Path("run"), minutes=minutes)
 
@@ -49,7 +49,7 @@ def test_bad_settings_are_refused(settings: dict[str, Any], message: str) -> Non
         tiny_config(Path("data"), Path("run"), **settings)
 
 
-def test_the_teacher_is_not_trained(data: Path, tmp_path: Path) -> None:
+def test_the_teacher_architecture_is_refused(data: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="architecture: expected a network that can be trained, got 'medsam_vit_b'"):
         replace(tiny_config(data, tmp_path), architecture="medsam_vit_b")
 
@@ -64,7 +64,7 @@ def test_the_teacher_is_not_trained(data: Path, tmp_path: Path) -> None:
         (True, False, True, False, "32-true"),  # older GPUs only emulate it, slowly
     ],
 )
-def test_choose_precision(
+def test_auto_precision_is_bf16_on_hardware_that_computes_in_it(
     monkeypatch: pytest.MonkeyPatch, cuda: bool, native: bool, emulated: bool, avx512: bool, expected: str
 ) -> None:
     def is_bf16_supported(including_emulation: bool = True) -> bool:

@@ -30,12 +30,12 @@ def test_curves_of_a_run_in_two_parts(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.partial"))
 
 
-def test_a_run_without_logs(tmp_path: Path) -> None:
+def test_a_run_without_logs_has_no_curves_and_an_empty_figure(tmp_path: Path) -> None:
     assert read_curves(tmp_path) == {}
     assert draw_curves(tmp_path).is_file()
 
 
-def test_a_busy_machine_draws_without_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_drawing_warns_of_nothing_on_a_busy_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = itertools.count(step=60)
     monkeypatch.setattr("matplotlib.legend.time", SimpleNamespace(perf_counter=lambda: next(clock)))
     write(tmp_path / "log/version_0/metrics.csv", "epoch,step,train_loss,val_dsc\n0,3,2.5,0.5\n1,7,2.0,0.6\n")

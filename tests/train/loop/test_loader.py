@@ -28,7 +28,7 @@ def test_each_process_needs_a_validation_image(data: Path, tmp_path: Path, monke
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_damaged_image_is_one_line(data: Path, tmp_path: Path, workers: int) -> None:
+def test_a_damaged_image_gives_an_error_of_one_line(data: Path, tmp_path: Path, workers: int) -> None:
     for split in ("train", "val"):
         shutil.copytree(data / split, tmp_path / split)
     for image in tmp_path.glob("train/*/*/images/*.png"):

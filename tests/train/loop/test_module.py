@@ -34,13 +34,13 @@ def test_frozen_parts_keep_weights_and_statistics(data: Path, tmp_path: Path) ->
     assert changed == {"mask_decoder", "prompt_encoder"}
 
 
-def test_something_must_be_left_to_train(data: Path, tmp_path: Path) -> None:
+def test_freezing_all_parts_is_refused(data: Path, tmp_path: Path) -> None:
     everything = ("image_encoder", "prompt_encoder", "mask_decoder")
     with pytest.raises(InputError, match="freeze: expected to leave a part to train, got image_encoder, prompt"):
         fit(tiny_config(data, tmp_path / "run", freeze=everything))
 
 
-def test_plateau_lowers_the_rate(data: Path, tmp_path: Path) -> None:
+def test_plateau_lowers_the_learning_rate_when_the_loss_stops_falling(data: Path, tmp_path: Path) -> None:
     settings = {"schedule": "plateau", "warmup_steps": 0, "plateau_patience": 0, "plateau_factor": 0.1}
     # so low a rate that the loss goes up and down with the draws
     config = tiny_config(data, tmp_path / "run", **settings, learning_rate=1e-6, epochs=4)
@@ -63,7 +63,7 @@ def factors(config: FitConfig, steps: int) -> list[float]:
     return [scheduler.lr_lambdas[0](step) for step in range(steps)]
 
 
-def test_the_cosine_schedule_by_hand(config: FitConfig) -> None:
+def test_the_cosine_schedule_warms_up_and_falls_to_zero(config: FitConfig) -> None:
     shares = factors(replace(config, warmup_steps=4), 104)
     assert shares[:5] == pytest.approx([0.25, 0.5, 0.75, 1, 1])
     assert shares[54] == pytest.approx(0.5)  # half way
@@ -72,7 +72,7 @@ def test_the_cosine_schedule_by_hand(config: FitConfig) -> None:
     assert shares[4:] == sorted(shares[4:], reverse=True)
 
 
-def test_the_constant_schedule_by_hand(config: FitConfig) -> None:
+def test_the_constant_schedule_warms_up_and_stays(config: FitConfig) -> None:
     assert factors(replace(config, warmup_steps=2, schedule="constant"), 6) == [0.5, 1, 1, 1, 1, 1]
     assert factors(replace(config, warmup_steps=0, schedule="constant"), 3) == [1, 1, 1]
 
@@ -104,7 +104,7 @@ def test_init_must_not_be_quantized(config: FitConfig, tmp_path: Path) -> None:
         ({"early_stop": 3}, "settings: early_stop 0"),  # Lightning would keep the old one
     ],
 )
-def test_a_resumed_run_has_the_settings_of_the_first(
+def test_resuming_with_other_settings_is_refused_unless_they_may_change(
     data: Path, tmp_path: Path, settings: dict[str, Any], message: str
 ) -> None:
     config = tiny_config(data, tmp_path / "run", epochs=1)
@@ -115,7 +115,7 @@ def test_a_resumed_run_has_the_settings_of_the_first(
     assert sorted(read_curves(config.output)["val_dsc"]) == [0, 1, 2]
 
 
-def test_a_resumed_run_has_as_many_images(data: Path, tmp_path: Path) -> None:
+def test_resuming_with_another_number_of_images_is_refused(data: Path, tmp_path: Path) -> None:
     fit(tiny_config(data, tmp_path / "run", epochs=1))
     with pytest.raises(InputError, match="resume: the run was begun with 5 training images, got 10"):
         fit(tiny_config(data, tmp_path / "run", extra_data=(data,)), resume=True)

@@ -66,7 +66,7 @@ def test_a_killed_run_ends_with_the_weights_of_an_unbroken_one(
 
 
 @pytest.mark.parametrize(("world", "local", "devices", "nodes"), [(None, None, 1, None), ("8", "4", 4, 2)])
-def test_only_torchrun_starts_processes(
+def test_devices_and_nodes_follow_torchrun(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, world: str | None, local: str | None, devices: int, nodes: int
 ) -> None:
     settings: dict[str, Any] = {}
@@ -125,7 +125,7 @@ def test_two_processes_killed_and_resumed_train_as_one_does(data: Path, tmp_path
         (KeyboardInterrupt(), KeyboardInterrupt, "^$"),
     ],
 )
-def test_how_a_run_breaks_off(
+def test_lack_of_memory_killed_workers_and_interrupts_have_their_errors(
     data: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -141,27 +141,29 @@ def test_how_a_run_breaks_off(
         fit(tiny_config(data, tmp_path / "run"))
 
 
-def test_a_run_that_diverges_is_no_success(data: Path, tmp_path: Path) -> None:
+def test_a_diverged_run_is_an_error_and_leaves_no_best_checkpoint(data: Path, tmp_path: Path) -> None:
     config = tiny_config(data, tmp_path / "run", learning_rate=1e30, gradient_clip=0.0)
     with pytest.raises(InputError, match=r"^learning_rate: .* expected less than 1e\+30"):
         fit(config)
     assert not (config.output / "best.safetensors").exists()
 
 
-def test_a_run_is_not_overwritten(config: FitConfig) -> None:
+def test_a_new_run_does_not_overwrite_an_old_one(config: FitConfig) -> None:
     before = (config.output / "last.ckpt").read_bytes()
     with pytest.raises(InputError, match=r"output: .* holds a run that --resume would continue"):
         fit(config)
     assert (config.output / "last.ckpt").read_bytes() == before
 
 
-def test_there_must_be_a_run_to_resume(config: FitConfig, tmp_path: Path) -> None:
+def test_resume_without_a_run_is_refused(config: FitConfig, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"output: .* holds no run to resume"):
         fit(replace(config, output=tmp_path / "nothing"), resume=True)
     assert not (tmp_path / "nothing").exists()
 
 
-def test_resume_goes_on_where_it_stopped(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resume_draws_no_epoch_twice_and_keeps_the_best_score(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     epochs: list[int] = []
     draw = TrainingData.__getitem__
 

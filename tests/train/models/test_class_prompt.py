@@ -73,7 +73,7 @@ def test_tokens_are_class_box_category(network: ClassPromptMedSAM) -> None:
         torch.testing.assert_close(tokens[0, [0, 1, 4, 5]], tokens[1, [0, 1, 4, 5]])
 
 
-def test_the_modality_told_withheld_and_predicted(network: ClassPromptMedSAM) -> None:
+def test_a_given_modality_is_used_and_a_withheld_one_predicted(network: ClassPromptMedSAM) -> None:
     images = torch.rand(2, 3, 16, 16)
     index = torch.tensor([0, 1])
     boxes = BOXES / 16
@@ -92,14 +92,14 @@ def test_the_modality_told_withheld_and_predicted(network: ClassPromptMedSAM) ->
     assert (told_other.logits[0] - withheld.logits[0]).abs().max() > 1e-4
 
 
-def test_decode_without_a_class_takes_its_own(network: ClassPromptMedSAM) -> None:
+def test_decode_without_a_class_uses_the_predicted_one(network: ClassPromptMedSAM) -> None:
     with torch.inference_mode():
         rows = network.embed(torch.rand(1, 3, 16, 16))
         own = predicted(network.classify(rows))
         torch.testing.assert_close(network.decode(rows, BOXES), network.decode(rows, BOXES, classes=own))
 
 
-def test_a_frozen_encoder_leaves_the_head_to_train(network: ClassPromptMedSAM) -> None:
+def test_freezing_the_encoder_leaves_the_class_head_trainable(network: ClassPromptMedSAM) -> None:
     own = deepcopy(network)
     own.freeze(("image_encoder", "prompt_encoder"))
     frozen = {name for name, weight in own.named_parameters() if not weight.requires_grad}

@@ -85,7 +85,7 @@ def test_published_weights_give_the_published_features(published: State) -> None
                 assert x.shape[1] == READ_STAGES[index]
 
 
-def test_the_file_is_read_as_it_is(published: State, tmp_path: Path) -> None:
+def test_the_published_file_gives_the_weights_of_the_encoder(published: State, tmp_path: Path) -> None:
     torch.save(published, tmp_path / "efficientnet-lite2.pth")
     state = checkpoint.read(tmp_path / "efficientnet-lite2.pth").state
     network = build("efficient_medsam")
@@ -94,13 +94,13 @@ def test_the_file_is_read_as_it_is(published: State, tmp_path: Path) -> None:
     torch.testing.assert_close(network.state_dict()["image_encoder.stem.0.1.c.weight"], published["_conv_stem.weight"])
 
 
-def test_another_member_of_the_family_is_refused(published: State) -> None:
+def test_weights_of_another_efficientnet_are_refused(published: State) -> None:
     smaller = {key: value for key, value in published.items() if not key.startswith("_blocks.20.")}
     with pytest.raises(CheckpointError, match=r"expected EfficientNet-Lite2, _blocks\.20\._expand_conv\.weight"):
         imagenet_state(smaller)
 
 
-def test_padding_lies_right_and_below() -> None:
+def test_odd_padding_is_added_right_and_below() -> None:
     # kernel 3, stride 2 on 4 columns: the first output sees columns 0-2, the second 2, 3 and the padding
     conv = cast(nn.Sequential, same_conv(1, 1, 3, 2))
     with torch.no_grad():
@@ -112,7 +112,7 @@ def test_padding_lies_right_and_below() -> None:
 
 
 @pytest.mark.parametrize("side", [64, 128])
-def test_it_embeds_at_a_quarter_and_fuses(side: int) -> None:
+def test_the_encoder_embeds_at_a_quarter_and_fuses(side: int) -> None:
     encoder = build("efficient_medsam").eval().image_encoder
     images = torch.rand(2, 3, side, side)
     with torch.no_grad():

@@ -185,7 +185,7 @@ def test_squeeze_excite_by_hand() -> None:
     torch.testing.assert_close(block(-x)[:, 1], -x[:, 1] * 0.5)  # ReLU cuts the negative mean
 
 
-def test_residual() -> None:
+def test_residual_adds_its_input() -> None:
     x = torch.tensor([1.0, -2.0])
     assert Residual(nn.ReLU())(x).tolist() == [2.0, -2.0]
 

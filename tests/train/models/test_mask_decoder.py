@@ -114,7 +114,7 @@ def test_reparameterized_with_class_tokens_and_with_the_box_prior(name: str) -> 
     torch.testing.assert_close(got, expected, rtol=1e-6, atol=1e-6)  # the grid's positions are f32 in both
 
 
-def test_the_answer_depends_on_box_and_image(network: MedSAM) -> None:
+def test_masks_depend_on_box_and_image(network: MedSAM) -> None:
     rows = torch.randn(2, 16, 256, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         first, _ = network.decode(rows[:1], BOXES)
@@ -237,7 +237,7 @@ def test_mlp_by_hand() -> None:
         assert mlp(torch.tensor([[-3.0]])).item() == -5.0
 
 
-def test_published_tokens() -> None:
+def test_the_published_decoder_has_four_mask_tokens_and_no_box_prior() -> None:
     decoder = MaskDecoder()
     assert MASK_TOKENS == 4
     assert decoder.box_prior is None
@@ -274,7 +274,7 @@ def test_the_box_prior_starts_as_the_inscribed_ellipse() -> None:
     assert 0 < inside.float().mean() < 1
 
 
-def test_the_box_prior_stays_what_it_is_beyond_three_half_boxes() -> None:
+def test_the_box_prior_is_constant_beyond_three_half_boxes() -> None:
     prior = BoxPrior(4)
     with torch.no_grad():
         prior.coefficients.layers[-1].bias.copy_(torch.tensor([0.125, 0, 0, 0, 0.5, 0]))  # type: ignore[operator]
@@ -285,7 +285,7 @@ def test_the_box_prior_stays_what_it_is_beyond_three_half_boxes() -> None:
     assert out[63, 0] == pytest.approx(limited(9 / 8 + 3 / 2).item())
 
 
-def test_the_box_prior_never_silences_the_image() -> None:
+def test_the_box_prior_is_bounded() -> None:
     prior = prior_of([0.5, 0.5, 0.5625, 0.5625], 64)
     assert prior.abs().max() <= PRIOR_LIMIT
     assert prior[0, 0] == pytest.approx(-PRIOR_LIMIT, rel=1e-3)
@@ -340,7 +340,7 @@ def test_the_box_prior_learns() -> None:
     assert last.weight.grad is not None and last.weight.grad.abs().sum() > 0
 
 
-def test_rows_are_told_where_they_lie_in_the_box() -> None:
+def test_place_gives_each_row_its_position_in_the_box() -> None:
     """Zero at first; then what the weights read: here u into channel 0, v into 1, u²/3 into 2, 'inside' into 3."""
     prior = BoxPrior(4)
     rows = torch.rand(1, 16, 4)

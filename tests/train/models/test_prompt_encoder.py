@@ -47,7 +47,7 @@ def test_the_grid_runs_along_x_first() -> None:
     assert grid[1, 1] == grid[0, 1]  # … and on the same row
 
 
-def test_the_matrix_is_stored() -> None:
+def test_the_random_matrix_is_in_the_state_dict() -> None:
     layer = RandomPositionEncoding(128)
     assert {key: value.shape for key, value in layer.state_dict().items()} == {
         "positional_encoding_gaussian_matrix": (2, 128)

@@ -26,7 +26,7 @@ def test_a_tensor_is_rounded_to_steps_and_clipped() -> None:
     assert x.grad.tolist() == [1, 1, 1, 1, 0, 0]  # straight through, but not where it was clipped
 
 
-def test_zero_is_kept_whatever_the_range() -> None:
+def test_zero_stays_zero_in_every_range() -> None:
     for low, high in ((0.3, 2.0), (-2.0, -0.3), (-0.337, 1.234), (0.0, 0.0)):
         quantizer = Quantizer(torch.tensor([low]), torch.tensor([high]))
         assert quantizer(torch.zeros(3)).tolist() == [0.0, 0.0, 0.0]
@@ -82,11 +82,11 @@ class Others(nn.Module):
         return torch.softmax(scores + torch.ones(4, 4), dim=-1)  # a bias has fewer axes
 
 
-def test_what_is_no_place() -> None:
+def test_products_of_activations_softmax_and_biases_are_not_rounded() -> None:
     assert places(Others(), torch.rand(1, 2, 4, 4)) == []
 
 
-def test_ranges_are_the_means_of_the_images() -> None:
+def test_ranges_are_means_of_the_ranges_of_the_images() -> None:
     network = calibrate(tiny_rep(), [torch.full((3, 64, 64), value) for value in (0.4, 0.6)])
     assert isinstance(network.quantizers, Quantizers)
     first = network.quantizers[0]
@@ -102,7 +102,7 @@ def quantized(seed: int = 0) -> tuple[MedSAM, Tensor]:
     return calibrate(tiny_rep(), images), images
 
 
-def test_the_network_is_fused_and_nearly_what_it_was() -> None:
+def test_calibrate_fuses_and_changes_the_embedding_little() -> None:
     torch.manual_seed(0)
     network = tiny_rep()
     before = copy.deepcopy(network).eval()
@@ -123,7 +123,7 @@ def test_gradients_reach_every_weight_of_the_encoder() -> None:
         assert parameter.grad.abs().sum() > 0, name
 
 
-def test_a_checkpoint_is_the_quantized_network_again(tmp_path: Path) -> None:
+def test_a_quantized_checkpoint_loads_as_the_same_network(tmp_path: Path) -> None:
     network, images = quantized()
     checkpoint.write(tmp_path / "qat.safetensors", network, "tiny_rep")
     loaded, name = checkpoint.load(tmp_path / "qat.safetensors")
@@ -151,7 +151,7 @@ def test_a_quantized_checkpoint_is_not_exported(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["qat.safetensors"]
 
 
-def test_it_computes_in_f32_under_autocast(data: Path, tmp_path: Path) -> None:
+def test_a_quantized_network_computes_in_f32_under_autocast(data: Path, tmp_path: Path) -> None:
     network, images = quantized()
     with torch.no_grad():
         expected = network.embed(images)

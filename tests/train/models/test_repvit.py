@@ -44,7 +44,9 @@ def test_keys_are_in_the_published_order(rep_medsam: MedSAM) -> None:
         ("mask_decoder.", 120, 4_058_340),
     ],
 )
-def test_published_counts(rep_medsam: MedSAM, prefix: str, entries: int, parameters: int) -> None:
+def test_entries_and_parameters_are_as_many_as_published(
+    rep_medsam: MedSAM, prefix: str, entries: int, parameters: int
+) -> None:
     assert sum(key.startswith(prefix) for key in rep_medsam.state_dict()) == entries
     assert sum(p.numel() for key, p in rep_medsam.named_parameters() if key.startswith(prefix)) == parameters
 
@@ -63,7 +65,7 @@ def test_the_small_encoder_embeds_at_a_quarter(side: int) -> None:
         assert encoder(torch.rand(2, 3, side, side)).shape == (2, 256, side // 4, side // 4)
 
 
-def test_the_block_table() -> None:
+def test_the_blocks_have_the_published_strides_gates_and_widths() -> None:
     assert len(BLOCKS) == 26
     assert [index for index, (_, stride, _) in enumerate(BLOCKS, 1) if stride == 2] == [4, 8]
     squeezed = [index for index, (_, _, squeeze) in enumerate(BLOCKS, 1) if squeeze]
@@ -75,7 +77,9 @@ def test_the_block_table() -> None:
     ("inputs", "outputs", "stride", "squeeze", "residual"),
     [(8, 8, 1, True, True), (8, 8, 1, False, True), (8, 16, 2, False, True), (8, 16, 1, False, False)],
 )
-def test_a_block(inputs: int, outputs: int, stride: int, squeeze: bool, residual: bool) -> None:
+def test_a_block_has_its_shape_gate_and_residual(
+    inputs: int, outputs: int, stride: int, squeeze: bool, residual: bool
+) -> None:
     block = RepViTBlock(inputs, outputs, stride, squeeze, nn.GELU).eval()
     assert block(torch.rand(1, inputs, 6, 6)).shape == (1, outputs, 6 // stride, 6 // stride)
     assert isinstance(block.channel_mixer, Residual) is residual
@@ -83,7 +87,7 @@ def test_a_block(inputs: int, outputs: int, stride: int, squeeze: bool, residual
     assert isinstance(next(iter(block.token_mixer)), RepDepthwise if stride == 1 else ConvBN)
 
 
-def test_activations() -> None:
+def test_rep_medsam_has_gelu_and_rep_medsam_s_relu() -> None:
     def kinds(network: MedSAM) -> set[type[nn.Module]]:
         return {type(part) for part in network.image_encoder.modules() if isinstance(part, nn.GELU | nn.ReLU)}
 

@@ -27,7 +27,7 @@ def test_embedding_has_a_quarter_of_the_side() -> None:
         assert lite_medsam().eval().embed(torch.rand(2, 3, 32, 32)).shape == (2, 64, 256)
 
 
-def test_fusing_changes_nothing() -> None:
+def test_fusing_keeps_the_embedding() -> None:
     torch.manual_seed(0)
     encoder = lite_medsam().image_encoder.eval()
     for part in encoder.modules():

@@ -6,7 +6,7 @@ from torch import nn
 from medsam_edge_train.models.vit import RelativeAttention, ViT, ViTBlock
 
 
-def test_the_published_size() -> None:
+def test_parameters_are_as_many_as_published() -> None:
     """SAM ViT-B: 177 entries, 89,670,912 parameters; tables of 27 in windows, of 127 in the global blocks."""
     with torch.device("meta"):
         state = ViT().state_dict()

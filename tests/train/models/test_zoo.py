@@ -20,7 +20,7 @@ from medsam_edge_train.models.zoo import (
 )
 
 
-def test_the_names() -> None:
+def test_the_zoo_names_every_factory() -> None:
     factories = (
         class_prompt_tinyvit,
         class_prompt_tinyvit_code,
@@ -44,7 +44,7 @@ def test_unknown_names_are_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "prior"), [("lite_medsam", False), ("rep_medsam", False), ("rep_medsam_s", True)])
-def test_build(name: str, prior: bool) -> None:
+def test_build_gives_the_published_parts_with_or_without_box_prior(name: str, prior: bool) -> None:
     network = build(name)
     assert isinstance(network, MedSAM)
     assert isinstance(network.mask_decoder.box_prior, BoxPrior) is prior

@@ -8,10 +8,15 @@ from medsam_edge.phantom import phantom_volume
 from tests.train.prepare.folders import picture, square, volume
 
 
+@pytest.fixture
+def figure() -> None:
+    """A test that takes this draws report.png."""
+
+
 @pytest.fixture(autouse=True)
-def draw(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
-    """The report's picture takes most of a small run's time; only the tests about it draw it."""
-    if "picture" not in request.node.name:
+def no_figure(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """report.png takes most of the time of a small run, so only tests that take `figure` draw it."""
+    if "figure" not in request.fixturenames:
         monkeypatch.setattr("medsam_edge_train.prepare.prepare.draw_report", lambda report, path: path.write_bytes(b""))
 
 

@@ -21,7 +21,7 @@ from medsam_edge_train.prepare.config import PROTOCOLS, PrepareConfig, fractions
         ({"CT": 0.5}, 0.5, 1.0),
     ],
 )
-def test_fractions(fractions: Any, ct: float, mr: float) -> None:
+def test_fractions_are_names_numbers_or_lists(fractions: Any, ct: float, mr: float) -> None:
     parsed = fractions_of(fractions)
     assert (parsed.get(Modality.CT, 1.0), parsed.get(Modality.MR, 1.0)) == (ct, mr)
 
@@ -52,7 +52,7 @@ def test_fractions(fractions: Any, ct: float, mr: float) -> None:
         ({"modality": "Scan"}, "'Scan'"),
     ],
 )
-def test_settings_are_checked(settings: dict[str, Any], message: str) -> None:
+def test_bad_settings_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         PrepareConfig(**{"sources": (Path("in"),), "output": Path("out"), **settings})
 

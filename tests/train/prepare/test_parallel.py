@@ -21,7 +21,7 @@ def test_one_worker_needs_no_process() -> None:
     assert list(in_order(lambda number: number + 1, [1, 2], 1, lost=0)) == [2, 3]
 
 
-def test_no_items() -> None:
+def test_no_items_give_no_results() -> None:
     assert list(in_order(double, [], 2, lost=0)) == []
 
 

@@ -19,7 +19,7 @@ from medsam_edge_train.prepare.prepare import prepare
 from tests.train.prepare.folders import bytes_of, cases_of, picture, run
 
 
-def test_nothing_to_prepare(tmp_path: Path) -> None:
+def test_sources_without_images_are_refused(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     with pytest.raises(ImageError, match="sources: expected images with labels, found none"):
         run(tmp_path / "in", tmp_path / "out")
@@ -28,7 +28,8 @@ def test_nothing_to_prepare(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_no_image_is_left_for_the_picture(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("figure")
+def test_the_report_is_drawn_if_no_image_is_left(tmp_path: Path) -> None:
     picture(tmp_path / "in", "US/a/x", np.zeros((16, 16), np.uint8))
     assert run(tmp_path / "in", tmp_path / "out") == {}
     assert (tmp_path / "out" / "report.png").exists()
@@ -75,7 +76,7 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("after", [0, 1, 3])
-def test_a_killed_run_goes_on(mixed: Path, tmp_path: Path, after: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_run_is_continued(mixed: Path, tmp_path: Path, after: int, monkeypatch: pytest.MonkeyPatch) -> None:
     prepare(settings(mixed, tmp_path / "whole"))
     config, written = settings(mixed, tmp_path / "out"), []
 
@@ -144,7 +145,7 @@ def test_a_damaged_settings_file_is_refused(mixed: Path, tmp_path: Path) -> None
         prepare(settings(mixed, tmp_path / "out"))
 
 
-def test_equal_settings_in_other_words_are_the_same(mixed: Path, tmp_path: Path) -> None:
+def test_equal_settings_written_differently_continue_a_run(mixed: Path, tmp_path: Path) -> None:
     prepare(settings(mixed, tmp_path / "out", fractions="rep-medsam", window=(40, 400)))
     prepare(settings(mixed, tmp_path / "out", fractions={"CT": 0.2}, window=(40.0, 400.0), workers=2))
 
@@ -157,7 +158,8 @@ def test_a_folder_with_other_files_is_left_alone(mixed: Path, tmp_path: Path) ->
     assert bytes_of(tmp_path / "out") == {"thesis.txt": b"mine"}
 
 
-def test_the_report_is_a_picture(mixed: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("figure")
+def test_the_report_is_drawn(mixed: Path, tmp_path: Path) -> None:
     report = prepare(settings(mixed, tmp_path / "out"))
     image = cv2.imread(str(tmp_path / "out" / "report.png"))
     assert image is not None and image.shape[1] > 800

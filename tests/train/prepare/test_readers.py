@@ -95,7 +95,7 @@ def test_what_cannot_be_used_is_counted_and_named(damaged: Path, tmp_path: Path)
     assert modalities["US"] == {"found": 1, "sampled": 1, "train": 1, "val": 0, "objects": 1, "skipped": 3}
 
 
-def test_an_unreadable_zip_member_is_no_end(tmp_path: Path) -> None:
+def test_an_npz_with_a_wrong_checksum_is_skipped(tmp_path: Path) -> None:
     """Stored with a wrong checksum."""
     picture(tmp_path / "in", "US/a/x")
     stream = io.BytesIO()

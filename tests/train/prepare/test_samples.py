@@ -70,7 +70,7 @@ def test_small_objects_are_measured_at_network_size(tmp_path: Path) -> None:
     assert counts == {"found": 2, "sampled": 2, "train": 1, "val": 0, "objects": 1, "skipped": 0}
 
 
-def test_a_fraction_is_about_what_is_taken(tmp_path: Path) -> None:
+def test_a_fraction_is_the_share_of_images_taken(tmp_path: Path) -> None:
     for index in range(200):
         picture(tmp_path / "in", f"US/a/{index}", square(side=16))
     half = set(run(tmp_path / "in", tmp_path / "half", fractions="US=0.5,CT=0.1", validation=0))

@@ -18,7 +18,7 @@ from medsam_edge_train.prepare.slices import choose_slices, drop_small_objects, 
         ([], 5, []),
     ],
 )
-def test_every_so_manyth_labelled_slice(labelled: list[int], interval: int, chosen: list[int]) -> None:
+def test_every_nth_labelled_slice_is_chosen(labelled: list[int], interval: int, chosen: list[int]) -> None:
     labels = np.zeros((24, 2, 2), np.uint16)
     labels[list(labelled), 1, 1] = 3
     assert choose_slices(labels, interval).tolist() == chosen

@@ -124,14 +124,14 @@ def test_a_file_goes_before_a_folder_of_its_name_and_links_to_folders_are_not_fo
     assert reasons(tmp_path / "out") == {"US/a/masks/y.png": "no image found"}
 
 
-def test_single_dicom_files(tmp_path: Path) -> None:
+def test_a_single_dicom_file_takes_the_modality_of_its_header(tmp_path: Path) -> None:
     dicom_series(tmp_path / "in" / "films" / "images", np.full((1, 64, 64), 5, np.int16), "DX")
     picture(tmp_path / "in" / "films", "001", image=np.zeros((64, 64), np.uint8))
     (tmp_path / "in" / "films" / "images" / "001.png").unlink()
     assert list(run(tmp_path / "in", tmp_path / "out", validation=0)) == ["train/XRay/films/001"]
 
 
-def test_several_series_in_one_folder(tmp_path: Path) -> None:
+def test_several_series_in_one_folder_are_skipped(tmp_path: Path) -> None:
     picture(tmp_path / "in", "US/a/x")
     for name in ("a", "b"):
         dicom_series(tmp_path / name, np.zeros((3, 8, 8), np.int16))
@@ -155,7 +155,7 @@ def test_pairs_are_found_in_a_stable_order(mixed: Path) -> None:
     assert names == ["v0", "v1", "v2", "0", "1", "10", "11", "2", "3", "4", "5", "6", "7", "8", "9"]
 
 
-def test_labels_in_jpg_are_none(tmp_path: Path) -> None:
+def test_jpg_files_are_not_labels(tmp_path: Path) -> None:
     picture(tmp_path, "US/a/x")
     (tmp_path / "US/a/masks/x.png").rename(tmp_path / "US/a/masks/x.jpg")
     assert list(find_pairs(tmp_path)) == [Skipped("US/a/images/x.png", "no labels found")]

@@ -53,7 +53,7 @@ def test_every_data_set_is_split_on_its_own(tmp_path: Path) -> None:
     assert len(same) >= 6  # patients of one name tend to be on one side in every data set
 
 
-def test_two_sources_with_one_name(tmp_path: Path) -> None:
+def test_of_two_pairs_with_one_name_the_second_is_skipped(tmp_path: Path) -> None:
     for folder in ("one", "two"):
         picture(tmp_path / folder, "US/a/x")
     config = PrepareConfig((tmp_path / "one", tmp_path / "two"), tmp_path / "out")

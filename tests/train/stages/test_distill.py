@@ -47,7 +47,7 @@ def test_the_student_gets_the_decoder_and_keeps_its_encoder(config: EmbedConfig)
         assert torch.equal(value, own[key] if key.startswith("image_encoder") else teacher[key]), key
 
 
-def test_a_flip_mirrors_each_image_as_told_and_undoes_itself() -> None:
+def test_flip_mirrors_each_image_by_its_row_and_is_its_own_inverse() -> None:
     maps = torch.arange(4.0).reshape(1, 1, 2, 2).repeat(4, 1, 1, 1)  # 0 1 / 2 3
     flips = torch.tensor([[False, False], [True, False], [False, True], [True, True]])
     flipped = flip(maps, flips)
@@ -74,7 +74,7 @@ def distill_config(config: EmbedConfig, output: Path) -> DistillConfig:
     )
 
 
-def test_distillation_draws_the_student_to_the_teacher(config: EmbedConfig, tmp_path: Path) -> None:
+def test_distillation_lowers_the_error_to_the_teacher(config: EmbedConfig, tmp_path: Path) -> None:
     run = distill_config(config, tmp_path / "run")
     best = distill(run)
     curves = read_curves(run.output)
@@ -93,7 +93,7 @@ def test_distillation_draws_the_student_to_the_teacher(config: EmbedConfig, tmp_
         assert key.startswith("image_encoder") or torch.equal(value, teacher[key]), key
 
 
-def test_a_flipped_image_costs_nothing_when_the_student_is_the_teacher(config: EmbedConfig, tmp_path: Path) -> None:
+def test_the_loss_of_flipped_images_is_zero_if_the_student_is_the_teacher(config: EmbedConfig, tmp_path: Path) -> None:
     # the tiny encoder sees single 4 × 4 patches, so only mirrored ones differ: make it blind to that
     module = DistillModule(replace(distill_config(config, tmp_path), teacher=None)).eval()
     weight = module.network.image_encoder.get_submodule("0").weight
@@ -108,7 +108,7 @@ def test_a_flipped_image_costs_nothing_when_the_student_is_the_teacher(config: E
         assert module.training_step(moved, 0).item() > 1e-3
 
 
-def test_what_does_not_fit_the_store_is_refused(config: EmbedConfig, tmp_path: Path) -> None:
+def test_another_image_size_or_a_missing_store_is_refused(config: EmbedConfig, tmp_path: Path) -> None:
     run = distill_config(config, tmp_path / "run")
     with pytest.raises(InputError, match="image_size: the embeddings are of 64, got 128"):
         distill(replace(run, image_size=128))
@@ -117,7 +117,7 @@ def test_what_does_not_fit_the_store_is_refused(config: EmbedConfig, tmp_path: P
     assert not run.output.exists()
 
 
-def test_a_distillation_that_diverges_is_no_success(config: EmbedConfig, tmp_path: Path) -> None:
+def test_a_diverged_distillation_is_an_error_and_leaves_no_best_checkpoint(config: EmbedConfig, tmp_path: Path) -> None:
     run = replace(distill_config(config, tmp_path / "run"), learning_rate=1e30, gradient_clip=0.0, epochs=1)
     with pytest.raises(InputError, match=r"^learning_rate: .* expected less than 1e\+30"):
         distill(run)

@@ -81,7 +81,9 @@ def test_medsam_sees_the_same_square_four_times_larger() -> None:
     torch.testing.assert_close(shown[..., 1::4].mean(), image.mean(), rtol=0, atol=0.01)
 
 
-def test_medsam_has_one_size(config: EmbedConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_medsam_as_teacher_needs_its_own_image_size(
+    config: EmbedConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     teacher = tiny()
     teacher.image_encoder = ViT(256, dim=16, depth=2, heads=2, global_blocks=(1,))
     monkeypatch.setattr(checkpoint, "load", lambda *_: (teacher, "small_vit"))

@@ -35,7 +35,7 @@ def config(data: Path, tmp_path_factory: pytest.TempPathFactory) -> FitConfig:
     return config
 
 
-def test_a_run_leaves_what_it_promises(config: FitConfig) -> None:
+def test_a_run_writes_checkpoints_curves_and_logs(config: FitConfig) -> None:
     files = {path.name for path in config.output.iterdir()}
     assert {"best.safetensors", "last.ckpt", "curves.png", "before.json", "log", "tensorboard"} == files
     assert not any(name.endswith(".partial") for name in files)
@@ -61,13 +61,13 @@ def test_the_log_holds_losses_and_scores(config: FitConfig) -> None:
             assert all(0 <= value <= 1 for value in own)
 
 
-def test_a_run_repeats(config: FitConfig, tmp_path: Path) -> None:
+def test_equal_settings_give_equal_scores(config: FitConfig, tmp_path: Path) -> None:
     again = replace(config, output=tmp_path / "run")
     fit(again)
     assert val_scores(again) == pytest.approx(val_scores(config), abs=1e-5)
 
 
-def test_a_run_starts_from_a_checkpoint(config: FitConfig, tmp_path: Path) -> None:
+def test_init_gives_the_weights_and_a_mismatch_is_refused(config: FitConfig, tmp_path: Path) -> None:
     state = checkpoint.read(config.output / "best.safetensors").state
     module = PipelineModule(replace(config, init=config.output / "best.safetensors"))
     for key, value in module.network.state_dict().items():
@@ -78,7 +78,7 @@ def test_a_run_starts_from_a_checkpoint(config: FitConfig, tmp_path: Path) -> No
         PipelineModule(replace(config, init=tmp_path / "no.pth"))
 
 
-def test_data_must_exist(config: FitConfig, tmp_path: Path) -> None:
+def test_a_missing_data_folder_is_refused(config: FitConfig, tmp_path: Path) -> None:
     with pytest.raises(FileMissingError, match="expected a folder"):
         fit(replace(config, data=tmp_path / "nowhere", output=tmp_path / "run"))
 
@@ -102,7 +102,9 @@ def test_an_image_without_objects_can_be_validated(config: FitConfig) -> None:
 @pytest.mark.parametrize(
     ("select", "seconds", "expected"), [("dsc", 3.0, 0.8), ("paper", 1.0, 0.65), ("paper", 0.0, 0.9)]
 )
-def test_selection_by_hand(config: FitConfig, select: Any, seconds: float, expected: float) -> None:
+def test_val_score_is_the_dsc_or_follows_the_papers_rule(
+    config: FitConfig, select: Any, seconds: float, expected: float
+) -> None:
     # accuracy: the mean of DSC 0.8, NSD 1.0 and Jaccard 0.6; the time counts 1 / (1 + seconds), half of it all
     module = PipelineModule(replace(config, select=select))
     module._sums = {"CT": [2.0, 1.6, 2.0, 1.2]}
@@ -113,7 +115,7 @@ def test_selection_by_hand(config: FitConfig, select: Any, seconds: float, expec
     assert module._sums == module._timing == {}
 
 
-def test_finetune_needs_a_start(config: FitConfig, tmp_path: Path) -> None:
+def test_finetune_starts_from_init_and_needs_it(config: FitConfig, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="init: finetune starts from a trained checkpoint, got none"):
         finetune(replace(config, output=tmp_path / "run"))
     start = config.output / "best.safetensors"
@@ -123,7 +125,7 @@ def test_finetune_needs_a_start(config: FitConfig, tmp_path: Path) -> None:
     torch.testing.assert_close(before, after, rtol=0, atol=1e-6)
 
 
-def test_extra_data_and_modalities_left_out(config: FitConfig, tmp_path: Path) -> None:
+def test_leave_out_drops_modalities_of_data_and_extra_data_adds_cases(config: FitConfig, tmp_path: Path) -> None:
     other = write_data(tmp_path / "other")
     base = replace(config, output=tmp_path / "run")
     assert [case.modality.value for case in training_cases(base)] == ["CT"] * 3 + ["Fundus"] * 2
@@ -134,7 +136,7 @@ def test_extra_data_and_modalities_left_out(config: FitConfig, tmp_path: Path) -
         training_cases(replace(base, leave_out=("CT", "Fundus")))
 
 
-def test_a_class_prompt_network_learns_its_modalities(
+def test_a_class_prompt_network_trains_and_logs_its_class_accuracy(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def tiny_cp() -> MedSAM:
@@ -193,12 +195,12 @@ def init(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def config_of(data: Path, output: Path, **settings: Any) -> Any:
+def qat_config(data: Path, output: Path, **settings: Any) -> Any:
     return tiny_config(data, output, architecture="tiny_rep", qat=True, **settings)
 
 
-def test_training_lowers_the_loss_and_keeps_the_ranges(data: Path, tmp_path: Path, init: Path) -> None:
-    config = config_of(data, tmp_path / "run", init=init, epochs=4)
+def test_qat_lowers_the_loss_and_keeps_the_ranges(data: Path, tmp_path: Path, init: Path) -> None:
+    config = qat_config(data, tmp_path / "run", init=init, epochs=4)
     loaded, _ = checkpoint.load(finetune(config))
     curve = read_curves(config.output)["train_loss"]
     assert curve[max(curve)] < curve[min(curve)]
@@ -212,14 +214,14 @@ def test_training_lowers_the_loss_and_keeps_the_ranges(data: Path, tmp_path: Pat
     assert last.quantizers is not None
 
 
-def test_the_training_images_calibrate(data: Path, tmp_path: Path) -> None:
-    config = config_of(data, tmp_path / "run", val_per_modality=2, init=tmp_path / "trained.safetensors")
+def test_calibration_takes_training_images_of_each_modality(data: Path, tmp_path: Path) -> None:
+    config = qat_config(data, tmp_path / "run", val_per_modality=2, init=tmp_path / "trained.safetensors")
     images = list(calibration_images(config))
     assert len(images) == 4  # of three CT and two fundus images
     assert {tuple(image.shape) for image in images} == {(3, 64, 64)}
 
 
-def test_it_needs_a_trained_network(data: Path, tmp_path: Path) -> None:
+def test_qat_without_init_is_refused(data: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="init: qat starts from a trained checkpoint, got none"):
-        fit(config_of(data, tmp_path / "run"))
+        fit(qat_config(data, tmp_path / "run"))
     assert not (tmp_path / "run").exists()

@@ -46,7 +46,7 @@ def test_a_lost_or_damaged_shard_is_noticed_and_made_again(config: EmbedConfig, 
     EmbeddingStore(broken.output).check(keys(config))
 
 
-def test_a_damaged_shard_of_images_that_are_gone_is_forgotten(config: EmbedConfig, tmp_path: Path) -> None:
+def test_a_missing_shard_leaves_the_index_even_if_no_image_needs_it(config: EmbedConfig, tmp_path: Path) -> None:
     fewer = replace(copy_of(config, tmp_path / "store"), data=tmp_path)
     (tmp_path / "val").symlink_to(config.data / "val")
     (fewer.output / "000000.safetensors").unlink()  # images of train/

@@ -19,6 +19,7 @@ from medsam_edge.geometry import Geometry
 from medsam_edge.modality import Modality
 from medsam_edge_train.data.augment import Augmentation
 from medsam_edge_train.data.cases import Case, Labels, Pixels, read_case
+from medsam_edge_train.data.sampling import Draw
 from medsam_edge_train.models.class_prompt import one_hot
 
 POSES = 100  # random poses of one sample, after which the data count as empty
@@ -90,31 +91,29 @@ class TrainingData(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self.cases)
 
-    def __getitem__(self, draw: tuple[int, int, int]) -> Sample:
+    def __getitem__(self, draw: Draw) -> Sample:
         epoch, position, index = draw
         crop = self.crop_size > 0 and is_of_crops(epoch)
         side = self.crop_size if crop else self.size
         rng = np.random.default_rng((self.seed, epoch, position))
-        image, labels = self._load(index)
         for _ in range(POSES):
+            image, labels = self._load(index)
             if crop and labels.any():
-                warped, warped_labels = self.augmentation.crop(image, labels, side, self.size, rng)
+                image, labels = self.augmentation.crop(image, labels, side, self.size, rng)
             else:
-                warped, warped_labels = self.augmentation.warp(image, labels, side, rng)
-            values, counts = np.unique(warped_labels[warped_labels > 0], return_counts=True)
+                image, labels = self.augmentation.warp(image, labels, side, rng)
+            values, counts = np.unique(labels[labels > 0], return_counts=True)
             values = values[counts >= MINIMUM_OBJECT_PIXELS]
             if len(values):
                 break
-            # no object is left in the frame: draw another pose, of a random image
-            index = int(rng.integers(len(self.cases)))
-            image, labels = self._load(index)
+            index = int(rng.integers(len(self.cases)))  # no object is left in the frame: try a random image
         else:
             raise ImageError(f"data: no object of {MINIMUM_OBJECT_PIXELS} pixels in {POSES} draws")
         chosen = rng.permutation(values)[: self.boxes_per_image]
-        masks = warped_labels[None] == chosen[:, None, None]  # (K, S, S)
+        masks = labels[None] == chosen[:, None, None]  # (K, S, S)
         boxes = np.concatenate([boxes_from_masks(mask.astype(np.int32)) for mask in masks])
         return Sample(
-            torch.from_numpy(self.augmentation.intensity(warped, self.cases[index].modality, rng)),
+            torch.from_numpy(self.augmentation.intensity(image, self.cases[index].modality, rng)),
             torch.from_numpy(self.augmentation.jitter(boxes, side, self.size, rng)),
             torch.from_numpy(masks),
             self.cases[index].modality,

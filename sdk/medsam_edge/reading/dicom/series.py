@@ -14,8 +14,8 @@ from medsam_edge.image import LoadedImage
 from medsam_edge.reading.dicom.elements import NoImageError
 from medsam_edge.reading.dicom.frames import DicomHeader, load, quiet, read_header
 from medsam_edge.reading.dicom.geometry import SAME, plane_axes, stack_frame
+from medsam_edge.reading.dicom.preamble import is_dicom
 from medsam_edge.reading.limits import check_size
-from medsam_edge.reading.suffixes import is_dicom
 
 
 def read_dicom(file: Path) -> LoadedImage:

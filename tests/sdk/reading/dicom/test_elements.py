@@ -8,7 +8,7 @@ import pytest
 
 from medsam_edge.errors import ImageError
 from medsam_edge.reading.dicom.elements import DEPTH, read_elements
-from medsam_edge.reading.limits import reading
+from medsam_edge.reading.unreadable import as_image_error
 
 IMPLICIT, EXPLICIT = b"1.2.840.10008.1.2", b"1.2.840.10008.1.2.1"
 BIG, DEFLATED = b"1.2.840.10008.1.2.2", b"1.2.840.10008.1.2.1.99"
@@ -44,7 +44,7 @@ def check(folder: Path, elements: bytes, syntax: bytes = EXPLICIT) -> None:
 
 
 def check_file(file: Path) -> None:
-    with reading(file):
+    with as_image_error(file):
         read_elements(file)
 
 
