@@ -152,8 +152,7 @@ def _app_command(command: App, prog: str) -> str:
             shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
             text += f" (default: {shown})"
         names = ", ".join(sorted(argument.names, key=len) if argument.index is None else [placed[argument.index]])
-        rows += ["", f"{names} {_app_value(argument)}".rstrip()]
-        rows += textwrap.wrap(text, WIDTH, initial_indent="    ", subsequent_indent="    ")
+        rows += ["", f"{names} {_app_value(argument)}".rstrip(), *_wrap(text)]
     return f"### {prog}\n\n" + _fence("\n".join(rows))
 
 
@@ -183,7 +182,11 @@ def _option(action: argparse.Action, prog: str) -> Iterable[str]:
     yield " ".join(part for part in (", ".join(action.option_strings), _value(action)) if part)
     text = (action.help or "") % {**vars(action), "prog": prog}
     notes = [text, *(["(required)"] if action.required and action.option_strings else [])]
-    yield from textwrap.wrap(" ".join(filter(None, notes)), WIDTH, initial_indent="    ", subsequent_indent="    ")
+    yield from _wrap(" ".join(filter(None, notes)))
+
+
+def _wrap(text: str) -> list[str]:
+    return textwrap.wrap(text, WIDTH, initial_indent="    ", subsequent_indent="    ")
 
 
 def _value(action: argparse.Action) -> str:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
@@ -124,11 +123,10 @@ def test_a_missing_file_and_a_missing_setting() -> None:
 
 @pytest.mark.parametrize("stage", STAGES.values())
 def test_every_setting_of_every_stage_is_explained(stage: Stage) -> None:
-    config = getattr(import_module(f"medsam_edge_train.{stage.module}"), stage.config)
     app = new_app("name", "text")
-    app.default(takes(lambda *, settings: settings, config))
+    app.default(takes(lambda *, settings: settings, stage.config))
     texts = {
         argument.name: argument.parameter.help for argument in app.assemble_argument_collection(parse_docstring=True)
     }
-    for field in dataclasses.fields(config):
+    for field in dataclasses.fields(stage.config):
         assert texts[f"--{field.name.replace('_', '-')}"], field.name

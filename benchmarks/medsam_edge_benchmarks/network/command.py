@@ -21,6 +21,7 @@ from medsam_edge_benchmarks.report.output import SuiteConfig
 from medsam_edge_train import checkpoint
 from medsam_edge_train.models import TEACHER, build
 from medsam_edge_train.progress import show_progress
+from medsam_edge_train.settings import at_least_one, check
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +37,7 @@ class NetworkConfig(SuiteConfig):
     threads: int | None = None
 
     def __post_init__(self) -> None:
-        if self.rounds < 1 or self.cpu_threads < 1:
-            raise InputError("rounds, threads: expected positive numbers")
+        check(self, "positive numbers", lambda value: value is None or value >= 1, "rounds", "threads")
 
     @property
     def cpu_threads(self) -> int:
@@ -77,8 +77,7 @@ class DecoderConfig(NetworkConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.boxes or min(self.boxes) < 1:
-            raise InputError("boxes: expected positive numbers")
+        check(self, "positive numbers", lambda boxes: min(boxes, default=0) >= 1, "boxes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,8 +96,7 @@ class ModelConfig(NetworkConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if min(self.boxes, self.top) < 1:
-            raise InputError("boxes, top: expected positive numbers")
+        check(self, "positive numbers", at_least_one, "boxes", "top")
 
 
 def bench_encoder(settings: EncoderConfig) -> dict[str, Any]:

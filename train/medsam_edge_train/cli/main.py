@@ -31,7 +31,6 @@ def run(argv: list[str]) -> int:
 
 def _command(stage: Stage, presets: Presets) -> Callable[..., Any]:
     """The stage, told its settings."""
-    function = stage.part(stage.function)
 
     def make(*, settings: Any, config: Path | None = None) -> None:
         """Make what the stage makes.
@@ -39,7 +38,7 @@ def _command(stage: Stage, presets: Presets) -> Callable[..., Any]:
         Args:
             config: YAML file of settings; options override it.
         """
-        print(function(settings, _report))
+        print(stage.run(settings, _report))
 
     def train(
         *,
@@ -62,10 +61,10 @@ def _command(stage: Stage, presets: Presets) -> Callable[..., Any]:
 
             print(plan(settings))
         else:
-            made = function(settings, resume)
+            made = stage.run(settings, resume)
             print(made) if made is not None else _report("the time is up; --resume goes on from here")
 
-    return takes(train if stage.trains else make, stage.part(stage.config), presets)
+    return takes(train if stage.trains else make, stage.config, presets)
 
 
 def _recipe(

@@ -159,7 +159,7 @@ def run_recipe(
 
 def _config(step: Step, recipe: Recipe, data: Path, output: Path, workers: int | None, weights: Path | None) -> Any:
     """The settings dataclass of a step, with names in place of paths looked up."""
-    kind = step.stage.part(step.stage.config)
+    kind = step.stage.config
     made = {earlier.name: earlier.made(output) for earlier in recipe.steps[: recipe.steps.index(step)]}
     if recipe.weights and step.uses_weights:
         made[WEIGHTS] = find_weights(recipe.weights, weights)
@@ -186,7 +186,7 @@ def _look_up(value: Any, made: Mapping[str, Path]) -> Any:
 
 def _run(step: Step, config: Any, minutes: float, report: Report) -> bool:
     """Whether it came to its end."""
-    function = step.stage.part(step.stage.function)
+    function = step.stage.run
     if not isinstance(config, RunConfig):
         function(config, report)
         return True

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast, get_type_hints
 
 
 class Stage(NamedTuple):
@@ -14,27 +15,25 @@ class Stage(NamedTuple):
     """
 
     module: str
-    config: str
     function: str
     text: str
     trains: bool = False
 
-    def part(self, name: str) -> Any:
-        """What its module calls by this name."""
-        return getattr(import_module(f"medsam_edge_train.{self.module}"), name)
+    @property
+    def run(self) -> Callable[..., Any]:
+        return cast(Callable[..., Any], getattr(import_module(f"medsam_edge_train.{self.module}"), self.function))
+
+    @property
+    def config(self) -> type[Any]:
+        """The dataclass of its settings."""
+        return cast(type[Any], get_type_hints(self.run)["config"])
 
 
 STAGES = {
-    "phantoms": Stage(
-        "stages.phantoms", "PhantomConfig", "write_phantoms", "Write synthetic images with masks to train on."
-    ),
-    "prepare": Stage("prepare.prepare", "PrepareConfig", "prepare", "Turn labelled images and volumes into shards."),
-    "embed": Stage("stages.embed", "EmbedConfig", "embed", "Compute a teacher's embeddings once per image."),
-    "distill": Stage(
-        "stages.distill", "DistillConfig", "distill", "Train the image encoder on a teacher's embeddings.", True
-    ),
-    "fit": Stage(
-        "stages.fit", "FitConfig", "fit", "Train the whole pipeline on images, masks and boxes made of masks.", True
-    ),
-    "finetune": Stage("stages.fit", "FitConfig", "finetune", "Fit, from a trained network.", True),
+    "phantoms": Stage("stages.phantoms", "write_phantoms", "Write synthetic images with masks to train on."),
+    "prepare": Stage("prepare.prepare", "prepare", "Turn labelled images and volumes into shards."),
+    "embed": Stage("stages.embed", "embed", "Compute a teacher's embeddings once per image."),
+    "distill": Stage("stages.distill", "distill", "Train the image encoder on a teacher's embeddings.", True),
+    "fit": Stage("stages.fit", "fit", "Train the whole pipeline on images, masks and boxes made of masks.", True),
+    "finetune": Stage("stages.fit", "finetune", "Fit, from a trained network.", True),
 }

@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 from types import SimpleNamespace
+from typing import get_args
 
 import cv2
 import numpy as np
@@ -17,7 +18,7 @@ from medsam_edge_benchmarks.accuracy.inputs.prompts import Prompts
 from medsam_edge_benchmarks.accuracy.output.sheet import COLUMNS, write_csv
 from medsam_edge_benchmarks.accuracy.scoring import methods
 from medsam_edge_benchmarks.accuracy.scoring.challenge import challenge_nsd
-from medsam_edge_benchmarks.accuracy.scoring.measure import TELLING, Row, bounds, measure_item, scores, tell
+from medsam_edge_benchmarks.accuracy.scoring.measure import Row, Telling, bounds, measure_item, scores, tell
 from medsam_edge_benchmarks.accuracy.scoring.methods import Ellipse, Found, GrabCut, Network, PerSlice, grabcut
 from medsam_edge_train.metrics import nsd
 from tests.benchmarks.helpers import NEEDLE, item
@@ -148,7 +149,7 @@ def test_the_modality_may_be_told_withheld_or_wrong() -> None:
     is told when wrong); dark pictures are CT to it."""
     dark = Item("a", Modality.CT, "set", lambda: Loaded(NEEDLE[1] * 20, NEEDLE[1], (1.0, 1.0)))
     methods = {"a": Network(Segmenter(fake_model(classes=tuple(Modality)))), "ellipse": Ellipse()}
-    found = {telling: measure_item(dark, methods, [0.0], telling, None)[0] for telling in TELLING}
+    found = {telling: measure_item(dark, methods, [0.0], telling, None)[0] for telling in get_args(Telling)}
     assert {telling: row.dsc for telling, row in found.items()} == pytest.approx(
         {"told": 1.0, "withheld": 1.0, "wrong": 2 * 14**2 / (16**2 + 14**2)}
     )
