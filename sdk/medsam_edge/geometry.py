@@ -82,9 +82,12 @@ class Geometry:
         Returns:
             (3, size, size) float32 in [0, 1]; an image of one constant value gives zeros.
         """
+        return to_planes(self.resize(image, enlarging), self.size)
+
+    def resize(self, image: npt.NDArray[np.uint8], enlarging: int = cv2.INTER_LINEAR) -> npt.NDArray[np.uint8]:
+        """(H, W) or (H, W, 3) → (new_height, new_width) or (new_height, new_width, 3): what the network sees of it."""
         interpolation = enlarging if self.scale > 1 else cv2.INTER_AREA
-        small = cv2.resize(image, (self.new_width, self.new_height), interpolation=interpolation)
-        return _to_planes(small, self.size)
+        return np.asarray(cv2.resize(image, (self.new_width, self.new_height), interpolation=interpolation), np.uint8)
 
     def boxes_to_network(self, boxes: FloatArray) -> FloatArray:
         """(N, 4) x0, y0, x1, y1 in image pixels → the same in network pixels, float32.
@@ -256,7 +259,7 @@ def _around(window: FloatArray, top: int, bottom: int, left: int, right: int) ->
     return part
 
 
-def _to_planes(image: npt.NDArray[Any], size: int) -> FloatArray:
+def to_planes(image: npt.NDArray[Any], size: int) -> FloatArray:
     """Min-max an (h, w) or (h, w, 3) uint8 image of network scale and zero-pad it to (3, size, size) float32."""
     low, high = int(image.min()), int(image.max())
     scaled = (image.astype(np.float32) - low) / np.float32(max(high - low, 1e-8))

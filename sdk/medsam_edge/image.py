@@ -33,7 +33,7 @@ class LoadedImage:
     """An image and what its file says about it.
 
     Attributes:
-        pixels: (H, W), (H, W, 3) RGB or (D, H, W), in the file's own values (CT in HU).
+        pixels: (H, W), (H, W, 3) RGB or (D, H, W), in the file's own values (CT in HU); read-only from `read_image`.
         frame: geometry of a medical file, else None.
         modality: modality in a DICOM header, else None.
         boxes: prompts of a challenge npz, else None: (N, 4), or (N, 6) with an exclusive z1, where the file stores the

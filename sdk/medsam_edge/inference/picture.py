@@ -75,7 +75,7 @@ def picture_display(loaded: LoadedImage, modality: Modality | None, window: Wind
         hint = "; `segment` takes volumes with boxes (N, 6): x0, y0, z0, x1, y1, z1" if len(shape) == 3 else ""
         raise ImageError(f"image: expected (H, W) or (H, W, 3), got {shape}{hint}")
     display = to_display(loaded.pixels, modality, window)
-    if display is loaded.pixels:
+    if display is loaded.pixels and display.flags.writeable:
         display = display.copy()  # the caller may change theirs; an embedding never changes
     display.setflags(write=False)
     if loaded.pixels.ndim == 2:

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from medsam_edge.geometry import CELL, FloatArray, Geometry, Windows, window_groups
+from medsam_edge.geometry import CELL, FloatArray, Geometry, Windows, to_planes, window_groups
 from medsam_edge.inference.cache import EmbeddingCache, content_key
 from medsam_edge.inference.embedding import Embedding
 from medsam_edge.inference.timing import Stopwatch
@@ -58,7 +58,7 @@ class Predictor:
     def embed(
         self, display: npt.NDArray[np.uint8], modality: Modality | None = None, enlarging: int = cv2.INTER_LINEAR
     ) -> Embedding:
-        """Encode an 8-bit image, or find the embedding of the same pixels in the cache.
+        """Encode an 8-bit image, or find the embedding of the same resized pixels in the cache.
 
         Args:
             display: (H, W) or (H, W, 3) RGB uint8. It is kept by reference: do not change it afterwards.
@@ -67,11 +67,12 @@ class Predictor:
         """
         watch = Stopwatch()
         geometry = Geometry.of(display.shape[:2], self.model.image_size)
-        key = content_key(display, self.model.identity, enlarging if geometry.scale > 1 else None)
+        small = geometry.resize(display, enlarging)
+        key = content_key(small, self.model.identity)
         outputs = self.cache.get(key)
         watch.lap("prepare")
         if outputs is None:
-            planes = geometry.image_to_network(display, enlarging)
+            planes = to_planes(small, geometry.size)
             watch.lap("prepare")
             outputs = self.model.encoder.infer({"image": planes[None]})
             for array in outputs.values():

@@ -92,7 +92,7 @@ def _voxels(loaded: LoadedImage) -> npt.NDArray[Any]:
 def _display(voxels: npt.NDArray[Any], modality: Modality | None, window: Window | None) -> npt.NDArray[np.uint8]:
     """(D, H, W) uint8, read-only: the volume as the network is shown its slices, before resizing."""
     display = volume_to_display(voxels, modality, window)
-    if display is voxels:
+    if display is voxels and display.flags.writeable:
         display = display.copy()  # the caller may change theirs
     display.setflags(write=False)
     warn_of_values(voxels, modality)

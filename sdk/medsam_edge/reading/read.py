@@ -37,6 +37,7 @@ def read_image(path: str | os.PathLike[str]) -> LoadedImage:
     shape, dtype = loaded.pixels.shape, loaded.pixels.dtype
     if dtype.kind not in "buif" or loaded.pixels.size == 0 or len(shape) not in (2, 3):
         raise ImageError(f"image: expected numbers, two or three dimensions, {file} has {dtype} of shape {shape}")
+    loaded.pixels.setflags(write=False)  # nobody else has them: an embedding may keep them without a copy
     return replace(loaded, read_ms=(time.perf_counter() - started) * 1e3)
 
 
