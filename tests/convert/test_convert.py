@@ -20,6 +20,7 @@ from medsam_edge_convert.checks import check_decoder, check_fusion, check_parity
 from medsam_edge_convert.convert import ConvertConfig, convert
 from medsam_edge_convert.export import export_decoder, export_encoder, halve_embedding
 from medsam_edge_convert.quantize import calibration_set
+from medsam_edge_convert.torch_model import torch_model
 from medsam_edge_train import checkpoint
 from medsam_edge_train.models import ZOO, MedSAM
 from tests.convert.tiny import WIDTH, tiny
@@ -117,7 +118,35 @@ def test_calibration_reads_pictures_and_leaves_masks_out(tmp_path: Path) -> None
         calibration_set(str(tmp_path / "empty"), 64)
 
 
+def test_windows_and_ellipse_go_through_torch_ir_and_sdk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ZOO, "tiny", tiny)
+    torch.manual_seed(0)
+    network = tiny()
+    network.context, network.mask_decoder.ellipse = 0.5, 1.0
+    checkpoint.write(tmp_path / "tiny.safetensors", network, "tiny")
+    convert(ConvertConfig(tmp_path / "tiny.safetensors", output=tmp_path / "own", precision="f32"))
+    manifest = convert(
+        ConvertConfig(tmp_path / "tiny.safetensors", output=tmp_path / "b", precision="f32", ellipse=6.0)
+    )
+    assert manifest == load_bundle(tmp_path / "b").manifest
+    assert (manifest.context, manifest.ellipse, manifest.prompts) == (0.5, 6.0, ("box",))
+    assert load_bundle(tmp_path / "own").manifest.ellipse == 1.0
+    network.mask_decoder.ellipse = 6.0
+    engine, torched = Segmenter(tmp_path / "b"), Segmenter(torch_model(network.eval(), 256, "torch"))
+    image = np.random.default_rng(0).integers(0, 255, (200, 256), dtype=np.uint8)
+    boxes = [(100, 90, 120, 115), (0, 0, 30, 20), (0, 0, 256, 200), (230, 170, 256, 200), (40, 40, 110, 100)]
+    found, expected = engine.segment(image, boxes), torched.segment(image, boxes)
+    for own, other in zip(found, expected, strict=True):
+        assert (own.mask == other.mask).mean() > 0.9999
+    assert found.scores == pytest.approx(expected.scores, abs=1e-4)
+    one_by_one = [engine.segment(image, [box])[0] for box in boxes]
+    assert all((own.mask == alone.mask).mean() > 0.9999 for own, alone in zip(found, one_by_one, strict=True))
+
+
 def test_bad_settings_are_refused(tmp_path: Path) -> None:
+    for ellipse in (-1.0, 101.0, float("nan")):
+        with pytest.raises(InputError, match="ellipse: expected 0 to 100"):
+            ConvertConfig(tmp_path / "a", output=tmp_path / "b", precision="f32", ellipse=ellipse)
     with pytest.raises(InputError, match="precision"):
         ConvertConfig(tmp_path / "a", output=tmp_path / "b", precision="int4")
     with pytest.raises(InputError, match="exists"):

@@ -51,8 +51,25 @@ def test_what_is_written_is_read(tmp_path: Path, network: MedSAM) -> None:
     found = checkpoint.read(path)
     assert_same(found.state, network.state_dict())
     assert found.architecture == "tiny"
-    assert found.metadata == {"architecture": "tiny", "val_dsc": "0.5"}
+    assert found.metadata == {"architecture": "tiny", "val_dsc": "0.5", "context": "null", "ellipse": "0.0"}
     assert [file.name for file in path.parent.iterdir()] == ["best.safetensors"]  # no partial file stays
+
+
+def test_context_and_ellipse_come_back(tmp_path: Path, network: MedSAM) -> None:
+    network.context, network.mask_decoder.ellipse = 0.5, 4.0
+    checkpoint.write(tmp_path / "a.safetensors", network, "tiny")
+    loaded, _ = checkpoint.load(tmp_path / "a.safetensors")
+    assert (loaded.context, loaded.mask_decoder.ellipse) == (0.5, 4.0)
+
+
+def test_a_checkpoint_that_says_neither_has_neither(tmp_path: Path, network: MedSAM) -> None:
+    """It was trained before there were any, whatever networks of its architecture are built with today."""
+    save_file(network.state_dict(), tmp_path / "a.safetensors", {"architecture": "tiny"})
+    loaded, _ = checkpoint.load(tmp_path / "a.safetensors")
+    assert (loaded.context, loaded.mask_decoder.ellipse) == (None, 0.0)
+    save_file(network.state_dict(), tmp_path / "b.safetensors", {"architecture": "tiny", "ellipse": "round"})
+    with pytest.raises(CheckpointError, match="expected numbers for context and ellipse"):
+        checkpoint.load(tmp_path / "b.safetensors")
 
 
 def test_load_gives_the_network_in_eval_mode(tmp_path: Path, network: MedSAM) -> None:

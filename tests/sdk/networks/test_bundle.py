@@ -107,7 +107,7 @@ def test_a_bundle_of_schema_2_has_the_defaults_of_schema_3(bundle: Path) -> None
 
     rewrite(bundle, older)
     manifest = load_bundle(bundle).manifest
-    assert (manifest.schema, manifest.reach, manifest.context, manifest.ellipse) == (3, 8, None, 0.0)
+    assert (manifest.schema, manifest.reach, manifest.context, manifest.ellipse) == (3, 16, None, 0.0)
     assert manifest.prompts == ("box",)
     assert (Segmenter(bundle).segment(image, [(8, 8, 40, 30)]).label_map == before.label_map).all()
 

@@ -36,6 +36,14 @@ def test_many_data_sets_do_not_raise_the_share_of_their_modality() -> None:
     assert case_shares(cases, 0.2)[300:].sum() == pytest.approx(0.5)
 
 
+def test_shares_of_data_sets_whatever_their_modality() -> None:
+    cases = [*UNEVEN_CASES, named_case(Modality.CT, 1)._replace(dataset="third")]  # CT has three data sets, US one
+    shares = case_shares(cases, 0.0, "dataset")
+    assert [shares[:90].sum(), shares[90:99].sum(), shares[99], shares[100]] == pytest.approx([0.25] * 4)
+    sampler = BalancedSampler(cases, 400, 0.0, 0, by="dataset")
+    assert Counter(index >= 99 for _, _, index in sampler)[True] == pytest.approx(200, abs=40)
+
+
 def test_draws_carry_epoch_and_position() -> None:
     sampler = BalancedSampler(UNEVEN_CASES, 50, 0.5, 0)
     assert len(sampler) == len(list(sampler)) == 50

@@ -39,6 +39,7 @@ def test_the_batch_must_divide_among_the_processes(data: Path, monkeypatch: pyte
         ({"precision": "int8"}, "precision: expected one of auto, .*, got 'int8'"),
         ({"workers": -1}, "workers: expected 0 or more, got -1"),
         ({"learning_rate": float("nan")}, "learning_rate: expected 0 or more, got nan"),
+        ({"balance_by": "patient"}, "balance_by: expected"),
         ({"balance": float("nan")}, "balance: expected 0 to 1, got nan"),
         ({"ema": 1.0}, "ema: expected 0 or more and less than 1, got 1.0"),
         ({"plateau_factor": 1.0}, "plateau_factor: expected above 0 and less than 1, got 1.0"),

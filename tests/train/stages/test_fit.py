@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from medsam_edge_train.models.prompt_encoder import PromptEncoder
 from medsam_edge_train.models.quantize import Quantizers
 from medsam_edge_train.stages.fit import FitConfig, PipelineModule, calibration_images, finetune, fit, training_cases
 from tests.train.runs import curve, val_scores
-from tests.train.tiny import tiny_config, tiny_rep, write_data
+from tests.train.tiny import tiny, tiny_config, tiny_rep, write_data
 
 pytestmark = pytest.mark.usefixtures("tiny_zoo")
 
@@ -164,6 +165,9 @@ def test_a_class_prompt_network_trains_and_logs_its_class_accuracy(
         ({"crop_size": 100}, "crop_size: expected 0 or a multiple of 64 below image_size, 64, got 100"),
         ({"crop_size": 64}, "crop_size: expected 0 or a multiple of 64 below image_size, 64, got 64"),
         ({"withhold_modality": 1.1}, "withhold_modality: expected 0 to 1, got 1.1"),
+        ({"synthetic": -0.1}, "synthetic: expected 0 to 1, got -0.1"),
+        ({"superpixel_scales": (5.0,)}, "superpixel_scales: expected two numbers"),
+        ({"superpixel_scales": (50.0, 5.0)}, "superpixel_scales: expected two numbers, 0 < smallest <= largest"),
         ({"iou_weight": -1.0}, "iou_weight: expected 0 or more, got -1.0"),
         ({"qat": True}, "init: qat starts from a trained checkpoint, got none"),
     ],
@@ -225,3 +229,34 @@ def test_qat_without_init_is_refused(data: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="init: qat starts from a trained checkpoint, got none"):
         fit(qat_config(data, tmp_path / "run"))
     assert not (tmp_path / "run").exists()
+
+
+def test_windows_are_trained_and_kept_with_the_checkpoint(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Synthetic labels, images without masks, and validation images of another folder, all at once."""
+
+    def windowed() -> MedSAM:
+        network = tiny()
+        network.context, network.mask_decoder.ellipse = 0.5, 4.0
+        return network
+
+    monkeypatch.setitem(ZOO, "tiny", windowed)
+    plain = tmp_path / "plain" / "CT" / "more"
+    plain.mkdir(parents=True)
+    for image in (data / "train/CT/phantom/images").iterdir():
+        shutil.copy(image, plain / image.name)
+    settings = {
+        "synthetic": 0.5,
+        "unlabelled": tmp_path / "plain",
+        "validation": data / "train",
+        "balance_by": "dataset",
+    }
+    best = fit(tiny_config(data, tmp_path / "run", image_size=128, **settings))
+    assert best is not None
+    network, _ = checkpoint.load(best)
+    assert (network.context, network.mask_decoder.ellipse) == (0.5, 4.0)
+    assert {case.dataset for case in training_cases(tiny_config(data, tmp_path / "x", **settings))} == {
+        "phantom",
+        "more",
+    }
