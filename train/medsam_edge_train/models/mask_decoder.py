@@ -331,7 +331,16 @@ def pick(x: Tensor, index: Tensor | None) -> Tensor:
     if index is None:
         return x
     first = torch.arange(index.shape[0], device=index.device)[:, None] * x.shape[1]
-    return x.flatten(0, 1)[index + first]
+    return gather(x, index + first)
+
+
+def gather(x: Tensor, index: Tensor) -> Tensor:
+    """x (B, P, ...), index (N, K) into its B·P rows → (N, K, ...).
+
+    `index_select`, because the backward pass of plain indexing adds element by element.
+    """
+    rows = x.flatten(0, 1)
+    return rows.index_select(0, index.flatten()).reshape(*index.shape, *rows.shape[1:])
 
 
 def plane(pixels: Tensor, rows: int, columns: int) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from medsam_edge.geometry import CELL, OUTSIDE, Windows, window_groups
-from medsam_edge_train.models.mask_decoder import Grid, MaskDecoder, pick, plane
+from medsam_edge_train.models.mask_decoder import Grid, MaskDecoder, gather, pick, plane
 from medsam_edge_train.models.prompt_encoder import PromptEncoder
 
 
@@ -131,7 +131,7 @@ class MedSAM(nn.Module):
         if grid.windowed and cells is not None:
             positions = positions[cells]
             first = 0 if image_index is None else image_index[:, None] * rows.shape[1]
-            rows = rows.flatten(0, 1)[cells + first] if len(rows) == 1 or image_index is not None else pick(rows, cells)
+            rows = gather(rows, cells + first) if len(rows) == 1 or image_index is not None else pick(rows, cells)
         elif image_index is not None:
             rows = rows[image_index]
         shares = boxes / self.prompt_encoder.frame
