@@ -14,7 +14,7 @@ demo: $(RUNTIME)/.done  ## segment synthetic images with the packaged model, dra
 	$(RUNTIME)/bin/medsam-edge demo
 
 test: $(DEV)/.done  ## run the tests
-	$(DEV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	OMP_NUM_THREADS=1 $(DEV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile  # a process a core, each with one thread
 
 lint: $(DEV)/.done  ## check format, style and types
 	$(DEV)/bin/ruff format --check .
