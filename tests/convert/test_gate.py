@@ -24,7 +24,7 @@ from medsam_edge_train import checkpoint
 from medsam_edge_train.data.cases import Case
 from medsam_edge_train.data.shards import Blob
 from medsam_edge_train.models import ZOO, MedSAM
-from medsam_edge_train.models.mask_decoder import MLP
+from medsam_edge_train.models.transformer import MLP
 from tests.convert.tiny import tiny
 from tests.train.tiny import write_data
 

@@ -11,8 +11,9 @@ from medsam_edge.metrics import dice
 from medsam_edge.modality import Modality
 from medsam_edge_train.models import MedSAM, build
 from medsam_edge_train.models.class_prompt import ClassPromptMedSAM, one_hot
-from medsam_edge_train.models.mask_decoder import MASK_TOKENS, MLP, PRIOR_LIMIT, Attention, BoxPrior, Grid, MaskDecoder
+from medsam_edge_train.models.mask_decoder import MASK_TOKENS, PRIOR_LIMIT, BoxPrior, Grid, MaskDecoder
 from medsam_edge_train.models.prompt_encoder import PromptEncoder
+from medsam_edge_train.models.transformer import MLP, Attention
 from tests.train import reference_sam
 
 Pair = tuple[Tensor, Tensor]

@@ -17,9 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from medsam_edge.modality import Modality
-from medsam_edge_train.models.mask_decoder import MLP, MaskDecoder
+from medsam_edge_train.models.mask_decoder import MaskDecoder
 from medsam_edge_train.models.medsam import MedSAM, Prediction
 from medsam_edge_train.models.prompt_encoder import PromptEncoder
+from medsam_edge_train.models.transformer import MLP
 
 CLASSES = (
     Modality.CT,
