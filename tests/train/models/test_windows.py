@@ -51,7 +51,7 @@ def predicted(network: MedSAM, boxes: Tensor, images: Tensor, index: Tensor) -> 
     """What `forward` gives, on (N, S, S) planes; the embedding stands for images four times its size."""
     rows = images.permute(0, 2, 3, 1).flatten(1, 2)
     with torch.no_grad():
-        prediction = network.predict(rows, boxes, network.prompt_encoder(boxes), index)
+        prediction = network.predict(rows, boxes, index, network.prompt_encoder)
     return prediction.planes(256), prediction.scores
 
 
@@ -121,7 +121,7 @@ def test_no_boxes() -> None:
 def test_parts_crop_the_truth_where_their_logits_lie() -> None:
     network = windowed()
     rows = embeddings().permute(0, 2, 3, 1).flatten(1, 2)
-    prediction = network.predict(rows, BOXES, network.prompt_encoder(BOXES), torch.zeros(len(BOXES), dtype=torch.int64))
+    prediction = network.predict(rows, BOXES, torch.zeros(len(BOXES), dtype=torch.int64), network.prompt_encoder)
     planes = prediction.planes(256)
     for part in prediction.parts:
         assert torch.equal(part.crop(planes), part.logits)
@@ -139,7 +139,7 @@ def test_class_prompts_take_windows_too() -> None:
     whole = copy.deepcopy(network)
     whole.context = None
     with torch.no_grad():
-        got, expected = (own(images, boxes, index, classes) for own in (network, whole))
+        got, expected = (own(images, boxes, index, None, classes) for own in (network, whole))
     covers = 2  # the last box's window is the grid
     torch.testing.assert_close(got.planes(64)[covers], expected.planes(64)[covers], rtol=0, atol=1e-4)
     torch.testing.assert_close(got.class_logits, expected.class_logits)
@@ -165,3 +165,23 @@ def test_the_ellipse_is_added_after_the_limit_of_the_box_prior() -> None:
             parameter.zero_()  # the features say nothing
         logits = network.decode(embeddings().permute(0, 2, 3, 1).flatten(1, 2), torch.tensor([[64.0, 64, 192, 192]]))[0]
     assert logits[0, 128, 128] > 10 - 4 - 0.1 and logits[0, 0, 0] < -20 + 4 + 0.1
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_crop_is_a_part_of_its_square(seed: int) -> None:
+    """Decoded as in the square with the crop anywhere in it."""
+    network, crop = windowed(4.0), embeddings(side=32)
+    boxes, index = torch.tensor([[40.0, 44, 60, 62]]), torch.zeros(1, dtype=torch.int64)  # its window is in the crop
+    rows = crop.permute(0, 2, 3, 1).flatten(1, 2)
+    with torch.no_grad():
+        torch.manual_seed(seed)
+        top, left = torch.randint(64 - 32 + 1, (2,)).tolist()
+        torch.manual_seed(seed)
+        found = network.predict(rows, boxes, index, network.prompt_encoder, whole=256)
+        square = torch.zeros(1, 32, 64, 64)
+        square[:, :, top : top + 32, left : left + 32] = crop
+        moved = boxes + 4 * torch.tensor([left, top, left, top])
+        expected = network.predict(square.permute(0, 2, 3, 1).flatten(1, 2), moved, index, network.prompt_encoder)
+    part = expected.planes(256)[:, 4 * top : 4 * top + 128, 4 * left : 4 * left + 128]
+    torch.testing.assert_close(found.planes(128)[0], part[0], rtol=0, atol=1e-4)
+    torch.testing.assert_close(found.scores[0], expected.scores[0], rtol=0, atol=1e-5)

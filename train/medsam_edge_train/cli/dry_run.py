@@ -35,6 +35,7 @@ def plan(config: FitConfig | DistillConfig) -> str:
         if qat:
             fuse(network)
     network.freeze(config.freeze)
+    network.context = None  # its cost is at most that of the whole grid; windows need the boxes themselves
     if isinstance(config, DistillConfig):
         distill.freeze_rest(network)
     everything = sum(p.numel() for p in network.parameters())

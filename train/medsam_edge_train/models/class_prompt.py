@@ -98,15 +98,24 @@ class ClassPromptMedSAM(MedSAM):
             classes = predicted(self.classify(rows))
         return self.decode_tokens(rows, boxes, self.prompts(boxes, classes), cells)
 
-    def forward(self, images: Tensor, boxes: Tensor, image_index: Tensor, classes: Tensor | None = None) -> Prediction:
+    def forward(
+        self,
+        images: Tensor,
+        boxes: Tensor,
+        image_index: Tensor,
+        whole: int | None = None,
+        classes: Tensor | None = None,
+    ) -> Prediction:
         """As `MedSAM.forward`; classes (B, 11) one-hot per image, a row of zeros withholds an image's modality."""
         rows = self.embed(images)
         class_logits = self.classify(rows)
         used = predicted(class_logits)
         if classes is not None:
             used = torch.where(classes.any(1, keepdim=True), classes.to(used.dtype), used)
-        prompts = self.prompts(self.to_frame(boxes, images), used[image_index])
-        return self.predict(rows, boxes, prompts, image_index)._replace(class_logits=class_logits)
+        prediction = self.predict(
+            rows, boxes, image_index, lambda framed: self.prompts(framed, used[image_index]), whole
+        )
+        return prediction._replace(class_logits=class_logits)
 
 
 def predicted(class_logits: Tensor) -> Tensor:

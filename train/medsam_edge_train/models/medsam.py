@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -60,6 +60,26 @@ class Prediction(NamedTuple):
             for index, (top, left), logits in zip(part.indices.tolist(), corners, part.logits, strict=True):
                 planes[index, top : top + rows, left : left + columns] = logits
         return planes
+
+
+class Place(NamedTuple):
+    """Where the grid of an image lies in the grid of `side` × `side` cells that the decoder knows."""
+
+    side: int
+    top: int = 0
+    left: int = 0
+
+    @classmethod
+    def anywhere(cls, crop: int, side: int) -> Place:
+        """A random place for a crop of crop × crop cells."""
+        top, left = torch.randint(side - crop + 1, (2,)).tolist()
+        return cls(side, top, left)
+
+    def cells(self, cells: Tensor | None, side: int) -> Tensor | None:
+        """Cells of the image's grid, `side` wide, as cells of this grid."""
+        if cells is None or side == self.side:
+            return cells
+        return (cells // side + self.top) * self.side + cells % side + self.left
 
 
 class MedSAM(nn.Module):
@@ -124,12 +144,20 @@ class MedSAM(nn.Module):
         prompts: Tensor,
         cells: Tensor | None = None,
         image_index: Tensor | None = None,
+        place: Place | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """`decode` with given prompt tokens (N, T, 256); with `image_index` (N,) for rows (B, P, 256) of B images."""
-        grid = Grid(math.isqrt(rows.shape[1]), cells, self.context is not None and cells is not None)
+        """`decode` with given prompt tokens (N, T, 256).
+
+        Args:
+            image_index: (N,) int64, the image of each box, for rows (B, P, 256) of B images.
+            place: where the images lie in the decoder's grid; None for the same grid.
+        """
+        side = math.isqrt(rows.shape[1])
+        place = place or Place(side)
+        grid = Grid(place.side, place.cells(cells, side), self.context is not None and cells is not None)
         positions = self.prompt_encoder.pe_layer.grid(grid.side)
         if grid.windowed and cells is not None:
-            positions = positions[cells]
+            positions = positions[grid.cells]
             first = 0 if image_index is None else image_index[:, None] * rows.shape[1]
             rows = gather(rows, cells + first) if len(rows) == 1 or image_index is not None else pick(rows, cells)
         elif image_index is not None:
@@ -137,33 +165,47 @@ class MedSAM(nn.Module):
         shares = boxes / self.prompt_encoder.frame
         return cast("tuple[Tensor, Tensor]", self.mask_decoder(rows, positions, prompts, shares, grid))
 
-    def forward(self, images: Tensor, boxes: Tensor, image_index: Tensor) -> Prediction:
+    def forward(self, images: Tensor, boxes: Tensor, image_index: Tensor, whole: int | None = None) -> Prediction:
         """Used in training.
 
         Args:
             images: (B, 3, S, S) float32 in [0, 1].
             boxes: (N, 4) x0, y0, x1, y1 in pixels of the S frame.
             image_index: (N,) int64, the image of each box.
+            whole: side in pixels of the squares of which the images are crops; None if they are whole.
         """
-        prompts = self.prompt_encoder(self.to_frame(boxes, images))
-        return self.predict(self.embed(images), boxes, prompts, image_index)
+        return self.predict(self.embed(images), boxes, image_index, self.prompt_encoder, whole)
 
-    def predict(self, rows: Tensor, boxes: Tensor, prompts: Tensor, image_index: Tensor) -> Prediction:
+    def predict(
+        self,
+        rows: Tensor,
+        boxes: Tensor,
+        image_index: Tensor,
+        encode: Callable[[Tensor], Tensor],
+        whole: int | None = None,
+    ) -> Prediction:
         """Decode boxes on embedded images as the sdk does: in windows, equal ones together, or on the whole grid.
+
+        A crop is a part of its square to a decoder that reads windows: it gets a random place there. To one that reads
+        the whole grid, the crop is all there is.
 
         Args:
             rows: (B, P, 256).
             boxes: (N, 4) in pixels of the square of side 4·√P.
-            prompts: (N, T, 256), their tokens.
             image_index: (N,) int64, the image of each box.
+            encode: boxes (N, 4) in the prompt encoder's frame → their tokens (N, T, 256).
+            whole: see `forward`.
         """
         side = math.isqrt(rows.shape[1])
-        framed = boxes * (self.prompt_encoder.frame / (side * CELL))
+        place = Place(side) if whole is None or self.context is None else Place.anywhere(side, whole // CELL)
+        corner = boxes.new_tensor([place.left, place.top] * 2) * CELL
+        framed = (boxes + corner) * (self.prompt_encoder.frame / (place.side * CELL))
+        prompts = encode(framed)
         parts, scores, order = [], [boxes.new_zeros(0)], [image_index.new_zeros(0)]
         for indices, windows in self._groups(boxes, side):
             chosen = torch.from_numpy(indices).to(boxes.device)
             cells = None if self.context is None else torch.from_numpy(windows.cells).to(boxes.device)
-            logits, own = self.decode_tokens(rows, framed[chosen], prompts[chosen], cells, image_index[chosen])
+            logits, own = self.decode_tokens(rows, framed[chosen], prompts[chosen], cells, image_index[chosen], place)
             if cells is not None:
                 logits = plane(logits, windows.rows, windows.columns)
             parts.append(Part(chosen, windows, logits))
@@ -176,7 +218,3 @@ class MedSAM(nn.Module):
             return window_groups(boxes.detach().float().cpu().numpy(), self.context, side)
         everywhere = np.zeros(len(boxes), dtype=np.int64)
         return [(np.arange(len(boxes)), Windows(side, everywhere, everywhere, side, side))] if len(boxes) else []
-
-    def to_frame(self, boxes: Tensor, images: Tensor) -> Tensor:
-        """Boxes from pixels of the images (…, S, S) to the prompt encoder's frame."""
-        return boxes * (self.prompt_encoder.frame / images.shape[-1])

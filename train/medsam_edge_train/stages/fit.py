@@ -131,9 +131,11 @@ class PipelineModule(StageModule):
         return masks + self.settings.iou_weight * iou_loss(scores, logits, truth)
 
     def _predict(self, images: Tensor, boxes: Tensor, image_index: Tensor, classes: Tensor) -> Prediction:
+        side = images.shape[-1]
+        whole = self.config.image_size if self.settings.crop_size == side else None
         if isinstance(self.network, ClassPromptMedSAM):
-            return cast(Prediction, self.network(images, boxes, image_index, classes))
-        return cast(Prediction, self.network(images, boxes, image_index))
+            return cast(Prediction, self.network(images, boxes, image_index, whole, classes))
+        return cast(Prediction, self.network(images, boxes, image_index, whole))
 
     def validation_step(self, batch: list[Sample], _: int) -> None:
         for sample in batch:
