@@ -18,6 +18,7 @@ from medsam_edge.networks.bundle import (
     packaged_bundle,
     parse_manifest,
 )
+from tests.sdk.tiny_bundle import write_tiny_bundle
 
 Values = dict[str, Any]
 
@@ -96,18 +97,19 @@ def test_bad_manifests_are_refused(bundle: Path, change: Callable[[Values], Any]
         load_bundle(bundle)
 
 
-def test_a_bundle_of_schema_2_has_the_defaults_of_schema_3(bundle: Path) -> None:
+def test_a_bundle_of_schema_2_has_the_defaults_of_schema_3(tmp_path: Path) -> None:
+    bundle = write_tiny_bundle(tmp_path / "tiny")
     image = np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8)
     before = Segmenter(bundle).segment(image, [(8, 8, 40, 30)])
 
     def older(values: Values) -> None:
         values["schema"] = 2
         for name in ("context", "ellipse", "prompts"):
-            values.pop(name, None)  # the packaged bundle may be of schema 2
+            del values[name]
 
     rewrite(bundle, older)
     manifest = load_bundle(bundle).manifest
-    assert (manifest.schema, manifest.reach, manifest.context, manifest.ellipse) == (3, 16, None, 0.0)
+    assert (manifest.schema, manifest.reach, manifest.context, manifest.ellipse) == (3, 8, None, 0.0)
     assert manifest.prompts == ("box",)
     assert (Segmenter(bundle).segment(image, [(8, 8, 40, 30)]).label_map == before.label_map).all()
 
