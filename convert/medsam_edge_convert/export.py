@@ -17,6 +17,7 @@ from torch.jit._trace import TracerWarning
 from medsam_edge.modality import Modality
 from medsam_edge_train.models import MedSAM
 from medsam_edge_train.models.class_prompt import CLASSES, ClassPromptMedSAM, one_hot
+from medsam_edge_train.models.medsam import Extra
 
 
 class EncoderPart(nn.Module):
@@ -35,8 +36,11 @@ class EncoderPart(nn.Module):
 
 
 class DecoderPart(nn.Module):
-    """embedding, boxes (N, 4) in network pixels, cells (N, K), with class prompts also classes (1, C) one-hot → logits
-    (N, K, 4, 4), scores (N,)."""
+    """embedding, boxes (N, 4) in network pixels, cells (N, K) → logits (N, K, 4, 4), scores (N,).
+
+    Networks that take clicks and mask prompts also have `points`, `point_labels`, `prior` and `has_prior`, those with
+    class prompts `classes`; see `medsam_edge.networks.bundle`.
+    """
 
     outputs = ("logits", "scores")
 
@@ -44,14 +48,19 @@ class DecoderPart(nn.Module):
         super().__init__()
         self.network = network
         self.to_frame = network.prompt_encoder.frame / image_size
+        self.takes_more = len(network.prompt_kinds) > 1
+        more = ["points", "point_labels", "prior", "has_prior"] if self.takes_more else []
+        self.inputs = ["embedding", "boxes", "cells", *more, *(["classes"] if classes_of(network) else [])]
 
-    def forward(
-        self, embedding: Tensor, boxes: Tensor, cells: Tensor, classes: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        boxes = boxes * self.to_frame
+    def forward(self, embedding: Tensor, boxes: Tensor, cells: Tensor, *others: Tensor) -> tuple[Tensor, Tensor]:
+        boxes, extra = boxes * self.to_frame, None
+        if self.takes_more:
+            points, labels, prior, has_prior = others[:4]
+            extra = Extra((points + 0.5) * self.to_frame - 0.5, labels, prior, has_prior)
         if isinstance(self.network, ClassPromptMedSAM):
-            return self.network.decode(embedding, boxes, cells, classes)
-        return self.network.decode(embedding, boxes, cells)
+            classes = others[-1] if len(others) % 4 else None  # the class told, or what the head recognises
+            return self.network.decode(embedding, boxes, cells, extra, classes)
+        return self.network.decode(embedding, boxes, cells, extra)
 
 
 def classes_of(network: MedSAM) -> tuple[Modality, ...]:
@@ -73,18 +82,23 @@ def export_decoder(network: MedSAM, image_size: int) -> ov.Model:
     in it."""
     rows = (1, (image_size // 4) ** 2, network.prompt_encoder.no_mask_embed.embedding_dim)
     boxes = torch.tensor([[8.0, 8.0, 40.0, 48.0], [0.0, 0.0, 16.0, 16.0]])
-    cells = torch.tensor([[0, 1, 2], [4, 5, 6]])
-    names, example = ["embedding", "boxes", "cells"], [torch.zeros(rows), boxes, cells]
-    shapes: list[tuple[int, ...]] = [rows, (-1, 4), (-1, -1)]
-    if classes := classes_of(network):
-        names.append("classes")
-        example.append(one_hot([classes[0]]))
-        shapes.append((1, len(classes)))
+    read = 3 if network.context is not None else rows[1]  # cells
+    examples: dict[str, tuple[Tensor, tuple[int, ...]]] = {  # and the shapes
+        "embedding": (torch.zeros(rows), rows),
+        "boxes": (boxes, (-1, 4)),
+        "cells": (torch.tensor([[0, 1, 2], [4, 5, 6]]), (-1, -1)),
+        "points": (boxes.reshape(2, 2, 2), (-1, -1, 2)),
+        "point_labels": (torch.tensor([[2, 3], [2, 3]]), (-1, -1)),
+        "prior": (torch.zeros(2, read, 4, 4), (-1, -1, 4, 4)),
+        "has_prior": (torch.ones(2), (-1,)),
+        "classes": (one_hot([CLASSES[0]]), (1, len(CLASSES))),
+    }
     alone = copy.deepcopy(network)
     alone.image_encoder = nn.Identity()  # tracing takes the longer the more parts there are
     part = DecoderPart(alone, image_size)
-    model = _trace(part, tuple(example), shapes)
-    _name(model, names, part.outputs)
+    example, shapes = zip(*(examples[name] for name in part.inputs), strict=True)
+    model = _trace(part, example, list(shapes))
+    _name(model, part.inputs, part.outputs)
     return model
 
 

@@ -144,7 +144,7 @@ def test_another_class_changes_the_logits_as_in_pytorch(exported: tuple[ov.Model
     for modality in (Modality.CT, Modality.XRAY):
         classes = one_hot([modality])
         with torch.inference_mode():
-            expected, _ = network.decode(*map(torch.from_numpy, (embedding, boxes, cells)), classes)
+            expected, _ = network.decode(*map(torch.from_numpy, (embedding, boxes, cells)), classes=classes)
         inputs = {"embedding": embedding, "boxes": boxes, "cells": cells, "classes": classes.numpy()}
         logits.append(run(inputs)["logits"])
         np.testing.assert_allclose(logits[-1], expected.numpy(), atol=1e-3)

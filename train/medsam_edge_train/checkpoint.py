@@ -21,9 +21,12 @@ from medsam_edge.errors import CheckpointError, FileMissingError, InputError
 from medsam_edge.writing.whole import replacing
 from medsam_edge_train.models import ZOO, MedSAM, build, fuse, quantize
 from medsam_edge_train.models.efficientnet import IMAGENET_KEY, imagenet_state
+from medsam_edge_train.models.medsam import PROMPT_KINDS
 
 WRAPPERS = ("model", "state_dict", "network")
 PREFIXES = ("module.", "network.")
+NEUTRAL = "mask_decoder.hints."
+"""Tensors that checkpoints of networks with boxes alone lack; they start as zeros, which change nothing."""
 SHOWN_KEYS = 8
 
 
@@ -60,12 +63,13 @@ def read(path: Path) -> Checkpoint:
 
 
 def write(path: Path, network: MedSAM, architecture: str, metadata: Mapping[str, str] | None = None) -> None:
-    """Write a network as safetensors, with what its masks depend on beside its weights: `context` and `ellipse`.
+    """Write a network as safetensors, with what its masks depend on beside its weights: `context`, `ellipse`, prompts.
 
     The file appears whole or not at all.
     """
     state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
-    settings = {"context": json.dumps(network.context), "ellipse": json.dumps(network.mask_decoder.ellipse)}
+    own = {"context": network.context, "ellipse": network.mask_decoder.ellipse, "prompts": network.prompt_kinds}
+    settings = {name: json.dumps(value) for name, value in own.items()}
     with replacing(path) as partial:
         save_file(state, partial, {"architecture": architecture, **settings, **(metadata or {})})
 
@@ -121,7 +125,22 @@ def load(path: Path, architecture: str | None = None) -> tuple[MedSAM, str]:
     load_state(network, checkpoint.state, name)
     if path.suffix == ".safetensors":
         network.context, network.mask_decoder.ellipse = _decoder_settings(checkpoint.metadata, path)
+    set_prompt_kinds(network, checkpoint.metadata)
     return network.eval(), name
+
+
+def set_prompt_kinds(network: MedSAM, metadata: Mapping[str, str]) -> None:
+    """What a checkpoint's network was trained to take; mask prompts that a network of ours never saw change nothing.
+
+    Raises:
+        CheckpointError: other kinds than there are.
+    """
+    kinds = metadata.get("prompts", '["box"]')
+    if kinds not in (json.dumps(PROMPT_KINDS[:1]), json.dumps(PROMPT_KINDS)):
+        raise CheckpointError(f"checkpoint: expected prompts {json.dumps(PROMPT_KINDS)} or fewer, got {kinds}")
+    network.prompt_kinds = tuple(json.loads(kinds))
+    if network.mask_decoder.hints is not None and "mask" not in network.prompt_kinds:
+        network.prompt_encoder.forget_masks()
 
 
 def _decoder_settings(metadata: Mapping[str, str], path: Path) -> tuple[float | None, float]:
@@ -207,7 +226,7 @@ def _clean(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _differences(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list[str]:
-    missing = [key for key in expected if key not in state]
+    missing = [key for key in expected if key not in state and not key.startswith(NEUTRAL)]
     unexpected = [key for key in state if key not in expected]
     shapes = [
         f"{key} (expected {tuple(expected[key].shape)}, got {tuple(state[key].shape)})"

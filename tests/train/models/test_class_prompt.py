@@ -65,7 +65,7 @@ def test_the_head_reads_the_pooled_embedding(network: ClassPromptMedSAM, pooling
 def test_tokens_are_class_box_category(network: ClassPromptMedSAM) -> None:
     classes = one_hot([Modality.DERMOSCOPY])  # label 1
     with torch.inference_mode():
-        tokens = network.prompts(BOXES, classes)
+        tokens = network.prompts(network.prompt_encoder(BOXES), classes)
         assert tokens.shape == (2, 6, 256)
         torch.testing.assert_close(tokens[:, 2:4], network.prompt_encoder(BOXES))
         torch.testing.assert_close(tokens[:1, :2], network.class_encoder(torch.full((1, 4), 1.0)))

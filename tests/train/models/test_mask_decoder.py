@@ -107,10 +107,10 @@ def test_reparameterized_with_class_tokens_and_with_the_box_prior(name: str) -> 
     network.image_encoder = nn.Identity()
     randomise(network)
     exact, rows = network.double(), rows_of(1, 64, 256, seed=0).double()
-    prompts = [one_hot([Modality.US]).double()] if isinstance(network, ClassPromptMedSAM) else []
+    prompts = {"classes": one_hot([Modality.US]).double()} if isinstance(network, ClassPromptMedSAM) else {}
     with torch.no_grad():
-        expected = exact.decode(rows, BOXES.double(), None, *prompts)
-        got = exact.reparameterize().decode(rows, BOXES.double(), None, *prompts)
+        expected = exact.decode(rows, BOXES.double(), **prompts)
+        got = exact.reparameterize().decode(rows, BOXES.double(), **prompts)
     assert expected[0].std() > 0.5
     torch.testing.assert_close(got, expected, rtol=1e-6, atol=1e-6)  # the grid's positions are f32 in both
 
@@ -343,13 +343,12 @@ def test_the_box_prior_learns() -> None:
 def test_place_gives_each_row_its_position_in_the_box() -> None:
     """Zero at first; then what the weights read: here u into channel 0, v into 1, u²/3 into 2, 'inside' into 3."""
     prior = BoxPrior(4)
-    rows = torch.rand(1, 16, 4)
     boxes = torch.tensor([[0.0, 0.0, 1.0, 1.0], [0.0, 0.5, 0.25, 1.0]])  # on a 4×4 grid: all of it; 1 column × 2 rows
-    assert torch.equal(prior.place(rows, boxes, Grid(4)), rows.expand(2, -1, -1))
+    assert torch.equal(prior.place(boxes, Grid(4)), torch.zeros(2, 16, 4))
     with torch.no_grad():
         for channel, feature in enumerate((0, 1, 3, 5)):
             prior.dense.weight[channel, feature] = 1
-    told = (prior.place(rows, boxes, Grid(4)) - rows).reshape(2, 4, 4, 4)  # box, y, x, channel
+    told = prior.place(boxes, Grid(4)).reshape(2, 4, 4, 4)  # box, y, x, channel
     torch.testing.assert_close(told[0, 2, :, 0], torch.tensor([-0.75, -0.25, 0.25, 0.75]))
     torch.testing.assert_close(told[0, :, 1, 1], torch.tensor([-0.75, -0.25, 0.25, 0.75]))
     torch.testing.assert_close(told[1, 0, :, 0], torch.tensor([0.0, 2.0, 3.0, 3.0]))  # clamped at three half-boxes

@@ -139,7 +139,7 @@ def test_class_prompts_take_windows_too() -> None:
     whole = copy.deepcopy(network)
     whole.context = None
     with torch.no_grad():
-        got, expected = (own(images, boxes, index, None, classes) for own in (network, whole))
+        got, expected = (own(images, boxes, index, classes=classes) for own in (network, whole))
     covers = 2  # the last box's window is the grid
     torch.testing.assert_close(got.planes(64)[covers], expected.planes(64)[covers], rtol=0, atol=1e-4)
     torch.testing.assert_close(got.class_logits, expected.class_logits)

@@ -57,13 +57,13 @@ class Augmentation:
 
         Args:
             image: (H, W) or (H, W, 3) uint8.
-            labels: (H, W).
+            labels: (H, W), or (H, W, 2) of two slices.
             size: side of the square in pixels.
 
         Returns:
-            Image (size, size) or (size, size, 3) uint8, and labels (size, size).
+            Image (size, size) or (size, size, 3) uint8, and labels (size, size) or (size, size, 2).
         """
-        height, width = labels.shape
+        height, width = labels.shape[:2]
         scale = size / max(height, width)
         plain = rng.random() < self.plain
         linear = scale * self._pose(plain, rng)
@@ -79,9 +79,11 @@ class Augmentation:
         The whole object is in the crop; if it would span more than `CROP_FILL` of the side it is shown smaller.
         There must be an object. Shapes are those of `warp`.
         """
-        x0, y0, x1, y1 = rng.choice(boxes_from_masks(labels)).astype(np.float64)
+        planes = [labels[..., 0], labels[..., 1]] if labels.ndim == 3 else [labels]
+        first = next(plane for plane in planes if plane.any())
+        x0, y0, x1, y1 = rng.choice(boxes_from_masks(first)).astype(np.float64)
         side = max(x1 - x0, y1 - y0)
-        linear = frame / max(labels.shape) * self._pose(rng.random() < self.plain, rng)
+        linear = frame / max(labels.shape[:2]) * self._pose(rng.random() < self.plain, rng)
         scale = np.sqrt(abs(np.linalg.det(linear)))
         fitted = min(scale, CROP_FILL * size / side)
         room = (size - side * fitted) / 2

@@ -19,6 +19,14 @@ from medsam_edge.geometry import Geometry
 from medsam_edge.modality import Modality
 from medsam_edge_train.data.augment import Augmentation
 from medsam_edge_train.data.cases import Case, Labels, Pixels, read_case
+from medsam_edge_train.data.following import (
+    NEIGHBOURS,
+    Following,
+    as_prompt,
+    deformed,
+    following_box,
+    neighbours_of,
+)
 from medsam_edge_train.data.sampling import Draw
 from medsam_edge_train.data.superpixels import superpixels
 from medsam_edge_train.models.class_prompt import one_hot
@@ -37,6 +45,8 @@ class Sample(NamedTuple):
     masks: Tensor  # (K, S, S) bool
     modality: Modality
     modality_given: bool = True  # whether a class-prompt network gets the modality or must recognise it
+    priors: Tensor | None = None  # (K, S, S) float32 logits of mask prompts, if any object has one
+    has_prior: Tensor | None = None  # (K,) float32, 1 where an object has one
 
 
 class Batch(NamedTuple):
@@ -48,12 +58,19 @@ class Batch(NamedTuple):
     image_index: Tensor  # (N,) int64, the image of each object
     classes: Tensor  # (B, 11) float32, one-hot modality of each image in the order of `CLASSES`
     given_classes: Tensor  # (B, 11) float32, the same with a row of zeros where the modality is withheld
+    priors: Tensor | None = None  # (N, S, S) float32 logits of mask prompts, if any object has one
+    has_prior: Tensor | None = None  # (N,) float32, 1 where an object has one
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
     """Samples as one batch; N is the number of objects of all of them."""
     counts = torch.tensor([len(sample.boxes) for sample in samples])
     classes = one_hot([sample.modality for sample in samples])
+    priors, has_prior = None, None
+    if any(sample.priors is not None for sample in samples):
+        masks = [torch.zeros(sample.masks.shape) if sample.priors is None else sample.priors for sample in samples]
+        given = [torch.zeros(len(s.boxes)) if s.has_prior is None else s.has_prior for s in samples]
+        priors, has_prior = torch.cat(masks), torch.cat(given)
     return Batch(
         torch.stack([sample.image for sample in samples]),
         torch.cat([sample.boxes for sample in samples]),
@@ -61,6 +78,8 @@ def collate(samples: Sequence[Sample]) -> Batch:
         torch.arange(len(samples)).repeat_interleave(counts),
         classes,
         classes * torch.tensor([[float(sample.modality_given)] for sample in samples]),
+        priors,
+        has_prior,
     )
 
 
@@ -79,6 +98,7 @@ class TrainingData(Dataset[Sample]):
         crop_size: side of the crops that `is_of_crops` epochs show at the same scale; 0 for whole images in all epochs.
         synthetic: share of images whose label is superpixels of the image, not its mask; always so without a mask.
         scales: range of the superpixels' scale.
+        following: shares of samples with mask prompts.
     """
 
     cases: Sequence[Case]
@@ -90,8 +110,13 @@ class TrainingData(Dataset[Sample]):
     crop_size: int = 0
     synthetic: float = 0.0
     scales: tuple[float, float] = (20.0, 500.0)
+    following: Following = field(default_factory=Following)
+    _near: dict[int, dict[int, int]] = field(init=False)
     _cache: dict[int, tuple[Pixels, npt.NDArray[np.uint16]]] = field(init=False, default_factory=dict)
     _cached_bytes: int = field(init=False, default=0)
+
+    def __post_init__(self) -> None:
+        self._near = neighbours_of(self.cases) if self.following.follow else {}
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -101,19 +126,24 @@ class TrainingData(Dataset[Sample]):
         crop = self.crop_size > 0 and is_of_crops(epoch)
         side = self.crop_size if crop else self.size
         rng = np.random.default_rng((self.seed, epoch, position))
+        follows = rng.random() < self.following.follow
         for _ in range(POSES):
             image, labels = self._load(index)
             synthetic = self.cases[index].mask is None or (self.synthetic > 0 and rng.random() < self.synthetic)
+            before = None if synthetic or not follows else self._neighbour(index, labels, rng)
             if synthetic and crop:
                 labels = _anywhere(labels.shape, rng)
+            if before is not None:
+                labels = np.stack([labels, before], axis=-1)  # both go through the same map
             if crop and labels.any():
                 image, labels = self.augmentation.crop(image, labels, side, self.size, rng)
             else:
                 image, labels = self.augmentation.warp(image, labels, side, rng)
+            if before is not None:
+                labels, before = labels[..., 0], labels[..., 1]
             if synthetic:
                 labels = superpixels(image, self.scales, rng)
-            values, counts = np.unique(labels[labels > 0], return_counts=True)
-            values = values[counts >= MINIMUM_OBJECT_PIXELS]
+            values = self._values(labels, before, rng)
             if len(values):
                 break
             index = int(rng.integers(len(self.cases)))  # no object is left in the frame: try a random image
@@ -121,14 +151,45 @@ class TrainingData(Dataset[Sample]):
             raise ImageError(f"data: no object of {MINIMUM_OBJECT_PIXELS} pixels in {POSES} draws")
         chosen = rng.permutation(values)[: self.boxes_per_image]
         masks = labels[None] == chosen[:, None, None]  # (K, S, S)
-        boxes = np.concatenate([boxes_from_masks(mask.astype(np.int32)) for mask in masks])
-        return Sample(
+        sample = Sample(
             torch.from_numpy(self.augmentation.intensity(image, self.cases[index].modality, rng)),
-            torch.from_numpy(self.augmentation.jitter(boxes, side, self.size, rng)),
+            torch.zeros(0, 4),
             torch.from_numpy(masks),
             self.cases[index].modality,
             bool(rng.random() >= self.withhold),
         )
+        if not follows:
+            boxes = np.concatenate([boxes_from_masks(mask.astype(np.int32)) for mask in masks])
+            return sample._replace(boxes=torch.from_numpy(self.augmentation.jitter(boxes, side, self.size, rng)))
+        near = [deformed(mask, rng) for mask in masks] if before is None else [before == value for value in chosen]
+        boxes = np.stack([following_box(own, mask, self.size, rng) for own, mask in zip(near, masks, strict=True)])
+        given = list(near)
+        for number in np.flatnonzero(rng.random(len(near)) < self.following.wrong).tolist():
+            other = len(near) > 1 and rng.random() < 0.5
+            given[number] = near[number - 1] if other else np.zeros_like(near[number])
+        priors = np.stack([as_prompt(own, rng) for own in given])
+        return sample._replace(
+            boxes=torch.from_numpy(boxes), priors=torch.from_numpy(priors), has_prior=torch.ones(len(near))
+        )
+
+    def _neighbour(self, index: int, labels: Labels, rng: np.random.Generator) -> Labels | None:
+        """Labels of a slice near that of a case, of the same size; None where there is none."""
+        step = int(rng.choice(NEIGHBOURS)) * (1 if rng.random() < 0.5 else -1)
+        near = self._near.get(index, {})
+        other = near.get(step, near.get(-step, near.get(1, near.get(-1))))
+        before = None if other is None else self._load(other)[1]
+        return before if before is not None and before.shape == labels.shape else None
+
+    def _values(self, labels: Labels, before: Labels | None, rng: np.random.Generator) -> npt.NDArray[np.int32]:
+        """Objects that can be asked for: on this slice and, where there is one, on its neighbour; or ended ones."""
+        values = _large(labels)
+        if before is None:
+            return values
+        there = _large(before)
+        ended = np.setdiff1d(there, labels)
+        if len(ended) and (rng.random() < self.following.ended or not len(values)):
+            return ended
+        return np.intersect1d(values, there)
 
     def _load(self, index: int) -> tuple[Pixels, Labels]:
         if index in self._cache:
@@ -145,6 +206,12 @@ class TrainingData(Dataset[Sample]):
             self._cached_bytes += image.nbytes + kept.nbytes
             self._cache[index] = image, kept
         return image, labels
+
+
+def _large(labels: Labels) -> npt.NDArray[np.int32]:
+    """Values of the objects that have `MINIMUM_OBJECT_PIXELS`."""
+    values, counts = np.unique(labels[labels > 0], return_counts=True)
+    return np.asarray(values[counts >= MINIMUM_OBJECT_PIXELS], np.int32)
 
 
 def _anywhere(shape: tuple[int, ...], rng: np.random.Generator) -> Labels:

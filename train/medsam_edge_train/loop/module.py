@@ -63,12 +63,14 @@ class StageModule(pl.LightningModule):
         """
         network = build(self.config.architecture).reparameterize()
         if self.config.init is not None:
-            state = checkpoint.read(self.config.init).state
+            start = checkpoint.read(self.config.init)
+            state = start.state
             if is_quantized(state):
                 raise InputError(f"init: {self.config.init} is fused and quantized; give the network it was made from")
             mismatches = checkpoint.load_state(network, state, self.config.architecture, self.config.partial_init)
             for line in mismatches:
                 print(f"init: {line}", file=sys.stderr)
+            checkpoint.set_prompt_kinds(network, start.metadata)
         return network
 
     def train(self, mode: bool = True) -> StageModule:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from medsam_edge.modality import Modality
 from medsam_edge_train.models.mask_decoder import MaskDecoder
-from medsam_edge_train.models.medsam import MedSAM, Prediction
+from medsam_edge_train.models.medsam import Extra, MedSAM, Prediction
 from medsam_edge_train.models.prompt_encoder import PromptEncoder
 from medsam_edge_train.models.transformer import MLP
 
@@ -81,13 +81,19 @@ class ClassPromptMedSAM(MedSAM):
         category = self.cat_encoder(torch.eye(len(CLASSES)).to(numbers)).reshape(-1, 2, DIM)
         return torch.cat([label, category], dim=1)
 
-    def prompts(self, boxes: Tensor, classes: Tensor) -> Tensor:
-        """boxes (N, 4) in the 256 frame, classes (N or 1, 11) one-hot → tokens (N, 6, 256): label, box, category."""
-        tokens = (classes @ self.class_tokens().flatten(1)).reshape(-1, 4, DIM).expand(boxes.shape[0], -1, -1)
-        return torch.cat([tokens[:, :2], self.prompt_encoder(boxes), tokens[:, 2:]], dim=1)
+    def prompts(self, sparse: Tensor, classes: Tensor) -> Tensor:
+        """Tokens of a box and clicks (N, T, 256), classes (N or 1, 11) one-hot → (N, T + 4, 256): label, these,
+        category."""
+        tokens = (classes @ self.class_tokens().flatten(1)).reshape(-1, 4, DIM).expand(sparse.shape[0], -1, -1)
+        return torch.cat([tokens[:, :2], sparse, tokens[:, 2:]], dim=1)
 
     def decode(
-        self, rows: Tensor, boxes: Tensor, cells: Tensor | None = None, classes: Tensor | None = None
+        self,
+        rows: Tensor,
+        boxes: Tensor,
+        cells: Tensor | None = None,
+        extra: Extra | None = None,
+        classes: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """As `MedSAM.decode`.
 
@@ -96,7 +102,7 @@ class ClassPromptMedSAM(MedSAM):
         """
         if classes is None:
             classes = predicted(self.classify(rows))
-        return self.decode_tokens(rows, boxes, self.prompts(boxes, classes), cells)
+        return self.decode_tokens(rows, boxes, self.prompts(self.sparse(boxes, extra), classes), cells, extra=extra)
 
     def forward(
         self,
@@ -104,6 +110,7 @@ class ClassPromptMedSAM(MedSAM):
         boxes: Tensor,
         image_index: Tensor,
         whole: int | None = None,
+        extra: Extra | None = None,
         classes: Tensor | None = None,
     ) -> Prediction:
         """As `MedSAM.forward`; classes (B, 11) one-hot per image, a row of zeros withholds an image's modality."""
@@ -112,9 +119,11 @@ class ClassPromptMedSAM(MedSAM):
         used = predicted(class_logits)
         if classes is not None:
             used = torch.where(classes.any(1, keepdim=True), classes.to(used.dtype), used)
-        prediction = self.predict(
-            rows, boxes, image_index, lambda framed: self.prompts(framed, used[image_index]), whole
-        )
+
+        def encode(framed: Tensor) -> Tensor:
+            return self.prompts(self.prompt_encoder(framed), used[image_index])
+
+        prediction = self.predict(rows, boxes, image_index, encode, whole, extra)
         return prediction._replace(class_logits=class_logits)
 
 

@@ -10,12 +10,15 @@ box, so the image features only refine this shape.
 
 With `ellipse` a fixed term is added to the logits last: ellipse · clip(1 − r², −2, 1), r the distance from the box's
 centre in half-sides. Where the image says little, the mask is the ellipse inscribed in the box.
+
+With `hints` (our own networks) clicks and a mask prompt also act without a detour through tokens: each image row gets
+how near it is to clicks, and a share of the mask prompt, which the mask token predicts, is added to the logits.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +30,23 @@ MASK_TOKENS = 4
 INSCRIBED_ELLIPSE = (-4.0, -4.0, 0.0, 0.0, 0.0, 4.0)  # 4·(1 − u² − v²); u, v are ±1 on the box's edges
 PRIOR_REACH = 3.0  # in half-boxes from the centre; the prior is constant beyond it
 PRIOR_LIMIT = 4.0  # largest absolute value in logits, so that image features can always outweigh it
+CLICK_CELLS = (1.5, 6.0)  # standard deviations of the bumps around a click, in cells
+
+
+class Hint(NamedTuple):
+    """Clicks and mask prompts beside boxes.
+
+    Attributes:
+        points: (N, K, 2) x, y as shares of the square's side.
+        labels: (N, K): 0 background, 1 object, other values are no clicks.
+        prior: (N, R, 4, 4) logits of the mask prompt in the pixels of the cells that are read, or (N, 1, 4, 4) zeros.
+        has_box: (N,) 1.0 or 0.0: without a box there is neither box prior nor ellipse.
+    """
+
+    points: Tensor
+    labels: Tensor
+    prior: Tensor
+    has_box: Tensor
 
 
 class MaskDecoder(nn.Module):
@@ -36,6 +56,7 @@ class MaskDecoder(nn.Module):
         depth: number of two-way blocks; 2 in SAM and Rep-MedSAM, 3 in the class-prompt paper.
         box_prior: add the box prior described above.
         ellipse: strength of the fixed ellipse, in logits; 0 for none.
+        hints: add what clicks and mask prompts say, as described above.
     """
 
     def __init__(
@@ -46,6 +67,7 @@ class MaskDecoder(nn.Module):
         hidden: int = 2048,
         box_prior: bool = False,
         ellipse: float = 0.0,
+        hints: bool = False,
     ) -> None:
         super().__init__()
         self.transformer = TwoWayTransformer(depth, dim, heads, hidden)
@@ -62,6 +84,7 @@ class MaskDecoder(nn.Module):
         self.iou_prediction_head = MLP([dim, dim, dim, MASK_TOKENS])
         self.box_prior = BoxPrior(dim) if box_prior else None
         self.ellipse = ellipse
+        self.hints = HintTerms(dim) if hints else None
         self.reparameterized = False
 
     def reparameterize(self) -> MaskDecoder:
@@ -70,7 +93,7 @@ class MaskDecoder(nn.Module):
         return self
 
     def forward(
-        self, rows: Tensor, row_pe: Tensor, prompts: Tensor, boxes: Tensor, grid: Grid
+        self, rows: Tensor, row_pe: Tensor, prompts: Tensor, boxes: Tensor, grid: Grid, hint: Hint | None = None
     ) -> tuple[Tensor, Tensor]:
         """Decode one mask per prompt; N may be 0.
 
@@ -80,6 +103,7 @@ class MaskDecoder(nn.Module):
             prompts: (N, T, 256), sparse tokens.
             boxes: (N, 4) x0, y0, x1, y1 as shares of the square's side; only box prior and ellipse use them.
             grid: which cells are read and which are wanted.
+            hint: clicks and mask prompts, and which rows have a box; None where there are boxes alone.
 
         Returns:
             logits (N, 4·side, 4·side) if all cells are wanted, else (N, K, 4, 4), the pixels of each wanted cell; and
@@ -88,7 +112,9 @@ class MaskDecoder(nn.Module):
         own = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
         tokens = torch.cat([own.expand(prompts.shape[0], -1, -1), prompts], dim=1)
         if self.box_prior is not None:
-            rows = self.box_prior.place(rows, boxes, grid)
+            rows = rows + _where_box(self.box_prior.place(boxes, grid), hint)
+        if self.hints is not None and hint is not None:
+            rows = rows + self.hints.place(hint, grid)
         if not self.reparameterized:
             rows = rows.expand(prompts.shape[0], -1, -1)
         tokens, rows = self.transformer(tokens, rows, row_pe, self.reparameterized)
@@ -98,9 +124,11 @@ class MaskDecoder(nn.Module):
         if self.box_prior is not None or self.ellipse:
             u, v = grid.pixel_coordinates(boxes)
             if self.box_prior is not None:
-                logits = logits + self.box_prior(tokens[:, 1], u, v)
+                logits = logits + _where_box(self.box_prior(tokens[:, 1], u, v), hint)
             if self.ellipse:
-                logits = logits + self.ellipse * (1 - u * u - v * v).clamp(-2, 1)
+                logits = logits + _where_box(self.ellipse * (1 - u * u - v * v).clamp(-2, 1), hint)
+        if self.hints is not None and hint is not None:
+            logits = logits + self.hints.share(tokens[:, 1])[..., None, None] * hint.prior
         return (plane(logits, grid.side, grid.side) if grid.cells is None else logits), scores
 
     def _masks(self, rows: Tensor, tokens: Tensor, cells: Tensor | None, grid: Grid) -> Tensor:
@@ -141,18 +169,37 @@ class BoxPrior(nn.Module):
         with torch.no_grad():
             last.bias.copy_(torch.tensor(INSCRIBED_ELLIPSE))
 
-    def place(self, rows: Tensor, boxes: Tensor, grid: Grid) -> Tensor:
-        """rows (N or 1, R, C), boxes (N, 4) as shares of the side → rows with their position in the box, (N, R, C)."""
+    def place(self, boxes: Tensor, grid: Grid) -> Tensor:
+        """boxes (N, 4) as shares of the side → the rows' position in the box, (N, R, C)."""
         u, v = grid.cell_coordinates(boxes)
         inside = torch.tanh(2 - 2 * torch.maximum(u.abs(), v.abs()))
         features = torch.stack([u, v, u * v / 3, u * u / 3, v * v / 3, inside], dim=-1)
-        return rows + cast(Tensor, self.dense(features))
+        return cast(Tensor, self.dense(features))
 
     def forward(self, token: Tensor, u: Tensor, v: Tensor) -> Tensor:
         """token (N, C), u (N, K, 1, 4) and v (N, K, 4, 1) of the wanted cells' pixels → (N, K, 4, 4)."""
         a, b, c, d, e, f = self.coefficients(token)[:, :, None, None, None].unbind(1)  # each (N, 1, 1, 1)
         form = (a * u + d) * u + (b * v + e + c * u) * v + f
         return PRIOR_LIMIT * torch.tanh(form / PRIOR_LIMIT)
+
+
+class HintTerms(nn.Module):
+    """What clicks and mask prompts add to the image rows and to the logits; at first nothing."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.clicks = nn.Linear(2 * len(CLICK_CELLS), dim, bias=False)
+        self.share = nn.Linear(dim, 1)
+        for weight in (self.clicks.weight, self.share.weight, self.share.bias):
+            nn.init.zeros_(weight)
+
+    def place(self, hint: Hint, grid: Grid) -> Tensor:
+        """How near the cells that are read are to clicks on the object and on the background, (N, R, C)."""
+        distances = grid.squared_distances(hint.points * grid.side)  # (N, R, K)
+        bumps = [torch.exp(distances / (-2 * width * width)) for width in CLICK_CELLS]
+        chosen = [(hint.labels == value).to(distances.dtype)[:, None] for value in (0, 1)]
+        features = [(bump * click).sum(-1).clamp(max=1) for bump in bumps for click in chosen]
+        return cast(Tensor, self.clicks(torch.stack(features, dim=-1)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,6 +231,15 @@ class Grid:
             return pick(u, self.cells % self.side), pick(v, self.cells // self.side)
         return u[:, None].expand(-1, self.side, -1).flatten(1), v[..., None].expand(-1, -1, self.side).flatten(1)
 
+    def squared_distances(self, points: Tensor) -> Tensor:
+        """(N, R, K): of the centres of the cells that are read to points (N, K, 2), x, y in cells."""
+        cells = self.cells if self.windowed else None
+        if cells is None:
+            cells = torch.arange(self.side**2, device=points.device)[None]
+        across = cells[..., None] % self.side + 0.5 - points[:, None, :, 0]
+        down = cells[..., None] // self.side + 0.5 - points[:, None, :, 1]
+        return across * across + down * down
+
     def pixel_coordinates(self, boxes: Tensor) -> tuple[Tensor, Tensor]:
         """u (N, K, 1, 4) and v (N, K, 4, 1) of the pixels of the wanted cells."""
         cells = self.cells
@@ -192,6 +248,11 @@ class Grid:
         x, y = _box_coordinates(boxes, 4 * self.side)
         u = pick(x.reshape(-1, self.side, 4), cells % self.side)[:, :, None]
         return u, pick(y.reshape(-1, self.side, 4), cells // self.side)[..., None]
+
+
+def _where_box(x: Tensor, hint: Hint | None) -> Tensor:
+    """x (N, ...), zeros for prompts without a box."""
+    return x if hint is None else x * hint.has_box.reshape(-1, *[1] * (x.ndim - 1))
 
 
 def pick(x: Tensor, index: Tensor | None) -> Tensor:

@@ -12,8 +12,29 @@ import torch
 from torch import Tensor, nn
 
 from medsam_edge.geometry import CELL, OUTSIDE, Windows, window_groups
-from medsam_edge_train.models.mask_decoder import Grid, MaskDecoder, gather, pick, plane
+from medsam_edge_train.models.mask_decoder import Grid, Hint, MaskDecoder, gather, pick, plane
 from medsam_edge_train.models.prompt_encoder import PromptEncoder
+
+PROMPT_KINDS = ("box", "points", "mask")
+MASK_LIMIT = 8.0
+"""Largest absolute value of a mask prompt's logits."""
+
+
+class Extra(NamedTuple):
+    """Prompts beside N boxes. The coordinates are those of the boxes' image.
+
+    Attributes:
+        points: (N, K, 2) x, y of pixels; a box's corners, with labels 2 and 3, may be among them.
+        labels: (N, K) int64: 1 object, 0 background, -1 padding.
+        prior: logits of mask prompts: (N, S, S) in pixels of the square (`predict`), (N, R, 4, 4) in those of the cells
+            that are read (`decode`), or (N, 1, 4, 4) where no object has one.
+        has_prior: (N,) 1.0 or 0.0.
+    """
+
+    points: Tensor
+    labels: Tensor
+    prior: Tensor
+    has_prior: Tensor
 
 
 class Part(NamedTuple):
@@ -102,6 +123,7 @@ class MedSAM(nn.Module):
         self.prompt_encoder = prompt_encoder
         self.mask_decoder = mask_decoder
         self.context = context
+        self.prompt_kinds: tuple[str, ...] = PROMPT_KINDS[:1]  # what it was trained to take, and a bundle then takes
         self.quantizers: nn.Module | None = None  # (encoder, images) → embedding rounded as in int8 (`quantize.py`)
 
     def reparameterize(self) -> MedSAM:
@@ -123,7 +145,9 @@ class MedSAM(nn.Module):
         # the encoder ends in a norm over channels, whose permutation this one undoes: OpenVINO drops both
         return embedding.permute(0, 2, 3, 1).flatten(1, 2) + self.prompt_encoder.dense()
 
-    def decode(self, rows: Tensor, boxes: Tensor, cells: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def decode(
+        self, rows: Tensor, boxes: Tensor, cells: Tensor | None = None, extra: Extra | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Decode boxes on embedded images.
 
         Args:
@@ -131,11 +155,19 @@ class MedSAM(nn.Module):
             boxes: (N, 4) x0, y0, x1, y1 in pixels of the prompt encoder's frame (256).
             cells: (N, K) int64, positions of the embedding at which each mask is wanted; None for all. A network with
                 `context` reads only these: they are a window, row by row.
+            extra: further prompts. All tokens come from its points, those of boxes too; boxes are without area where
+                there is none.
 
         Returns:
             logits (N, S, S), or (N, K, 4, 4) with the pixels of each cell; and predicted IoU (N,).
         """
-        return self.decode_tokens(rows, boxes, self.prompt_encoder(boxes), cells)
+        return self.decode_tokens(rows, boxes, self.sparse(boxes, extra), cells, extra=extra)
+
+    def sparse(self, boxes: Tensor, extra: Extra | None) -> Tensor:
+        """Tokens (N, T, 256) of boxes in the frame, or of all points where there are further prompts."""
+        if extra is None:
+            return cast(Tensor, self.prompt_encoder(boxes))
+        return self.prompt_encoder.tokens(extra.points, extra.labels)
 
     def decode_tokens(
         self,
@@ -145,6 +177,7 @@ class MedSAM(nn.Module):
         cells: Tensor | None = None,
         image_index: Tensor | None = None,
         place: Place | None = None,
+        extra: Extra | None = None,
     ) -> tuple[Tensor, Tensor]:
         """`decode` with given prompt tokens (N, T, 256).
 
@@ -162,10 +195,23 @@ class MedSAM(nn.Module):
             rows = gather(rows, cells + first) if len(rows) == 1 or image_index is not None else pick(rows, cells)
         elif image_index is not None:
             rows = rows[image_index]
-        shares = boxes / self.prompt_encoder.frame
-        return cast("tuple[Tensor, Tensor]", self.mask_decoder(rows, positions, prompts, shares, grid))
+        hint, frame = None, self.prompt_encoder.frame
+        if extra is not None:
+            prior = extra.prior * extra.has_prior[:, None, None, None]
+            given = self.prompt_encoder.prior_rows(prior) - self.prompt_encoder.dense()
+            rows = rows + given * extra.has_prior[:, None, None]
+            has_box = (boxes[:, 2] > boxes[:, 0]).to(boxes.dtype)
+            hint = Hint((extra.points + 0.5) / frame, extra.labels, prior, has_box)
+        return cast("tuple[Tensor, Tensor]", self.mask_decoder(rows, positions, prompts, boxes / frame, grid, hint))
 
-    def forward(self, images: Tensor, boxes: Tensor, image_index: Tensor, whole: int | None = None) -> Prediction:
+    def forward(
+        self,
+        images: Tensor,
+        boxes: Tensor,
+        image_index: Tensor,
+        whole: int | None = None,
+        extra: Extra | None = None,
+    ) -> Prediction:
         """Used in training.
 
         Args:
@@ -173,8 +219,9 @@ class MedSAM(nn.Module):
             boxes: (N, 4) x0, y0, x1, y1 in pixels of the S frame.
             image_index: (N,) int64, the image of each box.
             whole: side in pixels of the squares of which the images are crops; None if they are whole.
+            extra: clicks and mask prompts beside the boxes.
         """
-        return self.predict(self.embed(images), boxes, image_index, self.prompt_encoder, whole)
+        return self.predict(self.embed(images), boxes, image_index, self.prompt_encoder, whole, extra)
 
     def predict(
         self,
@@ -183,6 +230,7 @@ class MedSAM(nn.Module):
         image_index: Tensor,
         encode: Callable[[Tensor], Tensor],
         whole: int | None = None,
+        extra: Extra | None = None,
     ) -> Prediction:
         """Decode boxes on embedded images as the sdk does: in windows, equal ones together, or on the whole grid.
 
@@ -194,18 +242,33 @@ class MedSAM(nn.Module):
             boxes: (N, 4) in pixels of the square of side 4·√P.
             image_index: (N,) int64, the image of each box.
             encode: boxes (N, 4) in the prompt encoder's frame → their tokens (N, T, 256).
-            whole: see `forward`.
+            whole, extra: see `forward`.
         """
         side = math.isqrt(rows.shape[1])
         place = Place(side) if whole is None or self.context is None else Place.anywhere(side, whole // CELL)
-        corner = boxes.new_tensor([place.left, place.top] * 2) * CELL
-        framed = (boxes + corner) * (self.prompt_encoder.frame / (place.side * CELL))
+        corner, ratio = (
+            boxes.new_tensor([place.left, place.top]) * CELL,
+            self.prompt_encoder.frame / (place.side * CELL),
+        )
+        framed = (boxes + corner.repeat(2)) * ratio
         prompts = encode(framed)
+        if extra is not None:
+            clicks = (extra.points + 0.5 + corner) * ratio - 0.5
+            prompts = torch.cat([self.prompt_encoder.tokens(clicks, extra.labels), prompts], dim=1)
+            extra = extra._replace(points=clicks)
         parts, scores, order = [], [boxes.new_zeros(0)], [image_index.new_zeros(0)]
         for indices, windows in self._groups(boxes, side):
             chosen = torch.from_numpy(indices).to(boxes.device)
             cells = None if self.context is None else torch.from_numpy(windows.cells).to(boxes.device)
-            logits, own = self.decode_tokens(rows, framed[chosen], prompts[chosen], cells, image_index[chosen], place)
+            logits, own = self.decode_tokens(
+                rows,
+                framed[chosen],
+                prompts[chosen],
+                cells,
+                image_index[chosen],
+                place,
+                None if extra is None else _in_cells(extra, chosen, windows),
+            )
             if cells is not None:
                 logits = plane(logits, windows.rows, windows.columns)
             parts.append(Part(chosen, windows, logits))
@@ -218,3 +281,10 @@ class MedSAM(nn.Module):
             return window_groups(boxes.detach().float().cpu().numpy(), self.context, side)
         everywhere = np.zeros(len(boxes), dtype=np.int64)
         return [(np.arange(len(boxes)), Windows(side, everywhere, everywhere, side, side))] if len(boxes) else []
+
+
+def _in_cells(extra: Extra, chosen: Tensor, windows: Windows) -> Extra:
+    """The further prompts of some boxes, masks (N, S, S) cut to the cells of their windows."""
+    prior = Part(chosen, windows, extra.prior).crop(extra.prior)  # (n, 4·rows, 4·columns)
+    cells = prior.reshape(-1, windows.rows, 4, windows.columns, 4).transpose(2, 3).reshape(len(chosen), -1, 4, 4)
+    return Extra(extra.points[chosen], extra.labels[chosen], cells, extra.has_prior[chosen])

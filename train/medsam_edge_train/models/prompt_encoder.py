@@ -1,6 +1,7 @@
-"""SAM's prompt encoder (Kirillov et al., 2023), for boxes.
+"""SAM's prompt encoder (Kirillov et al., 2023), keys as published.
 
-The layers for points and mask prompts exist because published checkpoints have their keys; boxes do not use them.
+Boxes and clicks become tokens. A mask prompt (`prior`) becomes a term for each image row: `mask_downscaling` works on
+the 4 × 4 pixels of one cell of the grid at a time, so it is computed on rows, as matrix products.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from medsam_edge_train.models.layers import LayerNorm2d
+
+PADDING = -1
+"""Label of a padding point; 0 is a click on the background, 1 one on the object, 2 and 3 are a box's corners."""
 
 
 class RandomPositionEncoding(nn.Module):
@@ -36,7 +40,7 @@ class RandomPositionEncoding(nn.Module):
 
 
 class PromptEncoder(nn.Module):
-    """Boxes → two tokens each, one per corner.
+    """Boxes → two tokens each, one per corner; clicks → a token each; mask prompts → a term for each image row.
 
     Args:
         frame: side of the square in whose pixels boxes are given, at every resolution of the image encoder.
@@ -65,6 +69,38 @@ class PromptEncoder(nn.Module):
         embeddings = [cast(nn.Embedding, self.point_embeddings[index]).weight for index in (2, 3)]
         return cast(Tensor, self.pe_layer(corners) + torch.cat(embeddings))
 
+    def tokens(self, points: Tensor, labels: Tensor) -> Tensor:
+        """Points (N, K, 2) x, y in pixels of the frame, labels (N, K) int64 from `PADDING` to 3 → (N, K, 256).
+
+        A pixel's own coordinates name its centre: half a pixel is added here, as SAM adds it.
+        """
+        kinds = [cast(nn.Embedding, kind).weight for kind in (self.not_a_point_embed, *self.point_embeddings)]
+        place = (
+            cast(Tensor, self.pe_layer((points + 0.5) / self.frame)) * (labels != PADDING).to(points.dtype)[..., None]
+        )
+        return place + torch.cat(kinds)[labels + 1]
+
+    def prior_rows(self, prior: Tensor) -> Tensor:
+        """A mask prompt's logits in the pixels of each cell, (N, P, 4, 4) → (N, P, 256), in place of `dense`."""
+        first, norm, act, second, last_norm, last_act, project = self.mask_downscaling
+        n, p = prior.shape[:2]
+        x = prior.reshape(n, p, 2, 2, 2, 2).transpose(3, 4).flatten(4)  # (N, P, y, x, dy·dx)
+        x = act(cast(LayerNorm2d, norm).rows(_convolve(x, cast(nn.Conv2d, first)))).flatten(2)  # (N, P, dy·dx·C)
+        x = last_act(cast(LayerNorm2d, last_norm).rows(_convolve(x, cast(nn.Conv2d, second))))
+        return _convolve(x, cast(nn.Conv2d, project))
+
+    def forget_masks(self) -> None:
+        """Start mask prompts anew: at first they change nothing."""
+        last = cast(nn.Conv2d, self.mask_downscaling[-1])
+        nn.init.zeros_(last.weight)
+        with torch.no_grad():
+            cast(Tensor, last.bias).copy_(self.dense())
+
     def dense(self) -> Tensor:
         """(256,): the dense prompt of "no mask", which is added to every image position."""
         return self.no_mask_embed.weight[0]
+
+
+def _convolve(x: Tensor, layer: nn.Conv2d) -> Tensor:
+    """A convolution whose stride is its size, on rows: (..., dy·dx·C) → (..., C')."""
+    return nn.functional.linear(x, layer.weight.permute(0, 2, 3, 1).flatten(1), layer.bias)

@@ -37,7 +37,7 @@ def rep_medsam_s() -> MedSAM:
     return MedSAM(
         image_encoder=RepViT(neck=PyramidNeck(), stem_strides=(2, 2), activation=nn.ReLU),
         prompt_encoder=PromptEncoder(),
-        mask_decoder=MaskDecoder(box_prior=True, ellipse=ELLIPSE),
+        mask_decoder=MaskDecoder(box_prior=True, ellipse=ELLIPSE, hints=True),
         context=CONTEXT,
     )
 
@@ -47,7 +47,7 @@ def efficient_medsam() -> MedSAM:
     return MedSAM(
         image_encoder=EfficientNetLite(),
         prompt_encoder=PromptEncoder(),
-        mask_decoder=MaskDecoder(box_prior=True, ellipse=ELLIPSE),
+        mask_decoder=MaskDecoder(box_prior=True, ellipse=ELLIPSE, hints=True),
         context=CONTEXT,
     )
 
@@ -91,7 +91,7 @@ def rep_medsam_s_cp() -> MedSAM:
     return ClassPromptMedSAM(
         image_encoder=RepViT(neck=PyramidNeck(), stem_strides=(2, 2), activation=nn.ReLU),
         prompt_encoder=PromptEncoder(),
-        mask_decoder=MaskDecoder(box_prior=True, ellipse=ELLIPSE),
+        mask_decoder=MaskDecoder(box_prior=True, ellipse=ELLIPSE, hints=True),
         context=CONTEXT,
     )
 

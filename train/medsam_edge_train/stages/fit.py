@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, cast
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
@@ -21,7 +22,9 @@ from medsam_edge.errors import InputError
 from medsam_edge.modality import Modality
 from medsam_edge_train.data.augment import AUGMENTATIONS
 from medsam_edge_train.data.cases import Case, find_cases, find_unlabelled, thin
+from medsam_edge_train.data.corrections import clicks_on_errors
 from medsam_edge_train.data.datasets import Batch, Sample, TrainingData, ValidationData, collate
+from medsam_edge_train.data.following import Following
 from medsam_edge_train.loop.config import RunConfig
 from medsam_edge_train.loop.loader import ResumableLoader, step_loader, validation_cases
 from medsam_edge_train.loop.module import StageModule
@@ -29,7 +32,7 @@ from medsam_edge_train.loop.processes import merge
 from medsam_edge_train.loop.trainer import check_output, run
 from medsam_edge_train.metrics import nsd
 from medsam_edge_train.models.class_prompt import ClassPromptMedSAM, one_hot
-from medsam_edge_train.models.medsam import MedSAM, Prediction
+from medsam_edge_train.models.medsam import MASK_LIMIT, PROMPT_KINDS, Extra, MedSAM, Prediction
 from medsam_edge_train.models.quantize import calibrate
 from medsam_edge_train.settings import at_least_one, check, is_share, not_negative
 from medsam_edge_train.stages.losses import batch_dice, bce_loss, dice_loss, focal_loss, iou_loss
@@ -47,6 +50,12 @@ class FitConfig(RunConfig):
         leave_out: modalities of data that are not trained on; extra_data may contain them.
         crop_size: side of square crops around one object that three of four epochs show instead of whole images, at the
             same scale and less cost; a multiple of 64, 0 for whole images in all epochs.
+        follow: share of images whose objects are also prompted with their masks on a neighbouring slice of the same
+            volume; for images of no volume the mask is deformed.
+        ended: of followed slices on which objects of the neighbour have ended, the share that asks for these.
+        wrong: share of the followed objects whose mask prompt is empty or another object's.
+        correct: share of batches whose objects are prompted with the network's own masks, and one to three clicks where
+            these are wrong.
         boxes_per_image: largest number of objects per training image.
         val_boxes: largest number of objects per validation image.
         augmentation: full, full with loose or careless boxes (full+loose, full+careless), or as in the papers, flips or
@@ -65,6 +74,10 @@ class FitConfig(RunConfig):
     synthetic: float = 0.0
     superpixel_scales: tuple[float, ...] = (20.0, 500.0)
     leave_out: tuple[str, ...] = ()
+    follow: float = 0.0
+    ended: float = 0.5
+    wrong: float = 0.1
+    correct: float = 0.0
     crop_size: int = 0
     boxes_per_image: int = 3
     val_boxes: int = 6
@@ -80,7 +93,7 @@ class FitConfig(RunConfig):
         super().__post_init__()
         crops = f"0 or a multiple of 64 below image_size, {self.image_size}"
         check(self, crops, lambda side: side % 64 == 0 and 0 <= side < self.image_size, "crop_size")
-        check(self, "0 to 1", is_share, "withhold_modality", "synthetic")
+        check(self, "0 to 1", is_share, "withhold_modality", "synthetic", "follow", "ended", "wrong", "correct")
         check(self, "0 or more", not_negative, "iou_weight", "class_weight")
         check(self, "at least 1", at_least_one, "boxes_per_image", "val_boxes")
         if self.qat and self.init is None:
@@ -106,11 +119,17 @@ class PipelineModule(StageModule):
 
     def build_network(self) -> MedSAM:
         network, config = super().build_network(), cast(FitConfig, self.config)
+        if config.follow or config.correct:
+            network.prompt_kinds = PROMPT_KINDS
         return calibrate(network, calibration_images(config)) if config.qat else network
 
-    def training_step(self, batch: Batch, _: int) -> Tensor:
+    def training_step(self, batch: Batch, number: int) -> Tensor:
         count = len(batch.boxes)
-        prediction = self._predict(batch.images, batch.boxes, batch.image_index, batch.given_classes)
+        extra = None if batch.priors is None else mask_prompts(batch.priors, cast(Tensor, batch.has_prior))
+        rng = np.random.default_rng((self.config.seed, self.current_epoch, number))
+        if rng.random() < self.settings.correct:
+            extra = self._correction(batch, extra, int(rng.integers(1, 4)))
+        prediction = self._predict(batch.images, batch.boxes, batch.image_index, batch.given_classes, extra)
         loss = torch.zeros((), device=batch.boxes.device)
         for part in prediction.parts:
             logits, truth = part.logits.float(), part.crop(batch.masks)
@@ -130,12 +149,25 @@ class PipelineModule(StageModule):
         masks = dice_loss(logits, truth) + pixel_loss(logits, truth)
         return masks + self.settings.iou_weight * iou_loss(scores, logits, truth)
 
-    def _predict(self, images: Tensor, boxes: Tensor, image_index: Tensor, classes: Tensor) -> Prediction:
+    def _correction(self, batch: Batch, extra: Extra | None, clicks: int) -> Extra:
+        """The network's own masks as prompts, and clicks where they are wrong."""
+        with torch.no_grad():
+            first = self._predict(batch.images, batch.boxes, batch.image_index, batch.given_classes, extra)
+            logits = first.planes(batch.masks.shape[-1]).float().clamp(-MASK_LIMIT, MASK_LIMIT)
+        points, labels = clicks_on_errors((logits > 0).cpu().numpy(), batch.masks.cpu().numpy(), clicks)
+        where = logits.device
+        return mask_prompts(logits, torch.ones(len(logits), device=where))._replace(
+            points=torch.from_numpy(points).to(where), labels=torch.from_numpy(labels).to(where)
+        )
+
+    def _predict(
+        self, images: Tensor, boxes: Tensor, image_index: Tensor, classes: Tensor, extra: Extra | None = None
+    ) -> Prediction:
         side = images.shape[-1]
         whole = self.config.image_size if self.settings.crop_size == side else None
         if isinstance(self.network, ClassPromptMedSAM):
-            return cast(Prediction, self.network(images, boxes, image_index, whole, classes))
-        return cast(Prediction, self.network(images, boxes, image_index, whole))
+            return cast(Prediction, self.network(images, boxes, image_index, whole, extra, classes))
+        return cast(Prediction, self.network(images, boxes, image_index, whole, extra))
 
     def validation_step(self, batch: list[Sample], _: int) -> None:
         for sample in batch:
@@ -178,6 +210,12 @@ class PipelineModule(StageModule):
         for sums in (self._sums, self._timing, self._hits):
             sums.clear()
         return result
+
+
+def mask_prompts(logits: Tensor, given: Tensor) -> Extra:
+    """Mask prompts (N, S, S) without clicks."""
+    points = logits.new_zeros(len(logits), 0, 2)
+    return Extra(points, torch.zeros(points.shape[:2], dtype=torch.int64, device=points.device), logits, given)
 
 
 def _add(sums: dict[str, list[float]], name: str, values: list[float]) -> None:
@@ -250,6 +288,7 @@ def loaders(config: FitConfig) -> tuple[ResumableLoader, DataLoader[Any]]:
         crop_size=config.crop_size,
         synthetic=config.synthetic,
         scales=(config.superpixel_scales[0], config.superpixel_scales[1]),
+        following=Following(config.follow, config.ended, config.wrong),
     )
     held_out = ValidationData(validation_cases(config), config.image_size, config.val_boxes)
     validation = DataLoader(cast(Any, held_out), batch_size=8, collate_fn=list, generator=torch.Generator())
