@@ -54,3 +54,11 @@ def test_smaller_images_are_not_enlarged() -> None:
     assert shrink(image, labels, 64) == (image, labels)
     assert [array.shape for array in shrink(image, labels, 32)] == [(15, 32), (15, 32)]
     assert shrink(np.zeros((400, 1, 3), np.uint8), np.zeros((400, 1), np.uint16), 4)[0].shape == (4, 1, 3)
+
+
+def test_slices_beyond_the_labelled_ones() -> None:
+    labels = np.zeros((8, 4, 4), dtype=np.uint16)
+    labels[1:5] = 1
+    assert choose_slices(labels, 1, beyond=2).tolist() == [0, 1, 2, 3, 4, 5, 6]
+    assert choose_slices(labels, 2, beyond=1).tolist() == [0, 1, 3, 5]
+    assert choose_slices(np.zeros_like(labels), 1, beyond=2).tolist() == []

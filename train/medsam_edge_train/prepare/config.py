@@ -38,6 +38,8 @@ class PrepareConfig:
         jpeg: quality, 1 to 100, of images stored as jpg; 0 stores png, which is larger and lossless. Masks are always
             png.
         interval: every interval-th labelled slice of a volume is taken (class-prompt paper, section 3.2: 5).
+        beyond: slices before the first and after the last labelled one that are taken too: networks that follow objects
+            from slice to slice (`interval` 1) learn from them where objects end.
         fractions: random share of images that is taken (of volumes: after the interval): all, class-prompt, rep-medsam,
             a number for all modalities, or a list such as CT=0.02,MR=0.1; modalities not listed are taken whole.
         minimum_pixels: connected parts of an object with fewer pixels in the stored image are removed.
@@ -58,6 +60,7 @@ class PrepareConfig:
     image_size: int = 256
     jpeg: int = 0
     interval: int = 5
+    beyond: int = 0
     fractions: str | Mapping[str, float] = "all"
     minimum_pixels: int = 10
     minimum_voxels: int = 100
@@ -72,7 +75,7 @@ class PrepareConfig:
         if isinstance(self.sources, (str, Path)) or not self.sources:
             raise InputError(f"sources: expected folders, got {self.sources!r}")
         check(self, "at least 1", at_least_one, "image_size", "interval", "workers", "shard_images")
-        check(self, "0 or more", not_negative, "minimum_pixels", "minimum_voxels", "seed")
+        check(self, "0 or more", not_negative, "beyond", "minimum_pixels", "minimum_voxels", "seed")
         check(self, "a quality of 1 to 100, or 0 for png", lambda quality: 0 <= quality <= 100, "jpeg")
         check(self, "0 or more and less than 1", lambda share: 0 <= share < 1, "validation")
         check(self, "level and a positive width in HU", _is_window, "window")

@@ -64,7 +64,7 @@ def _prepare_pair(pair: Pair, config: PrepareConfig) -> Prepared:
         return _pack(pair, config, Prepared(found=1, sampled=1), [((), image, labels)])
     labels = drop_small_objects(labels, config.minimum_voxels)
     found = sum(bool(plane.any()) for plane in labels)
-    chosen = [z for z in choose_slices(labels, config.interval).tolist() if _is_sampled(pair, z, config)]
+    chosen = [z for z in choose_slices(labels, config.interval, config.beyond).tolist() if _is_sampled(pair, z, config)]
     if not chosen:
         return Prepared(found=found)
     images = display_slices(read_pixels(pair, labels), np.array(chosen), pair.modality, config.level_width)
@@ -80,20 +80,23 @@ def _is_sampled(pair: Pair, z: int, config: PrepareConfig) -> bool:
 def _pack(
     pair: Pair, config: PrepareConfig, counts: Prepared, slices: Iterable[tuple[tuple[str, ...], Pixels, Labels]]
 ) -> Prepared:
-    """Shrink the images to network size and encode them with their json; images without an object are left out."""
+    """Shrink the images to network size and encode them with their json.
+
+    Images without an object are left out, unless slices beyond objects are wanted.
+    """
     samples: list[tuple[str, Mapping[str, bytes]]] = []
     objects, histogram = 0, np.zeros(LEVELS, dtype=np.int64)
     for position, image, labels in slices:
         image, labels = shrink(image, labels, config.image_size)
         labels = drop_small_objects(labels, config.minimum_pixels)
         values = label_values(labels)
-        if len(values) == 0:
+        if len(values) == 0 and not (config.beyond and position):
             continue
         about = {"modality": pair.modality.value, "dataset": pair.dataset, "patient": patient_of(pair, config)}
         picture = {"image.jpg": encode_jpeg(image, config.jpeg)} if config.jpeg else {"image.png": encode(image)}
         members = {
             **picture,
-            "mask.png": encode(labels if values[-1] > 255 else labels.astype(np.uint8)),
+            "mask.png": encode(labels if labels.max() > 255 else labels.astype(np.uint8)),
             "json": json.dumps(about).encode(),
         }
         samples.append((make_key(pair.modality.value, pair.dataset, pair.name, *position), members))

@@ -61,17 +61,22 @@ def _number_parts(mask: Pixels) -> npt.NDArray[Any]:
     return parts
 
 
-def choose_slices(labels: Labels, interval: int) -> Positions:
+def choose_slices(labels: Labels, interval: int, beyond: int = 0) -> Positions:
     """Every `interval`-th labelled slice of a volume, centred: as many are left out before the first as after the last.
 
     Args:
         labels: (D, H, W).
+        beyond: number of slices before the first and after the last labelled one that are chosen too.
 
     Returns:
         Positions along the first axis, in rising order; at least one unless no slice is labelled.
     """
     labelled = np.flatnonzero([plane.any() for plane in labels])
-    return labelled[max(0, len(labelled) - 1) % interval // 2 :: interval]
+    chosen = labelled[max(0, len(labelled) - 1) % interval // 2 :: interval]
+    if len(labelled):
+        outside = np.concatenate([labelled[0] - 1 - np.arange(beyond), labelled[-1] + 1 + np.arange(beyond)])
+        chosen = np.union1d(chosen, outside[(outside >= 0) & (outside < len(labels))])
+    return chosen
 
 
 def display_slices(volume: npt.NDArray[Any], chosen: Positions, modality: Modality, window: Window) -> Pixels:
