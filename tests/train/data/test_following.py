@@ -9,7 +9,7 @@ import pytest
 from medsam_edge.modality import Modality
 from medsam_edge_train.data.augment import AUGMENTATIONS
 from medsam_edge_train.data.cases import Case, find_cases
-from medsam_edge_train.data.corrections import clicks_on_errors
+from medsam_edge_train.data.corrections import clicks_on_errors, first_clicks
 from medsam_edge_train.data.datasets import TrainingData, collate
 from medsam_edge_train.data.following import Following, as_prompt, deformed, following_box, neighbours_of
 from medsam_edge_train.data.shards import Blob
@@ -137,3 +137,15 @@ def test_clicks_go_where_masks_are_wrong() -> None:
 def test_clicks_on_an_object_that_has_ended() -> None:
     points, labels = clicks_on_errors(np.zeros((1, 9, 9), bool), np.zeros((1, 9, 9), bool), 1)
     assert (points.tolist(), labels.tolist()) == ([[[4, 4]]], [[0]])
+
+
+def test_first_clicks_are_in_the_object_and_where_a_disk_is_wrong() -> None:
+    """A bar of 41 × 5 pixels: its middle first; a disk of 205 pixels is wrong above and below, and at both ends."""
+    truth = np.zeros((1, 64, 64), bool)
+    truth[0, 30:35, 10:51] = True
+    points, labels = first_clicks(truth, 3)
+    assert labels.tolist()[0][0] == 1 and labels.tolist()[0][-1] == -1
+    assert points.shape == (1, 4, 2)
+    assert points[0, 0].tolist()[1] == 32
+    for (x, y), label in zip(points[0, :3].astype(int).tolist(), labels[0, :3].tolist(), strict=True):
+        assert truth[0, y, x] == bool(label)

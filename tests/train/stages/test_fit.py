@@ -260,3 +260,42 @@ def test_windows_are_trained_and_kept_with_the_checkpoint(
         "phantom",
         "more",
     }
+
+
+def windowed_with_hints() -> MedSAM:
+    encoder = nn.Sequential(nn.Conv2d(3, 32, 4, 4), nn.BatchNorm2d(32))
+    decoder = MaskDecoder(32, depth=1, heads=2, hidden=32, box_prior=True, ellipse=4.0, hints=True)
+    return MedSAM(encoder, PromptEncoder(32, 4), decoder, context=0.5)
+
+
+@pytest.mark.parametrize("crop_size", [0, 64])
+def test_following_corrections_and_clicks_train_what_they_need(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, crop_size: int
+) -> None:
+    """The network starts with boxes alone; its file then says that it takes clicks and masks, and it loads again."""
+    monkeypatch.setitem(ZOO, "tiny", windowed_with_hints)
+    start = tmp_path / "start.safetensors"
+    checkpoint.write(start, windowed_with_hints(), "tiny")
+    size = 128 if crop_size else 64
+    shares = {"follow": 0.5, "correct": 0.4, "click": 0.3, "learning_rate": 0.01}
+    config = tiny_config(data, tmp_path / "run", init=start, image_size=size, crop_size=crop_size, **shares)
+    best = finetune(config)
+    assert best is not None
+    network, _ = checkpoint.load(best)
+    before, _ = checkpoint.load(start)
+    assert (before.prompt_kinds, network.prompt_kinds) == (("box",), ("box", "points", "mask"))
+    assert network.mask_decoder.hints is not None
+    for weight in (
+        network.mask_decoder.hints.clicks.weight,
+        network.mask_decoder.hints.share.weight,
+        network.prompt_encoder.mask_downscaling[-1].weight,
+    ):
+        assert isinstance(weight, torch.Tensor) and weight.abs().max() > 0  # they start as zeros
+
+
+def test_a_checkpoint_with_unknown_prompts_is_refused(tmp_path: Path) -> None:
+    network = tiny()
+    network.prompt_kinds = ("box", "telepathy")
+    checkpoint.write(tmp_path / "a.safetensors", network, "tiny")
+    with pytest.raises(CheckpointError, match="telepathy"):
+        checkpoint.load(tmp_path / "a.safetensors")

@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from medsam_edge_train.models.prompt_encoder import PADDING
+
 BoolArray = npt.NDArray[np.bool_]
 
 
@@ -31,6 +33,24 @@ def clicks_on_errors(
             x, y = _deepest(region)
             points[index, number], labels[index, number] = (x, y), truth[y, x]
     return points, labels
+
+
+def first_clicks(truths: BoolArray, count: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    """Clicks that a person would make without a box: into the object, then where a disk around it is wrong.
+
+    Args:
+        truths: (N, H, W).
+
+    Returns:
+        points (N, count + 1, 2), labels (N, count + 1); the last is SAM's padding, which stands for the box.
+    """
+    middles, labels = clicks_on_errors(np.zeros_like(truths), truths, 1)
+    rows, columns = np.indices(truths.shape[1:])
+    x, y = (middles[:, 0, axis, None, None] for axis in (0, 1))
+    radius = np.sqrt(np.count_nonzero(truths, axis=(1, 2)) / np.pi)[:, None, None]  # the disk is as large as the object
+    further = clicks_on_errors((columns - x) ** 2 + (rows - y) ** 2 <= radius**2, truths, count)
+    points = np.concatenate([middles, further[0][:, : count - 1], np.zeros_like(middles)], axis=1)
+    return points, np.concatenate([labels, further[1][:, : count - 1], np.full_like(labels, PADDING)], axis=1)
 
 
 def _largest_regions(mask: BoolArray, count: int) -> list[tuple[int, BoolArray]]:

@@ -120,10 +120,10 @@ class ClassPromptMedSAM(MedSAM):
         if classes is not None:
             used = torch.where(classes.any(1, keepdim=True), classes.to(used.dtype), used)
 
-        def encode(framed: Tensor) -> Tensor:
-            return self.prompts(self.prompt_encoder(framed), used[image_index])
+        def finish(sparse: Tensor) -> Tensor:
+            return self.prompts(sparse, used[image_index])
 
-        prediction = self.predict(rows, boxes, image_index, encode, whole, extra)
+        prediction = self.predict(rows, boxes, image_index, finish, whole, extra)
         return prediction._replace(class_logits=class_logits)
 
 

@@ -221,14 +221,14 @@ class MedSAM(nn.Module):
             whole: side in pixels of the squares of which the images are crops; None if they are whole.
             extra: clicks and mask prompts beside the boxes.
         """
-        return self.predict(self.embed(images), boxes, image_index, self.prompt_encoder, whole, extra)
+        return self.predict(self.embed(images), boxes, image_index, lambda sparse: sparse, whole, extra)
 
     def predict(
         self,
         rows: Tensor,
         boxes: Tensor,
         image_index: Tensor,
-        encode: Callable[[Tensor], Tensor],
+        finish: Callable[[Tensor], Tensor],
         whole: int | None = None,
         extra: Extra | None = None,
     ) -> Prediction:
@@ -239,9 +239,10 @@ class MedSAM(nn.Module):
 
         Args:
             rows: (B, P, 256).
-            boxes: (N, 4) in pixels of the square of side 4·√P.
+            boxes: (N, 4) in pixels of the square of side 4·√P; all without area where there are clicks alone: they are
+                read in the whole grid.
             image_index: (N,) int64, the image of each box.
-            encode: boxes (N, 4) in the prompt encoder's frame → their tokens (N, T, 256).
+            finish: tokens (N, T, 256) of boxes and clicks → these and those of class prompts.
             whole, extra: see `forward`.
         """
         side = math.isqrt(rows.shape[1])
@@ -251,13 +252,15 @@ class MedSAM(nn.Module):
             self.prompt_encoder.frame / (place.side * CELL),
         )
         framed = (boxes + corner.repeat(2)) * ratio
-        prompts = encode(framed)
+        boxed = extra is None or bool((boxes[:, 2] > boxes[:, 0]).any())
+        sparse = [self.prompt_encoder(framed)] if boxed else []
         if extra is not None:
-            clicks = (extra.points + 0.5 + corner) * ratio - 0.5
-            prompts = torch.cat([self.prompt_encoder.tokens(clicks, extra.labels), prompts], dim=1)
-            extra = extra._replace(points=clicks)
+            extra = extra._replace(points=(extra.points + 0.5 + corner) * ratio - 0.5)
+            sparse.insert(0, self.prompt_encoder.tokens(extra.points, extra.labels))
+        prompts = finish(torch.cat(sparse, dim=1))
         parts, scores, order = [], [boxes.new_zeros(0)], [image_index.new_zeros(0)]
-        for indices, windows in self._groups(boxes, side):
+        seen = boxes if boxed else boxes.new_tensor([0, 0, side * CELL, side * CELL]).expand(len(boxes), -1)
+        for indices, windows in self._groups(seen, side):
             chosen = torch.from_numpy(indices).to(boxes.device)
             cells = None if self.context is None else torch.from_numpy(windows.cells).to(boxes.device)
             logits, own = self.decode_tokens(

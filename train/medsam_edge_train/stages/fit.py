@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
+import numpy.typing as npt
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
@@ -22,7 +23,7 @@ from medsam_edge.errors import InputError
 from medsam_edge.modality import Modality
 from medsam_edge_train.data.augment import AUGMENTATIONS
 from medsam_edge_train.data.cases import Case, find_cases, find_unlabelled, thin
-from medsam_edge_train.data.corrections import clicks_on_errors
+from medsam_edge_train.data.corrections import clicks_on_errors, first_clicks
 from medsam_edge_train.data.datasets import Batch, Sample, TrainingData, ValidationData, collate
 from medsam_edge_train.data.following import Following
 from medsam_edge_train.loop.config import RunConfig
@@ -56,6 +57,7 @@ class FitConfig(RunConfig):
         wrong: share of the followed objects whose mask prompt is empty or another object's.
         correct: share of batches whose objects are prompted with the network's own masks, and one to three clicks where
             these are wrong.
+        click: share of batches whose objects have one to three clicks and no box.
         boxes_per_image: largest number of objects per training image.
         val_boxes: largest number of objects per validation image.
         augmentation: full, full with loose or careless boxes (full+loose, full+careless), or as in the papers, flips or
@@ -78,6 +80,7 @@ class FitConfig(RunConfig):
     ended: float = 0.5
     wrong: float = 0.1
     correct: float = 0.0
+    click: float = 0.0
     crop_size: int = 0
     boxes_per_image: int = 3
     val_boxes: int = 6
@@ -93,7 +96,9 @@ class FitConfig(RunConfig):
         super().__post_init__()
         crops = f"0 or a multiple of 64 below image_size, {self.image_size}"
         check(self, crops, lambda side: side % 64 == 0 and 0 <= side < self.image_size, "crop_size")
-        check(self, "0 to 1", is_share, "withhold_modality", "synthetic", "follow", "ended", "wrong", "correct")
+        check(
+            self, "0 to 1", is_share, "withhold_modality", "synthetic", "follow", "ended", "wrong", "correct", "click"
+        )
         check(self, "0 or more", not_negative, "iou_weight", "class_weight")
         check(self, "at least 1", at_least_one, "boxes_per_image", "val_boxes")
         if self.qat and self.init is None:
@@ -119,7 +124,7 @@ class PipelineModule(StageModule):
 
     def build_network(self) -> MedSAM:
         network, config = super().build_network(), cast(FitConfig, self.config)
-        if config.follow or config.correct:
+        if config.follow or config.correct or config.click:
             network.prompt_kinds = PROMPT_KINDS
         return calibrate(network, calibration_images(config)) if config.qat else network
 
@@ -127,9 +132,14 @@ class PipelineModule(StageModule):
         count = len(batch.boxes)
         extra = None if batch.priors is None else mask_prompts(batch.priors, cast(Tensor, batch.has_prior))
         rng = np.random.default_rng((self.config.seed, self.current_epoch, number))
-        if rng.random() < self.settings.correct:
-            extra = self._correction(batch, extra, int(rng.integers(1, 4)))
-        prediction = self._predict(batch.images, batch.boxes, batch.image_index, batch.given_classes, extra)
+        kind, clicks, boxes = rng.random(), int(rng.integers(1, 4)), batch.boxes
+        if kind < self.settings.correct:
+            extra = self._correction(batch, extra, clicks)
+        elif kind < self.settings.correct + self.settings.click:
+            asked = first_clicks(batch.masks.cpu().numpy(), clicks)
+            extra = with_clicks(mask_prompts(batch.masks.float(), boxes.new_zeros(len(boxes))), *asked)
+            boxes = torch.zeros_like(boxes)
+        prediction = self._predict(batch.images, boxes, batch.image_index, batch.given_classes, extra)
         loss = torch.zeros((), device=batch.boxes.device)
         for part in prediction.parts:
             logits, truth = part.logits.float(), part.crop(batch.masks)
@@ -154,11 +164,8 @@ class PipelineModule(StageModule):
         with torch.no_grad():
             first = self._predict(batch.images, batch.boxes, batch.image_index, batch.given_classes, extra)
             logits = first.planes(batch.masks.shape[-1]).float().clamp(-MASK_LIMIT, MASK_LIMIT)
-        points, labels = clicks_on_errors((logits > 0).cpu().numpy(), batch.masks.cpu().numpy(), clicks)
-        where = logits.device
-        return mask_prompts(logits, torch.ones(len(logits), device=where))._replace(
-            points=torch.from_numpy(points).to(where), labels=torch.from_numpy(labels).to(where)
-        )
+        wrong = clicks_on_errors((logits > 0).cpu().numpy(), batch.masks.cpu().numpy(), clicks)
+        return with_clicks(mask_prompts(logits, logits.new_ones(len(logits))), *wrong)
 
     def _predict(
         self, images: Tensor, boxes: Tensor, image_index: Tensor, classes: Tensor, extra: Extra | None = None
@@ -216,6 +223,12 @@ def mask_prompts(logits: Tensor, given: Tensor) -> Extra:
     """Mask prompts (N, S, S) without clicks."""
     points = logits.new_zeros(len(logits), 0, 2)
     return Extra(points, torch.zeros(points.shape[:2], dtype=torch.int64, device=points.device), logits, given)
+
+
+def with_clicks(extra: Extra, points: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> Extra:
+    """The same mask prompts, and clicks (N, K, 2) with labels (N, K)."""
+    device = extra.prior.device
+    return extra._replace(points=torch.from_numpy(points).to(device), labels=torch.from_numpy(labels).to(device))
 
 
 def _add(sums: dict[str, list[float]], name: str, values: list[float]) -> None:
