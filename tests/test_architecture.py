@@ -35,7 +35,7 @@ MAY_IMPORT = {
     },
     "medsam_edge_benchmarks": {"medsam_edge", "medsam_edge_train", "medsam_edge_convert"},
 }
-TOP = {"boxes", "errors", "geometry", "image", "intensity", "metrics", "modality", "settings", "version"}
+TOP = {"boxes", "errors", "geometry", "image", "intensity", "metrics", "modality", "prompts", "settings", "version"}
 ROOMS = {  # what each room of the sdk may import beside TOP and itself
     "networks": set(),
     "reading": set(),

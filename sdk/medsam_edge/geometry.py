@@ -34,6 +34,8 @@ ROWS_AT_ONCE = 16
 """Image rows interpolated at once, so that what is computed stays in the processor's cache."""
 OUTSIDE = -10.0
 """Logit of what is not decoded: as surely background as a network ever is."""
+MASK_LIMIT = 8.0
+"""Largest absolute logit of a mask prompt."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,24 @@ class Geometry:
         """
         ratio = np.array([self.new_width / self.width, self.new_height / self.height])
         return np.asarray(boxes * np.tile(ratio, 2), dtype=np.float32)
+
+    def points_to_network(self, points: FloatArray) -> FloatArray:
+        """(K, 2) x, y of pixels → the network pixels, float32, whose centres are where theirs are."""
+        ratio = np.array([self.new_width / self.width, self.new_height / self.height])
+        return np.asarray((points + 0.5) * ratio - 0.5, dtype=np.float32)
+
+    def mask_to_network(self, mask: npt.NDArray[Any]) -> FloatArray:
+        """(H, W) bool, or probabilities → (size, size) float32, logits within ±`MASK_LIMIT`; the padding is outside."""
+        shrinks = self.scale < 1
+        size = (self.new_width, self.new_height)
+        how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        small = np.asarray(cv2.resize(mask.astype(np.float32), size, interpolation=how), np.float32).clip(0, 1)
+        plane = np.full((self.size, self.size), -MASK_LIMIT, dtype=np.float32)
+        with np.errstate(divide="ignore"):  # a probability of 0 or 1 is ∓∞
+            plane[: self.new_height, : self.new_width] = (np.log(small) - np.log1p(-small)).clip(
+                -MASK_LIMIT, MASK_LIMIT
+            )
+        return plane
 
     def windows(self, boxes: FloatArray, reach: float) -> Windows:
         """Where the masks of boxes are decoded: all cells that a box grown by `reach` touches, in the largest's size.
@@ -183,6 +203,12 @@ class Windows:
     rows: int
     columns: int
 
+    @classmethod
+    def whole(cls, side: int, count: int) -> Windows:
+        """`count` times the whole grid."""
+        corner = np.zeros(count, dtype=np.int64)
+        return cls(side, corner, corner, side, side)
+
     @property
     def cells(self) -> npt.NDArray[np.int64]:
         """(N, rows·columns) int64: positions in the embedding, row by row."""
@@ -193,6 +219,24 @@ class Windows:
     def select(self, chosen: slice) -> Windows:
         """Some of them."""
         return Windows(self.side, self.top[chosen], self.left[chosen], self.rows, self.columns)
+
+    def cut(self, index: int, top: int, left: int, logits: npt.NDArray[Any]) -> FloatArray:
+        """A mask prompt in the cells of window `index`, (rows·columns, 4, 4) within ±`MASK_LIMIT`.
+
+        Args:
+            top, left: first row and column, in the plane, of what is known; the rest is outside the object.
+            logits: (h, w).
+        """
+        first, across = int(self.top[index]) * CELL, int(self.left[index]) * CELL
+        window = np.full((self.rows * CELL, self.columns * CELL), -MASK_LIMIT, dtype=np.float32)
+        rows = slice(max(top, first), min(top + logits.shape[0], first + window.shape[0]))
+        columns = slice(max(left, across), min(left + logits.shape[1], across + window.shape[1]))
+        if rows.start < rows.stop and columns.start < columns.stop:
+            known = logits[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
+            there = slice(rows.start - first, rows.stop - first), slice(columns.start - across, columns.stop - across)
+            window[there] = known.astype(np.float32).clip(-MASK_LIMIT, MASK_LIMIT)
+        cells: FloatArray = window.reshape(self.rows, CELL, self.columns, CELL).swapaxes(1, 2).reshape(-1, CELL, CELL)
+        return cells
 
     def pixels(self, logits: FloatArray) -> Iterator[tuple[FloatArray, int, int]]:
         """(N, rows·columns, 4, 4) logits of the cells → each window's (4·rows, 4·columns) pixels, and its first row and

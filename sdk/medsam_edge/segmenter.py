@@ -13,24 +13,27 @@ from dataclasses import replace
 from functools import cache
 from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
 
-from medsam_edge.boxes import Boxes2D, Boxes3D, BoxesLike, box_array, check_boxes, is_volume
-from medsam_edge.errors import BoxError, ImageError, InputError
+from medsam_edge.boxes import Boxes2D, Boxes3D, BoxesLike
+from medsam_edge.errors import ImageError, InputError
 from medsam_edge.image import LoadedImage
 from medsam_edge.inference.cache import EmbeddingCache
 from medsam_edge.inference.embedding import Embedding
-from medsam_edge.inference.physical import boxes_to_pixels
-from medsam_edge.inference.picture import picture_display, segment_picture
-from medsam_edge.inference.predictor import Predictor, Prompts
+from medsam_edge.inference.physical import in_pixels
+from medsam_edge.inference.picture import picture_display, prompts_in, refine_picture, segment_picture
+from medsam_edge.inference.predictor import Predictor
+from medsam_edge.inference.propagation import rule_of
+from medsam_edge.inference.tiles import View
 from medsam_edge.inference.timing import Stopwatch
-from medsam_edge.inference.volume import segment_volume
+from medsam_edge.inference.volume import refine_volume, segment_volume
 from medsam_edge.intensity import Window
 from medsam_edge.modality import Modality
 from medsam_edge.networks.bundle import load_bundle, packaged_bundle
 from medsam_edge.networks.model import Model
+from medsam_edge.prompts import Request
 from medsam_edge.reading.itk import from_simpleitk
 from medsam_edge.reading.limits import check_size
 from medsam_edge.reading.read import read_image
@@ -39,6 +42,8 @@ from medsam_edge.settings import Axis, BoxSpace, Compat, Detail, Options, Overla
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+Result = TypeVar("Result", Segmentation, VolumeSegmentation)
 
 ImageLike = Any
 """(H, W) or (H, W, 3) RGB array, SimpleITK.Image, the path of an image file, or what `read_image` gave; (D, H, W) where
@@ -115,32 +120,45 @@ class Segmenter:
         watch.add(embedding.timings_ms)
         return replace(embedding, frame=loaded.frame, timings_ms=watch.timings_ms)
 
-    def decode(self, embedding: Embedding, boxes: BoxesLike, *, overlap: Overlap = "later") -> Segmentation:
+    def decode(
+        self,
+        embedding: Embedding,
+        boxes: BoxesLike | None = None,
+        *,
+        points: Any = None,
+        point_labels: Any = None,
+        prior: Any = None,
+        overlap: Overlap = "later",
+    ) -> Segmentation:
         """Segment what each box holds.
 
         Args:
             embedding: from this model's `embed`.
             boxes: (N, 4) x0, y0, x1, y1 in pixels of the image as given, far edges exclusive; (0, 4) gives an empty
-                result.
+                result. None where there are clicks alone.
+            points, point_labels, prior: as for `segment`.
             overlap: who owns a pixel of several masks in the label map: `later` box or higher `score`.
 
         Raises:
             BoxError: a box breaks the rule of `medsam_edge.boxes.check_boxes`.
-            InputError: an embedding of another model, or an unknown `overlap`.
+            InputError: an embedding of another model, an unknown `overlap`, wrong clicks or mask prompts
+                (`medsam_edge.prompts.Request.check`), or prompts that the model does not take.
             ModalityError: the embedding's modality is no class of a network with class prompts.
         """
         if embedding.model != self.model.identity:
             raise InputError("embedding: made by another model than the one that is to decode it")
         check_choice("overlap", overlap, Overlap)
         geometry = embedding.geometry
-        checked = check_boxes(boxes, geometry.height, geometry.width)
-        decoded = self.predictor.decode(embedding, Prompts(geometry.boxes_to_network(checked)))
+        asked = Request(boxes, points, point_labels, prior).check(geometry.height, geometry.width)
+        self.predictor.check(asked)
+        view = View(0, 0, geometry.height, geometry.width, tuple(range(len(asked.boxes))))
+        decoded = self.predictor.decode(embedding, prompts_in(view, asked, geometry, rule_of(None)))
         watch = Stopwatch()
         watch.add(embedding.timings_ms)
         watch.add(decoded.timings_ms)
         modality, confidence = embedding.class_prompt
         return Segmentation(
-            boxes=checked,
+            boxes=asked.boxes,
             scores=decoded.scores,
             masks=decoded.masks,
             display=embedding.display,
@@ -149,7 +167,34 @@ class Segmenter:
             timings_ms=watch.timings_ms,
             overlap=overlap,
             frame=embedding.frame,
+            logits=tuple(own.seen_in(view.place) for own in decoded.logits),
+            clicks=asked.clicks,
+            segmenter=self,
         )
+
+    def refine(self, result: Result, *, points: Any, point_labels: Any) -> Result:
+        """Correct a result by clicks: decode again with the masks so far.
+
+        What was not clicked on stays as it is. In a volume, a slice with clicks is decoded again, and the object is
+        followed both ways from it, until a slice on which somebody clicked or on which its mask does not change.
+        Nothing is encoded that the cache still has.
+
+        Args:
+            result: of `segment`, `decode` or `refine`; it is not changed.
+            points: (N, K, 2) x, y, or (N, K, 3) x, y, z of a volume: pixels clicked for each object; rows may be empty.
+            point_labels: (N, K): 1 on the object, 0 on the background, -1 padding.
+
+        Returns:
+            A new result, with all clicks so far.
+
+        Raises:
+            InputError: wrong clicks (`medsam_edge.prompts.Request.check`), or a model that does not take them.
+        """
+        volume = isinstance(result, VolumeSegmentation)
+        shape = result.display.shape if volume else result.display.shape[:2]
+        asked = Request(None, points, point_labels).check_clicks(len(result), *shape)
+        self.predictor.check(asked)
+        return (refine_volume if volume else refine_picture)(self.predictor, result, asked.clicks)  # type: ignore
 
     @overload
     def segment(
@@ -185,6 +230,11 @@ class Segmenter:
         progress: Progress | None = None,
         compat: Compat | None = None,
         detail: Detail = "auto",
+        points: Any = None,
+        point_labels: Any = None,
+        prior: Any = None,
+        follow: bool = False,
+        keep_logits: bool = True,
     ) -> Segmentation | VolumeSegmentation:
         """`embed`, then `decode`; of a volume, every slice that a box reaches, from its middle slice outwards.
 
@@ -219,6 +269,14 @@ class Segmenter:
                 of the square; no tile is enlarged. `crop`: in a tile of which it fills about a fifth, enlarged where
                 need be, which is better for boxes that are exact and worse for others, and most boxes cost an
                 encoding (`medsam_edge.inference.tiles`). Never a tile with `compat`.
+            points: (N, K, 2) x, y, or (N, K, 3) x, y, z of a volume: pixels clicked for each object; rows may differ in
+                length. With `boxes` None they are all there is: boxes of the result are NaN, and in a volume the object
+                is followed from the slice of its first click.
+            point_labels: (N, K): 1 on the object, 0 on the background, -1 padding.
+            prior: masks to start from: (N, H, W) or a label map (H, W) whose value i is object i; of a volume
+                (N, D, H, W) or (D, H, W); or a former result. bool and whole numbers are masks, floats probabilities.
+            follow: boxes lie on one slice of a volume, and the whole object is found: it ends after two empty slices.
+            keep_logits: whether the result keeps what the decoder gave, which `refine` goes on from; else from masks.
 
         Returns:
             `Segmentation` for (N, 4), `VolumeSegmentation` for (N, 6); of a slice in colour always `Segmentation`.
@@ -229,12 +287,15 @@ class Segmenter:
                 physical boxes for an image that does not know where it lies, of other dimensions, or with `compat`.
             What `embed` and `decode` raise.
         """
-        settings = Settings(box_space, overlap, axis, streams, stop_when_empty, progress, compat, detail)
+        settings = Settings(
+            box_space, overlap, axis, streams, stop_when_empty, progress, compat, detail, follow, keep_logits
+        )
         loaded = _load(image)
         modality = self._modality(modality, loaded)
-        boxes, volume = _boxes_in_pixels(loaded, boxes, settings)
+        request, volume = in_pixels(loaded, Request(boxes, points, point_labels, prior), settings)
         segment_loaded = segment_volume if volume else segment_picture
-        return segment_loaded(self.predictor, loaded, boxes, modality, window, settings)
+        result = segment_loaded(self.predictor, loaded, request, modality, window, settings)
+        return replace(result, segmenter=self)
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         raise InputError(
@@ -302,20 +363,3 @@ def _load(image: ImageLike) -> LoadedImage:
         check_size("the array", image.shape[:2] if image.shape[2:] == (3,) else image.shape)
         return LoadedImage(image)
     raise ImageError(f"image: expected an array, a SimpleITK image or a path, got {type(image).__name__}")
-
-
-def _boxes_in_pixels(loaded: LoadedImage, boxes: BoxesLike | None, settings: Settings) -> tuple[BoxesLike, bool]:
-    """Boxes in pixels, all far edges exclusive, and whether they are those of a volume."""
-    if boxes is None:
-        if loaded.boxes is None:
-            raise BoxError("boxes: expected (N, 4) or (N, 6), got None, and the image carries none")
-        return loaded.boxes, is_volume(loaded, loaded.boxes)
-    volume = is_volume(loaded, boxes)
-    if volume and settings.compat:  # the scripts' far end along the axis is the last slice
-        boxes = box_array(boxes, 6) + np.eye(6)[5 - settings.array_axis]
-    if settings.box_space == "physical":
-        boxes = boxes_to_pixels(boxes, loaded.frame)
-        if volume and loaded.color:  # a slice in colour that lies in the patient; there are no volumes in colour
-            height, width = loaded.pixels.shape[:2]
-            return check_boxes(boxes, height, width, 1)[:, [0, 1, 3, 4]], False
-    return boxes, volume

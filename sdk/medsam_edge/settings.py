@@ -35,6 +35,8 @@ class Settings:
     progress: Progress | None = None
     compat: Compat | None = None
     detail: Detail = "auto"
+    follow: bool = False
+    keep_logits: bool = True
 
     def __post_init__(self) -> None:
         if self.axis not in (*AXES, 0, 1, 2) or isinstance(self.axis, bool):
@@ -43,6 +45,8 @@ class Settings:
             raise InputError(f"streams: expected a whole number from 0 to 64, got {self.streams!r}")
         if self.compat not in (None, *get_args(Compat)):
             raise InputError(f"compat: expected 'rep-medsam' or None, got {self.compat!r}")
+        if self.follow and self.compat:
+            raise InputError(f"follow: compat={self.compat!r} follows scripts that take the box of a whole object")
         check_choice("overlap", self.overlap, Overlap)
         check_choice("detail", self.detail, Detail)
         check_choice("box_space", self.box_space, BoxSpace)
@@ -61,7 +65,7 @@ class Settings:
 
 
 class Options(TypedDict, total=False):
-    """The keywords of `segment`, for type checkers: the fields of `Settings`, and `window`."""
+    """The keywords of `segment`, for type checkers: the fields of `Settings`, `window`, and prompts beside boxes."""
 
     window: Window | None
     box_space: BoxSpace
@@ -72,6 +76,11 @@ class Options(TypedDict, total=False):
     progress: Progress | None
     compat: Compat | None
     detail: Detail
+    follow: bool
+    keep_logits: bool
+    points: Any
+    point_labels: Any
+    prior: Any
 
 
 def check_choice(argument: str, value: object, choices: Any) -> None:

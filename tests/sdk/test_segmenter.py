@@ -414,7 +414,8 @@ def test_time_of_reading_is_that_of_the_file(tmp_path: Path) -> None:
 
 
 def test_options_are_the_fields_of_settings_and_the_window() -> None:
-    assert set(get_type_hints(Options)) == {"window", *(field.name for field in fields(Settings))}
+    prompts = {"points", "point_labels", "prior"}
+    assert set(get_type_hints(Options)) == {"window", *prompts, *(field.name for field in fields(Settings))}
     keywords = {
         name: parameter.default
         for name, parameter in signature(Segmenter.segment).parameters.items()

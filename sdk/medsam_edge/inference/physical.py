@@ -1,4 +1,4 @@
-"""Boxes in millimetres of the patient → boxes in pixels of the array.
+"""Boxes as given, in millimetres of the patient too → boxes in pixels of the array.
 
 ITK puts a physical point in the middle of a pixel: index i is where pixel i has its centre. Boxes here count from pixel
 edges (pixel i covers [i, i + 1)), so that half a pixel lies between the two.
@@ -6,12 +6,16 @@ edges (pixel i covers [i, i + 1)), so that half a pixel lies between the two.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 
-from medsam_edge.boxes import BoxesLike, box_array
+from medsam_edge.boxes import BoxesLike, box_array, check_boxes, is_volume
 from medsam_edge.errors import BoxError, InputError
-from medsam_edge.image import Frame
+from medsam_edge.image import Frame, LoadedImage
+from medsam_edge.prompts import Request
+from medsam_edge.settings import Settings
 
 SNAP = 1e-3
 """Of a pixel: edges as near as this to one between two pixels are on it. Files keep positions in 32 bits, and what
@@ -50,3 +54,23 @@ def boxes_to_pixels(boxes: BoxesLike, frame: Frame | None) -> npt.NDArray[np.flo
     pixels = np.concatenate([middle - half, middle + half], axis=1)
     whole = np.rint(pixels)
     return np.where(np.abs(pixels - whole) < SNAP, whole, pixels)
+
+
+def in_pixels(loaded: LoadedImage, request: Request, settings: Settings) -> tuple[Request, bool]:
+    """Prompts with boxes in pixels, all far edges exclusive, and whether they are those of a volume."""
+    boxes = request.boxes
+    if boxes is None and request.points is not None:
+        return request, loaded.pixels.ndim == 3 and not loaded.color and loaded.pixels.shape[2] != 3
+    if boxes is None:
+        if loaded.boxes is None:
+            raise BoxError("boxes: expected (N, 4) or (N, 6), got None, and the image carries none")
+        return replace(request, boxes=loaded.boxes), is_volume(loaded, loaded.boxes)
+    volume = is_volume(loaded, boxes)
+    if volume and settings.compat:  # the scripts' far end along the axis is the last slice
+        boxes = box_array(boxes, 6) + np.eye(6)[5 - settings.array_axis]
+    if settings.box_space == "physical":
+        boxes = boxes_to_pixels(boxes, loaded.frame)
+        if volume and loaded.color:  # a slice in colour that lies in the patient; there are no volumes in colour
+            height, width = loaded.pixels.shape[:2]
+            return replace(request, boxes=check_boxes(boxes, height, width, 1)[:, [0, 1, 3, 4]]), False
+    return replace(request, boxes=boxes), volume

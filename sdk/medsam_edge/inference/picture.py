@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 
-from medsam_edge.boxes import BoxesLike, check_boxes
 from medsam_edge.errors import ImageError
+from medsam_edge.geometry import FloatArray, Geometry
 from medsam_edge.image import LoadedImage
 from medsam_edge.inference.predictor import Predictor, Prompts
-from medsam_edge.inference.propagation import rule_of
-from medsam_edge.inference.tiles import views
+from medsam_edge.inference.propagation import Rule, rule_of
+from medsam_edge.inference.tiles import View, views
 from medsam_edge.inference.timing import Stopwatch
 from medsam_edge.intensity import Window, to_display, warn_of_values
 from medsam_edge.modality import Modality
-from medsam_edge.results.mask import CroppedMask
+from medsam_edge.prompts import Asked, Clicks, Request, joined
+from medsam_edge.results.mask import CroppedMask, Logits
 from medsam_edge.results.result import Segmentation
 from medsam_edge.settings import Settings
+
+MARGIN_AROUND = 0.1
+"""Share of its sides by which the box around an object with clicks alone is larger."""
 
 
 def segment_picture(
     predictor: Predictor,
     loaded: LoadedImage,
-    boxes: BoxesLike,
+    request: Request,
     modality: Modality | None,
     window: Window | None,
     settings: Settings,
@@ -31,37 +38,91 @@ def segment_picture(
     watch, rule = Stopwatch(loaded.read_ms), rule_of(settings.compat)
     display = picture_display(loaded, modality, window)
     height, width = display.shape[:2]
-    checked = check_boxes(boxes, height, width)
-    shown = views(checked, height, width, predictor.model.image_size, settings.tiling)
+    asked = request.check(height, width)
+    predictor.check(asked)
+    shown = views(asked.boxes, height, width, predictor.model.image_size, settings.tiling)
     watch.lap("prepare")
-    masks: dict[int, CroppedMask] = {}
-    scores = np.zeros(len(checked), dtype=np.float32)
     confidence = None
     if modality is None and predictor.model.classes and any(view.is_tile for view in shown):
         whole = predictor.embed(display)  # a tile is of the modality that the whole picture is
         modality, confidence = whole.class_prompt
         watch.add(whole.timings_ms)
+    masks, logits = dict[int, CroppedMask](), dict[int, Logits]()
+    scores = np.zeros(len(asked.boxes), dtype=np.float32)
     for view in shown:
         embedding = predictor.embed(display[view.where], modality, rule.enlarging)
-        prompts = Prompts(rule.start(view.boxes(checked), embedding.geometry), rule.everywhere)
-        decoded = predictor.decode(embedding, prompts)
-        masks |= {i: mask.moved(view.top, view.left) for i, mask in zip(view.indices, decoded.masks, strict=True)}
+        decoded = predictor.decode(embedding, prompts_in(view, asked, embedding.geometry, rule))
+        for index, mask, own in zip(view.indices, decoded.masks, decoded.logits, strict=True):
+            masks[index] = mask.moved(view.top, view.left)
+            logits[index] = own.seen_in(view.place, settings.keep_logits)
         scores[list(view.indices)] = decoded.scores
         watch.add(embedding.timings_ms)
         watch.add(decoded.timings_ms)
     if modality is None and shown:  # then there is one view, the whole picture
         modality, confidence = embedding.class_prompt
+    order = range(len(asked.boxes))
     return Segmentation(
-        boxes=checked,
+        boxes=asked.boxes,
         scores=scores,
-        masks=tuple(masks[index] for index in range(len(checked))),
+        masks=tuple(masks[index] for index in order),
         display=display,
         modality=modality,
         timings_ms=watch.timings_ms,
         overlap=settings.overlap,
         frame=loaded.frame,
         modality_confidence=confidence,
+        logits=tuple(logits[index] for index in order),
+        clicks=asked.clicks,
     )
+
+
+def refine_picture(predictor: Predictor, result: Segmentation, more: Sequence[Clicks]) -> Segmentation:
+    """Decode the objects that have further clicks again, with their masks so far; see `Segmenter.refine`."""
+    watch, rule = Stopwatch(), rule_of(None)
+    masks, scores, logits = list(result.masks), result.scores.copy(), list(result.logits)
+    clicks = joined(result.clicks, more)
+    for index in (index for index, own in enumerate(more) if len(own)):
+        view = View(*logits[index].view, (0,))
+        box = result.boxes[index]
+        if np.isnan(box).any():
+            box = box_around(masks[index], clicks[index], result.display.shape[:2])
+        so_far = Asked(
+            box[None], clicks[index : index + 1], (logits[index] if len(logits[index].values) else result.mask(index),)
+        )
+        embedding = predictor.embed(result.display[view.where], result.modality, rule.enlarging)
+        decoded = predictor.decode(embedding, prompts_in(view, so_far, embedding.geometry, rule))
+        masks[index] = decoded.masks[0].moved(view.top, view.left)
+        logits[index] = decoded.logits[0].seen_in(view.place, len(logits[index].values) > 0)
+        scores[index] = decoded.scores[0]
+        watch.add(embedding.timings_ms)
+        watch.add(decoded.timings_ms)
+    changes = {"masks": tuple(masks), "scores": scores, "logits": tuple(logits), "clicks": clicks}
+    return replace(result, timings_ms=watch.timings_ms, **changes)
+
+
+def prompts_in(view: View, asked: Asked, geometry: Geometry, rule: Rule) -> Prompts:
+    """What is asked for in a view, in network pixels."""
+    corner = np.array([view.left, view.top], dtype=np.float32)
+    clicks = [Clicks(geometry.points_to_network(own.points - corner), own.labels) for own in view.of(asked.clicks)]
+    priors = {
+        number: own if isinstance(own, Logits) else Logits(0, 0, geometry.mask_to_network(own[view.where]))
+        for number, own in enumerate(view.of(asked.priors))
+    }
+    return Prompts(rule.start(view.boxes(asked.boxes), geometry), rule.everywhere, clicks, priors)
+
+
+def box_around(mask: CroppedMask, clicks: Clicks, shape: tuple[int, ...]) -> FloatArray:
+    """(4,) float32, for an object with clicks alone: a box around its mask and the clicks on it, a little larger."""
+    height, width = mask.pixels.shape
+    on = clicks.points[clicks.labels == 1]
+    corners = (
+        [on, on + 1] if mask.empty else [on, on + 1, [[mask.left, mask.top], [mask.left + width, mask.top + height]]]
+    )
+    points = np.concatenate(corners).reshape(-1, 2)
+    low, high = points.min(axis=0), points.max(axis=0)
+    margin = MARGIN_AROUND * (high - low)
+    limits = np.array([shape[1], shape[0]])
+    return np.concatenate([(low - margin).clip(0), np.minimum(high + margin, limits)]).astype(np.float32)
 
 
 def picture_display(loaded: LoadedImage, modality: Modality | None, window: Window | None) -> npt.NDArray[np.uint8]:

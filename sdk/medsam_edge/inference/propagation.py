@@ -5,6 +5,7 @@ A rule turns boxes and masks into prompts in network pixels. It decodes nothing.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import cv2
@@ -49,13 +50,18 @@ class Rule(Protocol):
         ...
 
 
+@dataclass(frozen=True)
 class Corrected:
     """The bounding box of the mask, grown by MARGIN network pixels, inside the user's box.
 
     The user's box holds the whole object, so no slice's box need be larger. Without that bound, masks that are slightly
     too large grow from slice to slice. Where the grown box and the user's do not meet, the user's box prompts again.
+
+    Attributes:
+        bounded: whether the user's box holds the whole object. If not, it prompts its own slice alone.
     """
 
+    bounded: bool = True
     enlarging = cv2.INTER_LINEAR
     everywhere = False
 
@@ -66,7 +72,9 @@ class Corrected:
         return geometry.boxes_to_network(boxes)
 
     def follow(self, mask: CroppedMask, label: int, box: FloatArray, geometry: Geometry) -> FloatArray:
-        next_box = box if mask.empty else _grown(mask, MARGIN / geometry.scale, box)
+        height, width = geometry.height, geometry.width
+        bound = box if self.bounded else np.array([0, 0, width, height], dtype=np.float32)
+        next_box = box if mask.empty else _grown(mask, MARGIN / geometry.scale, bound)
         prompt: FloatArray = geometry.boxes_to_network(next_box[None])[0]
         return prompt
 
@@ -110,6 +118,6 @@ class Published:
         return np.concatenate([low, high]).clip(0, geometry.size).astype(np.float32)
 
 
-def rule_of(compat: Compat | None) -> Rule:
-    """The corrected rule, or the published one."""
-    return Corrected() if compat is None else Published()
+def rule_of(compat: Compat | None, follow: bool = False) -> Rule:
+    """The corrected rule, for whole objects or for boxes on one slice, or the published one."""
+    return Corrected(bounded=not follow) if compat is None else Published()

@@ -11,11 +11,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from medsam_edge.geometry import FloatArray
 from medsam_edge.settings import Detail
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -60,9 +63,18 @@ class View:
     is_tile: bool = False
 
     @property
+    def place(self) -> tuple[int, int, int, int]:
+        """(top, left, bottom, right)."""
+        return self.top, self.left, self.bottom, self.right
+
+    @property
     def where(self) -> tuple[slice, slice]:
         """Its rows and columns."""
         return slice(self.top, self.bottom), slice(self.left, self.right)
+
+    def of(self, values: Sequence[T]) -> list[T]:
+        """Those of the objects in the view, if there are any."""
+        return [values[index] for index in self.indices] if values else []
 
     def boxes(self, boxes: FloatArray) -> FloatArray:
         """Those of the image's boxes (N, 4) that are looked for in the view, in pixels of the view."""
@@ -73,7 +85,7 @@ def views(boxes: FloatArray, height: int, width: int, size: int, detail: Detail)
     """Where to look for each box: in the image, or in a tile.
 
     Args:
-        boxes: (N, 4) x0, y0, x1, y1 in pixels of the image, inside it.
+        boxes: (N, 4) x0, y0, x1, y1 in pixels of the image, inside it; NaN, no box, is looked for in the image.
         height, width: of the image, in pixels.
         size: side of the network's square, in pixels.
 
@@ -82,7 +94,8 @@ def views(boxes: FloatArray, height: int, width: int, size: int, detail: Detail)
     """
     places: dict[tuple[int, int, int, int], list[int]] = {}
     for index, box in enumerate(boxes.tolist()):
-        tile = _tile(box, height, width, size, TILE_RULES[detail]) if detail in TILE_RULES else None
+        tiled = detail in TILE_RULES and not math.isnan(box[0])
+        tile = _tile(box, height, width, size, TILE_RULES[detail]) if tiled else None
         places.setdefault(tile or (0, 0, height, width), []).append(index)
     return [View(*place, tuple(indices), place != (0, 0, height, width)) for place, indices in places.items()]
 

@@ -1,5 +1,7 @@
 """Volumes: from each box's middle slice outwards, every slice prompted by the mask of the slice before.
 
+Networks that take mask prompts get that mask, and the box around it; others the box alone.
+
 A sweep upwards starts at the lowest middle slice, a sweep downwards at the highest. A sweep embeds a slice once and
 decodes all objects that are alive on it together. Embeddings are cached by content, as those of pictures are: the
 second sweep and later calls encode only what the cache had no room for.
@@ -8,26 +10,23 @@ second sweep and later calls encode only what the cache had no room for.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from medsam_edge.boxes import BoxesLike, check_boxes
-from medsam_edge.errors import CancelledError, ImageError
-from medsam_edge.geometry import FloatArray, Geometry
+from medsam_edge.errors import ImageError, warn
+from medsam_edge.geometry import FloatArray
 from medsam_edge.image import LoadedImage
-from medsam_edge.inference.ahead import encoded_ahead
-from medsam_edge.inference.embedding import Embedding
-from medsam_edge.inference.predictor import Predictor, Prompts
-from medsam_edge.inference.propagation import Rule, rule_of
+from medsam_edge.inference.predictor import Predictor
+from medsam_edge.inference.propagation import rule_of
+from medsam_edge.inference.sweeps import Sweeps, Track, run, tracks_of
 from medsam_edge.inference.tiles import View, views
 from medsam_edge.inference.timing import Stopwatch
 from medsam_edge.intensity import Window, volume_to_display, warn_of_values
 from medsam_edge.modality import Modality
-from medsam_edge.results.mask import CroppedMask
+from medsam_edge.prompts import Asked, Clicks, Request, joined
 from medsam_edge.results.result import VolumeSegmentation
 from medsam_edge.settings import Settings
 
@@ -35,20 +34,27 @@ from medsam_edge.settings import Settings
 def segment_volume(
     predictor: Predictor,
     loaded: LoadedImage,
-    boxes: BoxesLike,
+    request: Request,
     modality: Modality | None,
     window: Window | None,
     settings: Settings,
 ) -> VolumeSegmentation:
     """Segment what each box of a volume holds; see `Segmenter.segment`. All far edges of the boxes are exclusive."""
-    watch, rule, axis = Stopwatch(loaded.read_ms), rule_of(settings.compat), settings.array_axis
+    watch, axis = Stopwatch(loaded.read_ms), settings.array_axis
     voxels = _voxels(loaded)
-    depth, height, width = voxels.shape
-    checked = check_boxes(boxes, height, width, depth)
-    rule.check_count(len(checked))
+    asked = request.check(*voxels.shape)
+    predictor.check(asked)
+    follow = settings.follow or (request.boxes is None and bool(len(asked.boxes)))
+    settings = replace(settings, follow=follow)
+    if follow and "mask" not in predictor.model.prompts:
+        warn("follow: the model takes no mask prompts, so that only boxes are followed from slice to slice")
+    rule = rule_of(settings.compat, follow)
+    rule.check_count(len(asked.boxes))
     display = _display(voxels, modality, window)
     slices = np.moveaxis(display, axis, 0)
-    tracks = _tracks(checked, axis, len(slices))
+    begun = [_split(box, own, axis) for box, own in zip(asked.boxes, asked.clicks, strict=True)]
+    first, later = tuple(own for own, _ in begun), [own for _, own in begun]
+    tracks = tracks_of(replace(asked, clicks=first), axis, len(slices), follow)
     watch.lap("prepare")
     confidence = None
     if modality is None and predictor.model.classes and tracks:
@@ -58,16 +64,13 @@ def segment_volume(
     size = predictor.model.image_size
     flat = np.array([track.box for track in tracks], dtype=np.float32).reshape(-1, 4)
     sweeps = [
-        _Sweeps(predictor, slices, view, modality, [tracks[index] for index in view.indices], rule, settings, watch)
+        Sweeps(predictor, slices, view, modality, [tracks[index] for index in view.indices], rule, settings, watch)
         for view in views(flat, slices.shape[1], slices.shape[2], size, settings.tiling)
     ]
-    _run(sweeps)
-    slice_scores = _slice_scores(tracks, len(slices))
-    return VolumeSegmentation(
-        boxes=checked,
-        scores=np.array([np.nanmean(row) for row in slice_scores], dtype=np.float32),
-        slice_scores=slice_scores,
-        masks=tuple(track.masks for track in tracks),
+    run(sweeps)
+    result = VolumeSegmentation(
+        boxes=asked.boxes,
+        **_found(tracks, len(slices), settings.keep_logits),
         display=display,
         axis=axis,
         modality=modality,
@@ -75,7 +78,56 @@ def segment_volume(
         timings_ms=watch.timings_ms,
         overlap=settings.overlap,
         frame=loaded.frame,
+        clicks=first,
+        follow=follow,
     )
+    return refine_volume(predictor, result, later) if any(map(len, later)) else result
+
+
+def _split(box: FloatArray, clicks: Clicks, axis: int) -> tuple[Clicks, Clicks]:
+    """The clicks that an object begins with (if it has no box, where it is clicked), and those that correct it."""
+    on = clicks.points[clicks.labels == 1] if (clicks.labels == 1).any() else clicks.points
+    begins = clicks.points[:, 2 - axis] == on[0, 2 - axis] if np.isnan(box[0]) else np.zeros(len(clicks), dtype=bool)
+    return clicks.where(begins), clicks.where(~begins)
+
+
+def refine_volume(predictor: Predictor, result: VolumeSegmentation, more: Sequence[Clicks]) -> VolumeSegmentation:
+    """Decode the slices with further clicks again, and go on from them both ways; see `Segmenter.refine`.
+
+    An object is followed until a slice on which somebody clicked, or on which its mask does not change.
+    """
+    watch, clicks = Stopwatch(), joined(result.clicks, more)
+    slices = np.moveaxis(result.display, result.axis, 0)
+    tracks = tracks_of(Asked(result.boxes, clicks), result.axis, len(slices), result.follow)
+    for index, track in enumerate(tracks):
+        track.masks.update(result.masks[index])
+        track.logits.update(result.logits[index])
+        known = np.flatnonzero(~np.isnan(result.slice_scores[index])).tolist()
+        track.scores.update({z: float(result.slice_scores[index, z]) for z in known})
+    rule, settings = rule_of(None, result.follow), Settings(follow=result.follow, overlap=result.overlap)
+    for track, own in zip(tracks, more, strict=True):
+        if not len(own):
+            continue
+        top, left, bottom, right = track.logits[min(track.logits)].view
+        view = View(top, left, bottom, right, (0,))
+        sweep = Sweeps(predictor, slices, view, result.modality, [track], rule, settings, watch)
+        for z in sorted(set(own.points[:, 2 - result.axis].astype(int).tolist())):
+            sweep.correct(track, z)
+    kept = any(len(own.values) for by_slice in result.logits for own in by_slice.values())
+    return replace(result, **_found(tracks, len(slices), kept), clicks=clicks, timings_ms=watch.timings_ms)
+
+
+def _found(tracks: Sequence[Track], depth: int, keep_logits: bool) -> dict[str, Any]:
+    """What a result holds of the objects."""
+    scores = np.full((len(tracks), depth), np.nan, dtype=np.float32)
+    for row, track in zip(scores, tracks, strict=True):
+        row[list(track.scores)] = list(track.scores.values())
+    return {
+        "scores": np.array([np.nanmean(row) for row in scores], dtype=np.float32),
+        "slice_scores": scores,
+        "masks": tuple(track.masks for track in tracks),
+        "logits": tuple({z: own.seen_in(own.view, keep_logits) for z, own in track.logits.items()} for track in tracks),
+    }
 
 
 def _voxels(loaded: LoadedImage) -> npt.NDArray[Any]:
@@ -97,119 +149,3 @@ def _display(voxels: npt.NDArray[Any], modality: Modality | None, window: Window
     display.setflags(write=False)
     warn_of_values(voxels, modality)
     return display
-
-
-@dataclass
-class _Track:
-    """One object on its way through the slices first..last, both included.
-
-    Attributes:
-        label: its number, from 1.
-        middle: the slice on which its box is the prompt.
-        box: (4,) its box on a slice, in pixels of the slice.
-        masks, scores: by slice, in pixels of the slice.
-    """
-
-    label: int
-    first: int
-    middle: int
-    last: int
-    box: FloatArray
-    masks: dict[int, CroppedMask] = field(default_factory=dict)
-    scores: dict[int, float] = field(default_factory=dict)
-
-    def alive(self, z: int, upward: bool) -> bool:
-        return self.middle <= z <= self.last if upward else self.first <= z < self.middle
-
-    def end(self, z: int) -> None:
-        """Go no further than slice z; from the middle slice, in neither direction."""
-        if z >= self.middle:
-            self.last = z
-        if z <= self.middle:
-            self.first = z
-
-
-def _tracks(boxes: FloatArray, axis: int, depth: int) -> list[_Track]:
-    """One for each of the boxes (N, 6) in voxels, along an array axis of `depth` slices."""
-    row, column = (other for other in range(3) if other != axis)
-    flat = boxes[:, [2 - column, 2 - row, 5 - column, 5 - row]]
-    first = np.minimum(np.floor(boxes[:, 2 - axis]).astype(int), depth - 1)
-    last = np.maximum(np.ceil(boxes[:, 5 - axis]).astype(int) - 1, first)
-    ends = zip(first.tolist(), last.tolist(), flat, strict=True)
-    return [_Track(label, low, (low + high) // 2, high, box) for label, (low, high, box) in enumerate(ends, start=1)]
-
-
-def _run(sweeps: Sequence[_Sweeps]) -> None:
-    """All views, one after the other, upwards and then downwards."""
-    orders = [(sweep, order, upward) for sweep in sweeps for order, upward in sweep.orders()]
-    total, done = sum(len(order) for _, order, _ in orders), 0
-    for sweep, order, upward in orders:
-        sweep.go(order, upward, done, total)
-        done += len(order)
-
-
-@dataclass
-class _Sweeps:
-    """Both sweeps over one view of all slices (S, rows, columns), for the objects that are looked for in it."""
-
-    predictor: Predictor
-    slices: npt.NDArray[np.uint8]
-    view: View
-    modality: Modality | None
-    tracks: Sequence[_Track]
-    rule: Rule
-    settings: Settings
-    watch: Stopwatch
-
-    def orders(self) -> list[tuple[list[int], bool]]:
-        """The slices of the sweep upwards (True) and of the sweep downwards (False)."""
-        up = {z for track in self.tracks for z in range(track.middle, track.last + 1)}
-        down = {z for track in self.tracks for z in range(track.first, track.middle)}
-        return [(sorted(up), True), (sorted(down, reverse=True), False)]
-
-    def go(self, order: Sequence[int], upward: bool, done: int, total: int) -> None:
-        """One sweep, after `done` of `total` slices."""
-        position = {z: done + number for number, z in enumerate(order, start=1)}
-        wanted = (z for z in order if self._alive(z, upward))  # lazy: an object may end before its slice's turn comes
-        with closing(encoded_ahead(self._embed, wanted, self.settings.streams)) as embeddings:
-            for z, embedding in embeddings:
-                self._decode(z, embedding, self._alive(z, upward))
-                answer = self.settings.progress(position[z], total) if self.settings.progress else None
-                if isinstance(answer, (bool, np.bool_)) and not answer:
-                    raise CancelledError(f"progress: asked to stop after {position[z]} of {total} slices")
-
-    def _alive(self, z: int, upward: bool) -> list[_Track]:
-        return [track for track in self.tracks if track.alive(z, upward)]
-
-    def _embed(self, z: int) -> Embedding:
-        rows, columns = self.view.where
-        return self.predictor.embed(self.slices[z, rows, columns], self.modality, self.rule.enlarging)
-
-    def _decode(self, z: int, embedding: Embedding, alive: Sequence[_Track]) -> None:
-        if not alive:  # all of them ended while this slice was encoded ahead
-            return
-        prompts = np.stack([self._prompt(track, z, embedding.geometry) for track in alive])
-        decoded = self.predictor.decode(embedding, Prompts(prompts, self.rule.everywhere))
-        self.watch.add(embedding.timings_ms)
-        self.watch.add(decoded.timings_ms)
-        for track, mask, score in zip(alive, decoded.masks, decoded.scores.tolist(), strict=True):
-            track.masks[z], track.scores[z] = mask.moved(self.view.top, self.view.left), score
-            if self.settings.stop_when_empty and mask.empty:
-                track.end(z)
-
-    def _prompt(self, track: _Track, z: int, geometry: Geometry) -> FloatArray:
-        """(4,) in network pixels: the box on the middle slice, elsewhere what follows from the mask before."""
-        box = track.box - np.array([self.view.left, self.view.top] * 2, dtype=np.float32)
-        if z == track.middle:
-            prompt: FloatArray = self.rule.start(box[None], geometry)[0]
-            return prompt
-        before = track.masks[z - 1 if z > track.middle else z + 1].moved(-self.view.top, -self.view.left)
-        return self.rule.follow(before, track.label, box, geometry)
-
-
-def _slice_scores(tracks: Sequence[_Track], depth: int) -> FloatArray:
-    """(N, S) float32, NaN where an object was not looked for."""
-    scores = np.full((len(tracks), depth), np.nan, dtype=np.float32)
-    for row, track in zip(scores, tracks, strict=True):
-        row[list(track.scores)] = list(track.scores.values())
-    return scores

@@ -4,6 +4,11 @@
     decoder.xml, decoder.bin    embedding, boxes (N, 4) f32 in network pixels, cells (N, K) i64: the wanted positions
                                 of the embedding's S/4 × S/4 grid → logits (N, K, 4, 4), scores (N,)
                                 A decoder with `context` reads these positions only: a window, row by row.
+                                One whose `prompts` are box, points, mask also takes points (N, T, 2) f32 in network
+                                pixels, the corners of the box among them; point_labels (N, T) i64: 1 object,
+                                0 background, 2 and 3 the corners, -1 SAM's padding, which stands for a missing box,
+                                whose `boxes` row is then zeros; prior (N, K, 4, 4) f32, logits of mask prompts in the
+                                cells that it reads, or (N, 1, 4, 4) where none has one; has_prior (N,) f32, 1 or 0.
                                 With C class prompts the encoder also returns class_scores (1, C), probabilities, and
                                 the decoder also takes classes (1, C) f32, one-hot.
     manifest.json               see `Manifest`
@@ -29,8 +34,8 @@ from medsam_edge.modality import Modality
 SCHEMA = 3
 SCHEMA_2 = {"context": None, "ellipse": 0.0, "prompts": ["box"]}
 """Fields that schema 3 adds, with the values that a bundle of schema 2 has."""
-PROMPTS = ("box",)
-"""Kinds of prompts that decoders take."""
+PROMPTS = ("box", "points", "mask")
+"""Kinds of prompts: decoders take boxes alone, or all of them."""
 MODEL_FILES = ("encoder.xml", "encoder.bin", "decoder.xml", "decoder.bin")
 MANIFEST_FILE = "manifest.json"
 CARD_FILE = "MODEL_CARD.md"
@@ -63,7 +68,7 @@ class Manifest:
         context: size of the windows that the decoder reads, as a share of the box's extent on each side of it
             (`medsam_edge.geometry.window_groups`); None for a decoder that reads the whole grid.
         ellipse: strength in logits of the inscribed ellipse that the decoder adds; 0 for none.
-        prompts: kinds of prompts that the decoder takes: `box`.
+        prompts: kinds of prompts that the decoder takes: `box`, or `box`, `points`, `mask`.
         openvino: OpenVINO version that made the bundle; older versions are refused.
         source_sha256: sha256 of the checkpoint.
         classes: modality of each class prompt, in the network's order; empty without class prompts.
@@ -83,7 +88,7 @@ class Manifest:
     source_sha256: str
     context: float | None = None
     ellipse: float = 0.0
-    prompts: tuple[str, ...] = PROMPTS
+    prompts: tuple[str, ...] = PROMPTS[:1]
     classes: tuple[str, ...] = ()
     calibration: Mapping[str, Any] = field(default_factory=dict)
     checks: Mapping[str, Any] = field(default_factory=dict)
@@ -165,8 +170,8 @@ def parse_manifest(raw: bytes, path: Path) -> Manifest:
     for name in ("context", "ellipse"):
         if not 0 <= (values[name] or 0) <= 100:  # NaN and infinity are no such numbers
             raise BundleError(f"bundle: {path / MANIFEST_FILE}: expected {name} from 0 to 100, got {values[name]}")
-    if list(values["prompts"]) != list(PROMPTS):
-        raise BundleError(f"bundle: {path}: expected prompts {list(PROMPTS)}, got {values['prompts']}")
+    if values["prompts"] not in (["box"], list(PROMPTS)):
+        raise BundleError(f"bundle: {path}: expected prompts ['box'] or {list(PROMPTS)}, got {values['prompts']}")
     classes = values["classes"][: len(Modality) + 1]  # a longer list still holds a duplicate or an unknown name here
     invalid = [name for name in classes if name not in list(Modality) or classes.count(name) > 1]
     if invalid:

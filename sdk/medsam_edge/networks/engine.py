@@ -118,8 +118,17 @@ def load_model(bundle: Bundle, settings: EngineSettings) -> Model:
     with ThreadPoolExecutor(2) as pool:  # OpenVINO compiles without the interpreter's lock
         encoder = pool.submit(load, "encoder", manifest.encoder_precision, "class_scores")
         decoder = pool.submit(load, "decoder", manifest.decoder_precision, "classes")
-    size, reach = manifest.image_size, manifest.reach
-    return Model(encoder.result(), decoder.result(), size, bundle.identity, reach, classes, bundle, manifest.context)
+    return Model(
+        encoder.result(),
+        decoder.result(),
+        manifest.image_size,
+        bundle.identity,
+        manifest.reach,
+        classes,
+        bundle,
+        manifest.context,
+        manifest.prompts,
+    )
 
 
 def _release(text: str) -> tuple[int, ...]:

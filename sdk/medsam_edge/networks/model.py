@@ -40,6 +40,7 @@ class Model:
         context: size of the windows that the decoder reads (`medsam_edge.geometry.window_groups`); None for a decoder
             that reads the whole grid.
         classes: modality of each class prompt, in the network's order; empty without class prompts.
+        prompts: kinds of prompts that the decoder takes: `box`, or `box`, `points`, `mask`.
         bundle: the bundle it was loaded from, if any.
     """
 
@@ -51,6 +52,7 @@ class Model:
     classes: tuple[Modality, ...] = ()
     bundle: Bundle | None = None
     context: float | None = None
+    prompts: tuple[str, ...] = ("box",)
 
     def one_hot(self, modality: Modality) -> npt.NDArray[np.float32]:
         """Return the decoder's class prompt, (1, C).

@@ -1,8 +1,9 @@
-"""One object's mask, cropped to where it is."""
+"""One object's mask, cropped to where it is, and the logits it was made from."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,3 +29,23 @@ class CroppedMask:
     def moved(self, down: int, right: int) -> CroppedMask:
         """The same pixels elsewhere."""
         return CroppedMask(self.top + down, self.left + right, self.pixels)
+
+
+@dataclass(frozen=True, eq=False)
+class Logits:
+    """What the decoder gave for one object, at network size: what a correction goes on from.
+
+    Attributes:
+        top, left: first row and column of the window in the network's square.
+        values: (h, w), positive inside the object; float16, or float32 of a caller's mask; (0, 0) where not kept.
+        view: rows top..bottom and columns left..right of the image that the square shows: (top, left, bottom, right).
+    """
+
+    top: int
+    left: int
+    values: npt.NDArray[np.floating[Any]]
+    view: tuple[int, int, int, int] = (0, 0, 0, 0)
+
+    def seen_in(self, view: tuple[int, int, int, int], keep: bool = True) -> Logits:
+        """The same of a view; without `keep` only where it lies."""
+        return replace(self, values=self.values if keep else self.values[:0, :0], view=view)

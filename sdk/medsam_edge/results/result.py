@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -19,10 +19,13 @@ import numpy.typing as npt
 from medsam_edge.errors import InputError
 from medsam_edge.image import Frame
 from medsam_edge.modality import Modality
-from medsam_edge.results.mask import CroppedMask
+from medsam_edge.prompts import Clicks
+from medsam_edge.results.mask import CroppedMask, Logits
 from medsam_edge.results.overlay import draw_objects
 from medsam_edge.settings import Overlap
 from medsam_edge.writing.labels import write_labels
+
+R = TypeVar("R", bound="_Objects")
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +52,8 @@ class _Objects(ABC):
     modality: Modality | None
     overlap: Overlap
     frame: Frame | None
+    clicks: tuple[Clicks, ...]
+    segmenter: Any
 
     @property
     @abstractmethod
@@ -119,6 +124,20 @@ class _Objects(ABC):
         labels.setflags(write=False)
         return labels
 
+    def refine(self: R, points: Any, point_labels: Any) -> R:
+        """`Segmenter.refine` of this result by the segmenter that made it.
+
+        Raises:
+            InputError: the result was pickled, so it no longer knows its segmenter; and what `refine` raises.
+        """
+        if self.segmenter is None:
+            raise InputError("result: does not know its segmenter, as after pickling; use segmenter.refine(result, …)")
+        refined: R = self.segmenter.refine(self, points=points, point_labels=point_labels)
+        return refined
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "segmenter": None}  # compiled networks cannot be pickled
+
     def save(self, path: str | Path) -> Path:
         """Write the label map: npz (`segs`), or nii, nii.gz, nrrd, mha with the image's geometry; png, tif, bmp (to
         255 objects) for all but volumes; dcm, a DICOM SEG, of images from DICOM (see `medsam_edge.writing.dicom_seg`).
@@ -147,6 +166,9 @@ class Segmentation(_Objects):
         timings_ms: milliseconds per stage: read, prepare, encode, decode, restore.
         overlap: who owns a pixel of several masks in `label_map`: the `later` box, or the higher `score`.
         frame: of the medical file the image came from.
+        logits: N, what the decoder gave, which corrections go on from; without values where they were not kept.
+        clicks: N, the clicks on each object so far.
+        segmenter: what made the result; None after pickling.
         modality_confidence: probability, 0..1, that a network with class prompts gave to the modality it recognised;
             None where the modality was told, or is None.
     """
@@ -160,6 +182,9 @@ class Segmentation(_Objects):
     overlap: Overlap = "later"
     frame: Frame | None = None
     modality_confidence: float | None = None
+    logits: tuple[Logits, ...] = ()
+    clicks: tuple[Clicks, ...] = ()
+    segmenter: Any = None
 
     @property
     def _shape(self) -> tuple[int, ...]:
@@ -170,7 +195,7 @@ class Segmentation(_Objects):
 
     def overlay(self) -> npt.NDArray[np.uint8]:
         """(H, W, 3) RGB uint8: the image with each mask tinted and outlined, and its box."""
-        return draw_objects(self.display, enumerate(self.masks), enumerate(self.boxes))
+        return draw_objects(self.display, enumerate(self.masks), _known(self.boxes))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -190,7 +215,9 @@ class VolumeSegmentation(_Objects):
             encoded while others are decoded, so the sum is more than what a clock on the wall shows.
         overlap: who owns a voxel of several masks in `label_map`: the `later` box, or the higher `score`.
         frame: of the medical file the volume came from.
-        modality_confidence: as in `Segmentation`.
+        modality_confidence, clicks, segmenter: as in `Segmentation`; clicks are x, y, z.
+        logits: N mappings from slice to what the decoder gave there; without values where they were not kept.
+        follow: whether a box was on one slice of its object.
     """
 
     boxes: npt.NDArray[np.float32]
@@ -204,6 +231,10 @@ class VolumeSegmentation(_Objects):
     overlap: Overlap = "later"
     frame: Frame | None = None
     modality_confidence: float | None = None
+    logits: tuple[Mapping[int, Logits], ...] = ()
+    clicks: tuple[Clicks, ...] = ()
+    segmenter: Any = None
+    follow: bool = False
 
     @property
     def _shape(self) -> tuple[int, ...]:
@@ -235,4 +266,10 @@ class VolumeSegmentation(_Objects):
         across = [column for column in range(3) if column != 2 - self.axis]  # x, y, z without the axis of the slices
         flat = self.boxes[:, [*across, *(3 + column for column in across)]]
         there = [index for index, masks in enumerate(self.masks) if z in masks]
-        return draw_objects(slices[z], [(i, self.masks[i][z]) for i in there], [(i, flat[i]) for i in there])
+        boxes = [(i, box) for i, box in _known(flat) if i in there]
+        return draw_objects(slices[z], [(i, self.masks[i][z]) for i in there], boxes)
+
+
+def _known(boxes: npt.NDArray[np.float32]) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
+    """Number and box of the objects that have one."""
+    return ((index, box) for index, box in enumerate(boxes) if not np.isnan(box[0]))

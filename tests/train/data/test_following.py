@@ -13,7 +13,7 @@ from medsam_edge_train.data.corrections import clicks_on_errors, first_clicks
 from medsam_edge_train.data.datasets import TrainingData, collate
 from medsam_edge_train.data.following import Following, as_prompt, deformed, following_box, neighbours_of
 from medsam_edge_train.data.shards import Blob
-from medsam_edge_train.models.medsam import MASK_LIMIT
+from medsam_edge.geometry import MASK_LIMIT
 
 
 def disk(x: int, y: int, radius: int, side: int = 128) -> np.ndarray:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from medsam_edge.boxes import boxes_from_masks
 from medsam_edge_train.data.cases import Case
-from medsam_edge_train.models.medsam import MASK_LIMIT
+from medsam_edge.geometry import MASK_LIMIT
 
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]

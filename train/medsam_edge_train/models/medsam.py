@@ -16,8 +16,6 @@ from medsam_edge_train.models.mask_decoder import Grid, Hint, MaskDecoder, gathe
 from medsam_edge_train.models.prompt_encoder import PromptEncoder
 
 PROMPT_KINDS = ("box", "points", "mask")
-MASK_LIMIT = 8.0
-"""Largest absolute value of a mask prompt's logits."""
 
 
 class Extra(NamedTuple):
@@ -282,8 +280,7 @@ class MedSAM(nn.Module):
     def _groups(self, boxes: Tensor, side: int) -> list[tuple[npt.NDArray[np.intp], Windows]]:
         if self.context is not None:
             return window_groups(boxes.detach().float().cpu().numpy(), self.context, side)
-        everywhere = np.zeros(len(boxes), dtype=np.int64)
-        return [(np.arange(len(boxes)), Windows(side, everywhere, everywhere, side, side))] if len(boxes) else []
+        return [(np.arange(len(boxes)), Windows.whole(side, len(boxes)))] if len(boxes) else []
 
 
 def _in_cells(extra: Extra, chosen: Tensor, windows: Windows) -> Extra:

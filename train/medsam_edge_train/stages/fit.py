@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from medsam_edge.errors import InputError
+from medsam_edge.geometry import MASK_LIMIT
 from medsam_edge.modality import Modality
 from medsam_edge_train.data.augment import AUGMENTATIONS
 from medsam_edge_train.data.cases import Case, find_cases, find_unlabelled, thin
@@ -33,7 +34,7 @@ from medsam_edge_train.loop.processes import merge
 from medsam_edge_train.loop.trainer import check_output, run
 from medsam_edge_train.metrics import nsd
 from medsam_edge_train.models.class_prompt import ClassPromptMedSAM, one_hot
-from medsam_edge_train.models.medsam import MASK_LIMIT, PROMPT_KINDS, Extra, MedSAM, Prediction
+from medsam_edge_train.models.medsam import PROMPT_KINDS, Extra, MedSAM, Prediction
 from medsam_edge_train.models.quantize import calibrate
 from medsam_edge_train.settings import at_least_one, check, is_share, not_negative
 from medsam_edge_train.stages.losses import batch_dice, bce_loss, dice_loss, focal_loss, iou_loss

@@ -1,0 +1,231 @@
+"""The way of objects through the slices of a volume: sweeps up and down, and corrections that spread."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from medsam_edge.errors import BoxError, CancelledError
+from medsam_edge.geometry import FloatArray, Geometry
+from medsam_edge.inference.ahead import encoded_ahead
+from medsam_edge.inference.embedding import Embedding
+from medsam_edge.inference.picture import box_around
+from medsam_edge.inference.predictor import Predictor, Prompts
+from medsam_edge.inference.propagation import Rule
+from medsam_edge.inference.tiles import View
+from medsam_edge.inference.timing import Stopwatch
+from medsam_edge.modality import Modality
+from medsam_edge.prompts import Asked, Clicks
+from medsam_edge.results.mask import CroppedMask, Logits
+from medsam_edge.settings import Settings
+
+UNCHANGED = 0.98
+"""DSC of two masks from which on a correction need not go further."""
+
+
+@dataclass
+class Track:
+    """One object on its way through the slices first..last, both included.
+
+    Attributes:
+        label: its number, from 1.
+        middle: the slice on which its box is the prompt.
+        box: (4,) its box on a slice, in pixels of the slice; NaN where there is none.
+        clicks: by slice, x, y of the slice.
+        given: (S, rows, columns), the caller's mask prompt on each slice, if any.
+        masks, logits, scores: by slice, masks in pixels of the slice.
+    """
+
+    label: int
+    first: int
+    middle: int
+    last: int
+    box: FloatArray
+    clicks: dict[int, Clicks] = field(default_factory=dict)
+    given: npt.NDArray[np.generic] | None = None
+    masks: dict[int, CroppedMask] = field(default_factory=dict)
+    logits: dict[int, Logits] = field(default_factory=dict)
+    scores: dict[int, float] = field(default_factory=dict)
+
+    def alive(self, z: int, upward: bool) -> bool:
+        return self.middle <= z <= self.last if upward else self.first <= z < self.middle
+
+    def end(self, z: int) -> None:
+        """Go no further than slice z; from the middle slice, in neither direction."""
+        if z >= self.middle:
+            self.last = z
+        if z <= self.middle:
+            self.first = z
+
+
+def tracks_of(asked: Asked, axis: int, depth: int, follow: bool) -> list[Track]:
+    """One for each of the boxes (N, 6) in voxels, along an array axis of `depth` slices.
+
+    Raises:
+        BoxError: a box to follow from that is not on one slice.
+    """
+    row, column = (other for other in range(3) if other != axis)
+    tracks = []
+    for label, (box, clicks) in enumerate(zip(asked.boxes, asked.clicks, strict=True), start=1):
+        clicked = np.unique(clicks.points[:, 2 - axis].astype(int)).tolist()
+        flat = box[[2 - column, 2 - row, 5 - column, 5 - row]]
+        if np.isnan(box[0]):
+            low = high = clicked[0]
+        else:
+            low = min(int(np.floor(box[2 - axis])), depth - 1)
+            high = max(int(np.ceil(box[5 - axis])) - 1, low)
+        if follow and low != high:
+            raise BoxError(f"boxes[{label - 1}]: expected a box on one slice along axis {axis}, got {low} to {high}")
+        middle, (low, high) = (low + high) // 2, (0, depth - 1) if follow else (low, high)
+        on_slices = {z: clicks.on_slice(z, axis) for z in clicked}
+        given = np.moveaxis(asked.priors[label - 1], axis, 0) if asked.priors else None
+        tracks.append(Track(label, low, middle, high, flat, on_slices, given))
+    return tracks
+
+
+def run(sweeps: Sequence[Sweeps]) -> None:
+    """All views, one after the other, upwards and then downwards."""
+    orders = [(sweep, order, upward) for sweep in sweeps for order, upward in sweep.orders()]
+    total, done = sum(len(order) for _, order, _ in orders), 0
+    for sweep, order, upward in orders:
+        sweep.go(order, upward, done, total)
+        done += len(order)
+
+
+@dataclass
+class Sweeps:
+    """Both sweeps over one view of all slices (S, rows, columns), for the objects that are looked for in it."""
+
+    predictor: Predictor
+    slices: npt.NDArray[np.uint8]
+    view: View
+    modality: Modality | None
+    tracks: Sequence[Track]
+    rule: Rule
+    settings: Settings
+    watch: Stopwatch
+
+    def orders(self) -> list[tuple[list[int], bool]]:
+        """The slices of the sweep upwards (True) and of the sweep downwards (False)."""
+        up = {z for track in self.tracks for z in range(track.middle, track.last + 1)}
+        down = {z for track in self.tracks for z in range(track.first, track.middle)}
+        return [(sorted(up), True), (sorted(down, reverse=True), False)]
+
+    def go(self, order: Sequence[int], upward: bool, done: int, total: int) -> None:
+        """One sweep, after `done` of `total` slices."""
+        position = {z: done + number for number, z in enumerate(order, start=1)}
+        wanted = (z for z in order if self._alive(z, upward))  # lazy: an object may end before its slice's turn comes
+        with closing(encoded_ahead(self._embed, wanted, self.settings.streams)) as embeddings:
+            for z, embedding in embeddings:
+                self._decode(z, embedding, self._alive(z, upward))
+                answer = self.settings.progress(position[z], total) if self.settings.progress else None
+                if isinstance(answer, (bool, np.bool_)) and not answer:
+                    raise CancelledError(f"progress: asked to stop after {position[z]} of {total} slices")
+
+    def _alive(self, z: int, upward: bool) -> list[Track]:
+        return [track for track in self.tracks if track.alive(z, upward)]
+
+    def _embed(self, z: int) -> Embedding:
+        rows, columns = self.view.where
+        return self.predictor.embed(self.slices[z, rows, columns], self.modality, self.rule.enlarging)
+
+    def _decode(self, z: int, embedding: Embedding, alive: Sequence[Track]) -> None:
+        if not alive:  # all of them ended while this slice was encoded ahead
+            return
+        before = [None if z == track.middle else z - 1 if z > track.middle else z + 1 for track in alive]
+        self._segment(z, embedding, alive, before)
+        for track in alive:
+            if self._ended(track, z):
+                track.end(z)
+
+    @property
+    def _takes_masks(self) -> bool:
+        return "mask" in self.predictor.model.prompts and not self.rule.everywhere
+
+    def _ended(self, track: Track, z: int) -> bool:
+        """Whether an object goes no further than slice z: after an empty slice if asked for, after two if followed."""
+        if self.settings.stop_when_empty or not self.settings.follow:
+            return self.settings.stop_when_empty and track.masks[z].empty
+        before = z - 1 if z > track.middle else z + 1
+        return track.masks[z].empty and (z == track.middle or track.masks[before].empty)
+
+    def _segment(self, z: int, embedding: Embedding, tracks: Sequence[Track], before: Sequence[int | None]) -> None:
+        """Decode objects on slice z, each prompted by its mask on another slice, or by its box and clicks alone."""
+        geometry = embedding.geometry
+        boxes = np.stack([self._box(track, z, other, geometry) for track, other in zip(tracks, before, strict=True)])
+        clicks = [self._clicks(track, z, geometry) for track in tracks]
+        priors = {}
+        for number, (track, other) in enumerate(zip(tracks, before, strict=True)):
+            if track.given is not None and track.given[z].any():
+                priors[number] = Logits(0, 0, geometry.mask_to_network(track.given[z][self.view.where]))
+            elif other is not None and not track.masks[other].empty and self._takes_masks:
+                priors[number] = self._prior(track, other, geometry)
+        decoded = self.predictor.decode(embedding, Prompts(boxes, self.rule.everywhere, clicks, priors))
+        self.watch.add(embedding.timings_ms)
+        self.watch.add(decoded.timings_ms)
+        for number, track in enumerate(tracks):
+            track.masks[z] = decoded.masks[number].moved(self.view.top, self.view.left)
+            track.logits[z] = decoded.logits[number].seen_in(self.view.place)
+            track.scores[z] = float(decoded.scores[number])
+
+    def correct(self, track: Track, z: int) -> None:
+        """Decode a slice with clicks again, then follow the object both ways."""
+        embedding = self._embed(z)
+        self._segment(z, embedding, [track], [z if z in track.masks else None])
+        for step in (1, -1):
+            at, ended = z + step, False
+            drawn = track.middle if self.settings.follow and not np.isnan(track.box[0]) else None
+            while track.first <= at <= track.last and at not in track.clicks and at != drawn and not ended:
+                was = track.masks.get(at)
+                self._segment(at, self._embed(at), [track], [at - step])
+                now = track.masks[at]
+                ended = was is not None and _same(was, now)
+                if self.settings.follow and now.empty and track.masks[at - step].empty:
+                    ended = True
+                at += step
+
+    def _box(self, track: Track, z: int, before: int | None, geometry: Geometry) -> FloatArray:
+        """(4,) in network pixels: the box on the middle slice, elsewhere what follows from the mask before."""
+        corner = np.array([self.view.left, self.view.top] * 2, dtype=np.float32)
+        if before is None:
+            started: FloatArray = self.rule.start((track.box - corner)[None], geometry)[0]
+            return started
+        mask = track.masks[before]
+        if before == z:  # a correction: the box holds the mask and the clicks on the object
+            around = box_around(mask, track.clicks[z], self.slices.shape[1:])
+            corrected: FloatArray = self.rule.start((around - corner)[None], geometry)[0]
+            return corrected
+        return self.rule.follow(mask.moved(-self.view.top, -self.view.left), track.label, track.box - corner, geometry)
+
+    def _clicks(self, track: Track, z: int, geometry: Geometry) -> Clicks:
+        own = track.clicks.get(z)
+        if own is None or "points" not in self.predictor.model.prompts:
+            return Clicks(np.zeros((0, 2), np.float32), np.zeros(0, np.int64))
+        corner = np.array([self.view.left, self.view.top], dtype=np.float32)
+        return Clicks(geometry.points_to_network(own.points - corner), own.labels)
+
+    def _prior(self, track: Track, z: int, geometry: Geometry) -> Logits:
+        """The mask prompt that an object's mask on a slice is."""
+        own = track.logits[z]
+        if own.values.size and own.view == self.view.place:
+            return own
+        mask = np.zeros(self.slices.shape[1:], dtype=bool)
+        mask[track.masks[z].where] = track.masks[z].pixels
+        return Logits(0, 0, geometry.mask_to_network(mask[self.view.where]))
+
+
+def _same(one: CroppedMask, other: CroppedMask) -> bool:
+    """Whether two masks are nearly equal: a DSC of at least `UNCHANGED`."""
+    if one.empty or other.empty:
+        return one.empty and other.empty
+    top, left = min(one.top, other.top), min(one.left, other.left)
+    bottom = max(own.where[0].stop for own in (one, other))
+    right = max(own.where[1].stop for own in (one, other))
+    planes = np.zeros((2, bottom - top, right - left), dtype=bool)
+    for plane, own in zip(planes, (one, other), strict=True):
+        plane[own.moved(-top, -left).where] = own.pixels
+    return bool(2 * (planes[0] & planes[1]).sum() >= UNCHANGED * planes.sum())

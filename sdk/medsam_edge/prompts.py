@@ -1,0 +1,198 @@
+"""What a caller asks for, besides an image: boxes, clicks and masks, checked and in pixels of the image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from medsam_edge.boxes import BoxesLike, check_boxes
+from medsam_edge.errors import BoxError, InputError
+from medsam_edge.geometry import FloatArray
+
+PADDING = -1
+"""Label of a point that stands for none, so that rows can have equal lengths."""
+
+
+@runtime_checkable
+class Masks(Protocol):
+    """A former result."""
+
+    def __len__(self) -> int: ...
+
+    def mask(self, index: int) -> npt.NDArray[np.bool_]:
+        """(H, W), or (D, H, W) of a volume."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Clicks:
+    """Those on one object: points (K, 2) x, y or (K, 3) x, y, z, the pixels clicked, float32; labels (K,) int64: 1 on
+    the object, 0 on the background."""
+
+    points: FloatArray
+    labels: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def and_then(self, more: Clicks) -> Clicks:
+        return Clicks(np.concatenate([self.points, more.points]), np.concatenate([self.labels, more.labels]))
+
+    def on_slice(self, z: int, axis: int) -> Clicks:
+        """Those on slice z along an array axis, x, y of the slice."""
+        across = [column for column in range(3) if column != 2 - axis]
+        there = self.where(self.points[:, 2 - axis] == z)
+        return Clicks(there.points[:, across], there.labels)
+
+    def where(self, chosen: npt.NDArray[np.bool_]) -> Clicks:
+        """Some of them; chosen (K,)."""
+        return Clicks(self.points[chosen], self.labels[chosen])
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """Prompts as given.
+
+    Attributes:
+        boxes: (N, 4) or (N, 6); None where there are clicks alone.
+        points: (N, K, 2) x, y, or (N, K, 3) x, y, z of a volume: the pixel clicked; rows may differ in length.
+        point_labels: (N, K): 1 on the object, 0 on the background, -1 padding.
+        prior: a mask to start from: (N, H, W) or a label map (H, W), value i for object i; of a volume (N, D, H, W) or
+            (D, H, W); or a former result. bool and whole numbers are masks, floats probabilities in [0, 1].
+    """
+
+    boxes: BoxesLike | None = None
+    points: Any = None
+    point_labels: Any = None
+    prior: Any = None
+
+    @property
+    def kinds(self) -> set[str]:
+        """What is asked for: some of `box`, `points`, `mask`."""
+        given = {"box": self.boxes, "points": self.points, "mask": self.prior}
+        return {kind for kind, value in given.items() if value is not None}
+
+    def check(self, *shape: int) -> Asked:
+        """The prompts in an image (height, width) or a volume (depth, height, width).
+
+        Raises:
+            BoxError: what `check_boxes` refuses.
+            InputError: points outside the image, of a wrong shape or without labels; other labels; a mask prompt of
+                another shape, number or range; or numbers of boxes, points and masks that differ.
+        """
+        depth = shape[0] if len(shape) == 3 else None
+        clicks = _clicks(self.points, self.point_labels, shape)
+        if self.boxes is not None:
+            boxes = check_boxes(self.boxes, shape[-2], shape[-1], depth)
+        elif clicks is not None:
+            boxes = np.full((len(clicks), 2 * len(shape)), np.nan, np.float32)
+        else:
+            raise BoxError(f"boxes: expected (N, {2 * len(shape)}), got None, and there are no points")
+        if clicks is not None and len(clicks) != len(boxes):
+            raise InputError(f"points: expected a row for each of {len(boxes)} boxes, got {len(clicks)}")
+        none = Clicks(np.zeros((0, len(shape)), np.float32), np.zeros(0, np.int64))
+        if self.boxes is None and clicks is not None and not all(map(len, clicks)):
+            raise InputError("points: expected a click on each object where there are no boxes")
+        priors = () if self.prior is None else _priors(self.prior, len(boxes), shape)
+        return Asked(boxes, tuple(clicks or [none] * len(boxes)), priors)
+
+    def check_clicks(self, count: int, *shape: int) -> Asked:
+        """The clicks on `count` objects that are known already; the rest of `check`."""
+        clicks = _clicks(self.points, self.point_labels, shape) or []
+        if len(clicks) != count:
+            raise InputError(f"points: expected a row for each of {count} objects, got {len(clicks)}")
+        return Asked(np.full((count, 2 * len(shape)), np.nan, np.float32), tuple(clicks))
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """Prompts as checked, one of each for each of N objects.
+
+    Attributes:
+        boxes: (N, 4) or (N, 6) float32 inside the image; NaN where there is none.
+        clicks: N; without points where there are none.
+        priors: N masks of the image's shape, bool or float32 probabilities, or logits of a former result; empty where
+            there are none.
+    """
+
+    boxes: FloatArray
+    clicks: tuple[Clicks, ...]
+    priors: tuple[Any, ...] = ()
+
+    @property
+    def kinds(self) -> set[str]:
+        """Some of `box`, `points`, `mask`."""
+        return {"box"} | ({"points"} if any(map(len, self.clicks)) else set()) | ({"mask"} if self.priors else set())
+
+    def without_priors(self) -> Asked:
+        return replace(self, priors=())
+
+
+def _clicks(points: Any, labels: Any, shape: tuple[int, ...]) -> list[Clicks] | None:
+    if points is None:
+        if labels is not None:
+            raise InputError("point_labels: expected None without points")
+        return None
+    if labels is None:
+        raise InputError("point_labels: expected a label for each point (1 object, 0 background), got None")
+    names, sides = "x, y, z"[: 3 * len(shape) - 2], np.array(shape[::-1])
+    rows, row_labels = _rows("points", points), _rows("point_labels", labels)
+    if len(rows) != len(row_labels):
+        raise InputError(f"point_labels: expected a row for each of {len(rows)} rows of points, got {len(row_labels)}")
+    found = []
+    for index, (row, own) in enumerate(zip(rows, row_labels, strict=True)):
+        row = row.reshape(0, len(sides)) if row.size == 0 else row
+        if row.ndim != 2 or row.shape[1] != len(sides):
+            raise InputError(f"points[{index}]: expected (K, {len(sides)}) {names}, got shape {row.shape}")
+        if own.shape != (len(row),) or not np.isin(own, (PADDING, 0, 1)).all():
+            raise InputError(f"point_labels[{index}]: expected {len(row)} of 1, 0 or -1, got {own.tolist()}")
+        row, own = row[own != PADDING], own[own != PADDING]
+        if not (np.isfinite(row).all() and (row >= 0).all() and (row < sides).all()):
+            raise InputError(
+                f"points[{index}]: expected {names} inside {'x'.join(map(str, sides))}, got {row.tolist()}"
+            )
+        found.append(Clicks(np.floor(row).astype(np.float32), own.astype(np.int64)))
+    return found
+
+
+def _rows(name: str, values: Any) -> list[npt.NDArray[np.float64]]:
+    """One array an object."""
+    try:
+        return [np.asarray(row, dtype=np.float64) for row in values]
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name}: expected rows of numbers, one row an object, got {values!r}") from error
+
+
+def _priors(prior: Any, count: int, shape: tuple[int, ...]) -> tuple[npt.NDArray[Any], ...]:
+    if isinstance(prior, Masks) and not isinstance(prior, np.ndarray):
+        if len(prior) != count:
+            raise InputError(f"prior: expected a result with {count} objects, as many as boxes, got {len(prior)}")
+        prior = [prior.mask(index) for index in range(count)]
+    array = np.asarray(prior)
+    if array.dtype.kind not in "bui" and array.dtype.kind != "f":
+        raise InputError(f"prior: expected masks, whole numbers or probabilities, got {array.dtype}")
+    if array.dtype.kind == "f" and not (array.size == 0 or (array.min() >= 0 and array.max() <= 1)):
+        raise InputError(f"prior: expected probabilities from 0 to 1, got {array.min():g} to {array.max():g}")
+    if array.shape == shape and (array.dtype.kind in "ui" or count == 1):
+        return _of_label_map(array, count)
+    if array.shape != (count, *shape):
+        raise InputError(f"prior: expected {(count, *shape)}, or a label map {shape}, got {array.shape}")
+    return tuple(plane.astype(np.float32) if array.dtype.kind == "f" else plane != 0 for plane in array)
+
+
+def _of_label_map(labels: npt.NDArray[Any], count: int) -> tuple[npt.NDArray[Any], ...]:
+    if labels.dtype.kind != "u" and labels.dtype.kind != "i":
+        return (labels if labels.dtype == bool else labels.astype(np.float32),)
+    if labels.min(initial=0) < 0 or labels.max(initial=0) > count:
+        raise InputError(f"prior: expected labels 0 to {count}, one for each box, got up to {labels.max()}")
+    return tuple(labels == value for value in range(1, count + 1))
+
+
+def joined(*parts: Sequence[Clicks]) -> tuple[Clicks, ...]:
+    """The clicks on each object, one part after the other."""
+    first, *others = parts
+    return tuple(first) if not others else tuple(a.and_then(b) for a, b in zip(first, joined(*others), strict=True))
