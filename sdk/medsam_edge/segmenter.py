@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from numbers import Integral
@@ -33,7 +34,7 @@ from medsam_edge.networks.bundle import load_bundle, packaged_bundle
 from medsam_edge.networks.model import Model
 from medsam_edge.reading.itk import from_simpleitk
 from medsam_edge.reading.limits import check_size
-from medsam_edge.reading.read import read_image
+from medsam_edge.reading.read import read_image, read_reduced
 from medsam_edge.results.result import Segmentation, VolumeSegmentation
 from medsam_edge.settings import Axis, BoxSpace, Compat, Detail, Options, Overlap, Progress, Settings, check_choice
 
@@ -106,7 +107,7 @@ class Segmenter:
             ImageError, FileMissingError, ModalityError, InputError: the argument at fault is named. A modality that is
                 no class of a network with class prompts is a ModalityError.
         """
-        loaded = _load(image)
+        loaded = _load(image).in_full()
         modality = self._modality(modality, loaded)
         watch = Stopwatch(loaded.read_ms)
         display = picture_display(loaded, modality, window)
@@ -143,7 +144,7 @@ class Segmenter:
             boxes=checked,
             scores=decoded.scores,
             masks=decoded.masks,
-            display=embedding.display,
+            shown=embedding.display,
             modality=modality,
             modality_confidence=confidence,
             timings_ms=watch.timings_ms,
@@ -185,6 +186,7 @@ class Segmenter:
         progress: Progress | None = None,
         compat: Compat | None = None,
         detail: Detail = "auto",
+        reduced_jpeg: bool = False,
     ) -> Segmentation | VolumeSegmentation:
         """`embed`, then `decode`; of a volume, every slice that a box reaches, from its middle slice outwards.
 
@@ -219,22 +221,28 @@ class Segmenter:
                 of the square; no tile is enlarged. `crop`: in a tile of which it fills about a fifth, enlarged where
                 need be, which is better for boxes that are exact and worse for others, and most boxes cost an
                 encoding (`medsam_edge.inference.tiles`). Never a tile with `compat`.
+            reduced_jpeg: whether a large JPEG file is decoded at the smallest half, quarter or eighth of its sides that
+                leaves 512 pixels of the longer one. That is faster; masks keep the file's size and differ a little.
+                The result's `display` is decoded when it is asked for. It has no effect where any box needs a tile
+                (the file is then decoded twice), on other images, and with a network of a larger square than 256.
 
         Returns:
             `Segmentation` for (N, 4), `VolumeSegmentation` for (N, 6); of a slice in colour always `Segmentation`.
 
         Raises:
             CancelledError: `progress` returned False.
-            InputError: an unknown `axis`, `compat`, `detail` or `box_space`, `streams` that is no number of threads, or
-                physical boxes for an image that does not know where it lies, of other dimensions, or with `compat`.
+            InputError: an unknown `axis`, `compat`, `detail` or `box_space`, `streams` that is no number of threads,
+                physical boxes for an image that does not know where it lies, of other dimensions, or with `compat`, or
+                `reduced_jpeg` with `compat`.
             What `embed` and `decode` raise.
         """
-        settings = Settings(box_space, overlap, axis, streams, stop_when_empty, progress, compat, detail)
-        loaded = _load(image)
+        settings = Settings(box_space, overlap, axis, streams, stop_when_empty, progress, compat, detail, reduced_jpeg)
+        loaded = _load(image, read_reduced if reduced_jpeg else read_image)
         modality = self._modality(modality, loaded)
         boxes, volume = _boxes_in_pixels(loaded, boxes, settings)
-        segment_loaded = segment_volume if volume else segment_picture
-        return segment_loaded(self.predictor, loaded, boxes, modality, window, settings)
+        if volume:
+            return segment_volume(self.predictor, loaded.in_full(), boxes, modality, window, settings)
+        return segment_picture(self.predictor, loaded, boxes, modality, window, settings)
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         raise InputError(
@@ -291,11 +299,11 @@ def _shared_segmenter() -> Segmenter:
     return Segmenter()
 
 
-def _load(image: ImageLike) -> LoadedImage:
+def _load(image: ImageLike, read: Callable[[ImageLike], LoadedImage] = read_image) -> LoadedImage:
     if isinstance(image, LoadedImage):
         return image
     if isinstance(image, (str, os.PathLike)):
-        return read_image(image)
+        return read(image)
     if type(image).__module__.startswith("SimpleITK"):
         return from_simpleitk(image)
     if isinstance(image, np.ndarray):

@@ -24,7 +24,7 @@ class Settings:
     """How boxes are segmented in a picture or a volume. `Segmenter.segment` describes each field.
 
     Raises:
-        InputError: a value that is not one of the names, or physical boxes together with `compat`.
+        InputError: a value that is not one of the names, or what does not go with `compat`.
     """
 
     box_space: BoxSpace = "pixel"
@@ -35,6 +35,7 @@ class Settings:
     progress: Progress | None = None
     compat: Compat | None = None
     detail: Detail = "auto"
+    reduced_jpeg: bool = False
 
     def __post_init__(self) -> None:
         if self.axis not in (*AXES, 0, 1, 2) or isinstance(self.axis, bool):
@@ -48,6 +49,8 @@ class Settings:
         check_choice("box_space", self.box_space, BoxSpace)
         if self.box_space == "physical" and self.compat is not None:
             raise InputError(f"box_space: compat={self.compat!r} follows scripts with boxes in pixels, got 'physical'")
+        if self.reduced_jpeg and self.compat is not None:
+            raise InputError(f"reduced_jpeg: compat={self.compat!r} follows scripts that decode in full, got True")
 
     @property
     def tiling(self) -> Detail:
@@ -72,6 +75,7 @@ class Options(TypedDict, total=False):
     progress: Progress | None
     compat: Compat | None
     detail: Detail
+    reduced_jpeg: bool
 
 
 def check_choice(argument: str, value: object, choices: Any) -> None:

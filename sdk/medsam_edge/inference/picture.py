@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import numpy.typing as npt
 
 from medsam_edge.boxes import BoxesLike, check_boxes
 from medsam_edge.errors import ImageError
-from medsam_edge.image import LoadedImage
+from medsam_edge.image import LateArray, LoadedImage
 from medsam_edge.inference.predictor import Predictor, Prompts
 from medsam_edge.inference.propagation import rule_of
 from medsam_edge.inference.tiles import views
@@ -30,10 +32,15 @@ def segment_picture(
     """Segment what each box of a picture holds; see `Segmenter.segment`."""
     watch, rule = Stopwatch(loaded.read_ms), rule_of(settings.compat)
     display = picture_display(loaded, modality, window)
-    height, width = display.shape[:2]
+    late = loaded.whole and LateArray(loaded.whole.shape, partial(_whole_display, loaded.whole, modality, window))
+    height, width = (late or display).shape[:2]
+    size = predictor.model.image_size
     checked = check_boxes(boxes, height, width)
-    shown = views(checked, height, width, predictor.model.image_size, settings.tiling)
+    shown = views(checked, height, width, size, settings.tiling)
     watch.lap("prepare")
+    if late and (max(display.shape) < 2 * size or any(view.is_tile for view in shown)):
+        display, late = late.make(), None  # reduced, the picture shows too little
+        watch.lap("read")
     masks: dict[int, CroppedMask] = {}
     scores = np.zeros(len(checked), dtype=np.float32)
     confidence = None
@@ -42,7 +49,7 @@ def segment_picture(
         modality, confidence = whole.class_prompt
         watch.add(whole.timings_ms)
     for view in shown:
-        embedding = predictor.embed(display[view.where], modality, rule.enlarging)
+        embedding = predictor.embed(display[view.where], modality, rule.enlarging, late.shape if late else None)
         prompts = Prompts(rule.start(view.boxes(checked), embedding.geometry), rule.everywhere)
         decoded = predictor.decode(embedding, prompts)
         masks |= {i: mask.moved(view.top, view.left) for i, mask in zip(view.indices, decoded.masks, strict=True)}
@@ -55,13 +62,17 @@ def segment_picture(
         boxes=checked,
         scores=scores,
         masks=tuple(masks[index] for index in range(len(checked))),
-        display=display,
+        shown=late or display,
         modality=modality,
         timings_ms=watch.timings_ms,
         overlap=settings.overlap,
         frame=loaded.frame,
         modality_confidence=confidence,
     )
+
+
+def _whole_display(whole: LateArray, modality: Modality | None, window: Window | None) -> npt.NDArray[np.uint8]:
+    return picture_display(LoadedImage(whole.make()), modality, window)
 
 
 def picture_display(loaded: LoadedImage, modality: Modality | None, window: Window | None) -> npt.NDArray[np.uint8]:

@@ -29,11 +29,20 @@ def read_image(path: str | os.PathLike[str]) -> LoadedImage:
         FileMissingError: there is no such file.
         ImageError: the file is unreadable, of an unknown kind, too large, or neither a picture nor a volume.
     """
-    file, started = Path(path), time.perf_counter()
+    return _read(Path(path), reduced=False)
+
+
+def read_reduced(path: str | os.PathLike[str]) -> LoadedImage:
+    """As `read_image`, but a large JPEG file at a fraction of its size; `LoadedImage.whole` is then the whole one."""
+    return _read(Path(path), reduced=True)
+
+
+def _read(file: Path, reduced: bool) -> LoadedImage:
+    started = time.perf_counter()
     with as_image_error(file):
         if not file.is_file() and not file.is_dir():
             raise FileMissingError(f"image: no such file: {file}")
-        loaded = _read(file)
+        loaded = _read_kind(file, reduced)
     shape, dtype = loaded.pixels.shape, loaded.pixels.dtype
     if dtype.kind not in "buif" or loaded.pixels.size == 0 or len(shape) not in (2, 3):
         raise ImageError(f"image: expected numbers, two or three dimensions, {file} has {dtype} of shape {shape}")
@@ -41,14 +50,14 @@ def read_image(path: str | os.PathLike[str]) -> LoadedImage:
     return replace(loaded, read_ms=(time.perf_counter() - started) * 1e3)
 
 
-def _read(file: Path) -> LoadedImage:
+def _read_kind(file: Path, reduced: bool) -> LoadedImage:
     name = file.name.lower()
     if file.is_dir():
         from medsam_edge.reading.dicom.series import read_series
 
         return read_series(file)
     if name.endswith(PICTURE_SUFFIXES):
-        return read_picture(file)
+        return read_picture(file, reduced)
     if name.endswith(".npz"):
         return read_npz(file)
     if name.endswith(".dcm") or is_dicom(file):

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medsam_edge.errors import InputError
-from medsam_edge.image import Frame
+from medsam_edge.image import Frame, LateArray
 from medsam_edge.modality import Modality
 from medsam_edge.results.mask import CroppedMask
 from medsam_edge.results.overlay import draw_objects
@@ -45,7 +45,6 @@ class _Objects(ABC):
 
     boxes: npt.NDArray[np.float32]
     scores: npt.NDArray[np.float32]
-    display: npt.NDArray[np.uint8]
     modality: Modality | None
     overlap: Overlap
     frame: Frame | None
@@ -142,7 +141,7 @@ class Segmentation(_Objects):
         boxes: (N, 4) float32 x0, y0, x1, y1 in image pixels, as used (clipped to the image).
         scores: (N,) float32, the network's own estimate of each mask's IoU, about 0..1.
         masks: N masks, each cropped to where it is; `mask(i)` gives a full one.
-        display: (H, W) or (H, W, 3) uint8, the image as a person would see it.
+        shown: `display`, or what makes it when it is asked for.
         modality: as told, or as the file says, or as recognised by a network with class prompts; None where unknown.
         timings_ms: milliseconds per stage: read, prepare, encode, decode, restore.
         overlap: who owns a pixel of several masks in `label_map`: the `later` box, or the higher `score`.
@@ -154,7 +153,7 @@ class Segmentation(_Objects):
     boxes: npt.NDArray[np.float32]
     scores: npt.NDArray[np.float32]
     masks: tuple[CroppedMask, ...]
-    display: npt.NDArray[np.uint8]
+    shown: npt.NDArray[np.uint8] | LateArray
     modality: Modality | None
     timings_ms: Mapping[str, float]
     overlap: Overlap = "later"
@@ -163,7 +162,13 @@ class Segmentation(_Objects):
 
     @property
     def _shape(self) -> tuple[int, ...]:
-        return self.display.shape[:2]
+        return self.shown.shape[:2]
+
+    @cached_property
+    def display(self) -> npt.NDArray[np.uint8]:
+        """(H, W) or (H, W, 3) uint8, the image as a person would see it; with `reduced_jpeg` decoded when first asked
+        for, from the file's bytes, which the result keeps."""
+        return self.shown.make() if isinstance(self.shown, LateArray) else self.shown
 
     def _paint(self, target: npt.NDArray[Any], index: int, value: int) -> None:
         target[self.masks[index].where][self.masks[index].pixels] = value
