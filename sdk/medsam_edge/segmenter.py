@@ -221,10 +221,11 @@ class Segmenter:
                 of the square; no tile is enlarged. `crop`: in a tile of which it fills about a fifth, enlarged where
                 need be, which is better for boxes that are exact and worse for others, and most boxes cost an
                 encoding (`medsam_edge.inference.tiles`). Never a tile with `compat`.
-            reduced_jpeg: whether a large JPEG file is decoded at the smallest half, quarter or eighth of its sides that
-                leaves 512 pixels of the longer one. That is faster; masks keep the file's size and differ a little.
-                The result's `display` is decoded when it is asked for. It has no effect where any box needs a tile
-                (the file is then decoded twice), on other images, and with a network of a larger square than 256.
+            reduced_jpeg: whether a large JPEG file, given by its path, is decoded at a half, a quarter or an eighth of
+                its sides, the smallest that leaves 512 pixels of the longer one. It is faster; masks have the file's
+                size as ever, and differ a little. `display` is decoded when it is asked for. No effect on other
+                images, where any box needs a tile (the file is then decoded twice), and where the network's square
+                is more than half of what is left.
 
         Returns:
             `Segmentation` for (N, 4), `VolumeSegmentation` for (N, 6); of a slice in colour always `Segmentation`.

@@ -47,8 +47,8 @@ def read_picture(file: Path, reduced: bool = False) -> LoadedImage:
     the EXIF orientation is applied. Damage inside a png fails its checksums; inside other formats it may go unnoticed.
 
     Args:
-        reduced: whether a large JPEG is decoded at the smallest half, quarter or eighth that has REDUCED_SIDE pixels.
-            `LoadedImage.whole` then decodes it in full, from the bytes as they were read.
+        reduced: whether a large JPEG is decoded at a half, a quarter or an eighth of its sides, the smallest that
+            leaves REDUCED_SIDE pixels of the longer one. `LoadedImage.whole` decodes the same bytes in full.
 
     Raises:
         ImageError: the file is none of these formats (the suffix does not matter), damaged, cut, too large, animated,
