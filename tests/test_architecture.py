@@ -44,7 +44,8 @@ ROOMS = {  # what each room of the sdk may import beside TOP and itself
     "results": {"writing"},
     "inference": {"networks", "results"},
     "segmenter": {"inference", "networks", "reading", "results"},
-    "medsam_edge": {"inference", "reading", "results", "segmenter"},
+    "shortcut": {"results", "segmenter"},
+    "medsam_edge": {"inference", "reading", "results", "segmenter", "shortcut"},
     "cli": {"inference", "networks", "phantom", "reading", "results", "segmenter", "writing"},
     "__main__": {"cli"},
 }

@@ -25,7 +25,8 @@ from medsam_edge.inference.embedding import Embedding
 from medsam_edge.modality import Modality
 from medsam_edge.reading.read import read_image
 from medsam_edge.results.result import Segmentation, VolumeSegmentation
-from medsam_edge.segmenter import Segmenter, segment
+from medsam_edge.segmenter import Segmenter
+from medsam_edge.shortcut import segment
 from medsam_edge.version import __version__
 
 __all__ = [

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,19 @@ class Frame:
 
 
 @dataclass(frozen=True, eq=False)
+class LateArray:
+    """A picture that is made when it is asked for.
+
+    Attributes:
+        shape: its (H, W).
+        make: makes it, (H, W) or (H, W, 3), read-only; can be pickled.
+    """
+
+    shape: tuple[int, int]
+    make: Callable[[], npt.NDArray[Any]]
+
+
+@dataclass(frozen=True, eq=False)
 class LoadedImage:
     """An image and what its file says about it.
 
@@ -40,6 +54,8 @@ class LoadedImage:
             last slice.
         color: whether the file declares the last axis as RGB; None for arrays and npz, whose boxes decide.
         read_ms: milliseconds that reading the file took.
+        whole: the whole picture, where `pixels` are the same picture at a fraction of its size, else None; only
+            `medsam_edge.reading.read.load_image` gives one.
     """
 
     pixels: npt.NDArray[Any]
@@ -48,3 +64,8 @@ class LoadedImage:
     boxes: npt.NDArray[Any] | None = None
     color: bool | None = None
     read_ms: float = 0.0
+    whole: LateArray | None = None
+
+    def in_full(self) -> LoadedImage:
+        """Itself, or the whole picture of a reduced one."""
+        return replace(self, pixels=self.whole.make(), whole=None) if self.whole else self

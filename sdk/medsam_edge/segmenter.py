@@ -8,17 +8,13 @@ segment  both: a picture by inference/picture.py, a volume slice by slice by inf
 from __future__ import annotations
 
 import os
-import threading
 from dataclasses import replace
-from functools import cache
 from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-import numpy as np
-
 from medsam_edge.boxes import Boxes2D, Boxes3D, BoxesLike
-from medsam_edge.errors import ImageError, InputError
+from medsam_edge.errors import InputError
 from medsam_edge.image import LoadedImage
 from medsam_edge.inference.cache import EmbeddingCache
 from medsam_edge.inference.embedding import Embedding
@@ -34,9 +30,7 @@ from medsam_edge.modality import Modality
 from medsam_edge.networks.bundle import load_bundle, packaged_bundle
 from medsam_edge.networks.model import Model
 from medsam_edge.prompts import Request
-from medsam_edge.reading.itk import from_simpleitk
-from medsam_edge.reading.limits import check_size
-from medsam_edge.reading.read import read_image
+from medsam_edge.reading.read import load_image
 from medsam_edge.results.result import Segmentation, VolumeSegmentation
 from medsam_edge.settings import Axis, BoxSpace, Compat, Detail, Options, Overlap, Progress, Settings, check_choice
 
@@ -111,7 +105,7 @@ class Segmenter:
             ImageError, FileMissingError, ModalityError, InputError: the argument at fault is named. A modality that is
                 no class of a network with class prompts is a ModalityError.
         """
-        loaded = _load(image)
+        loaded = load_image(image).in_full()
         modality = self._modality(modality, loaded)
         watch = Stopwatch(loaded.read_ms)
         display = picture_display(loaded, modality, window)
@@ -161,7 +155,7 @@ class Segmenter:
             boxes=asked.boxes,
             scores=decoded.scores,
             masks=decoded.masks,
-            display=embedding.display,
+            shown=embedding.display,
             modality=modality,
             modality_confidence=confidence,
             timings_ms=watch.timings_ms,
@@ -191,8 +185,7 @@ class Segmenter:
             InputError: wrong clicks (`medsam_edge.prompts.Request.check`), or a model that does not take them.
         """
         volume = isinstance(result, VolumeSegmentation)
-        shape = result.display.shape if volume else result.display.shape[:2]
-        asked = Request(None, points, point_labels).check_clicks(len(result), *shape)
+        asked = Request(None, points, point_labels).check_clicks(len(result), *result.shape)
         self.predictor.check(asked)
         return (refine_volume if volume else refine_picture)(self.predictor, result, asked.clicks)  # type: ignore
 
@@ -235,6 +228,7 @@ class Segmenter:
         prior: Any = None,
         follow: bool = False,
         keep_logits: bool = True,
+        reduced_jpeg: bool = False,
     ) -> Segmentation | VolumeSegmentation:
         """`embed`, then `decode`; of a volume, every slice that a box reaches, from its middle slice outwards.
 
@@ -277,24 +271,43 @@ class Segmenter:
                 (N, D, H, W) or (D, H, W); or a former result. bool and whole numbers are masks, floats probabilities.
             follow: boxes lie on one slice of a volume, and the whole object is found: it ends after two empty slices.
             keep_logits: whether the result keeps what the decoder gave, which `refine` goes on from; else from masks.
+            reduced_jpeg: whether a large JPEG file, given by its path, is decoded at a half, a quarter or an eighth of
+                its sides, the smallest that leaves 512 pixels of the longer one. It is faster; masks have the file's
+                size as ever, and differ a little. `display` is decoded when it is asked for. No effect on other
+                images, where any box needs a tile (the file is then decoded twice), and where the network's square
+                is more than half of what is left.
 
         Returns:
             `Segmentation` for (N, 4), `VolumeSegmentation` for (N, 6); of a slice in colour always `Segmentation`.
 
         Raises:
             CancelledError: `progress` returned False.
-            InputError: an unknown `axis`, `compat`, `detail` or `box_space`, `streams` that is no number of threads, or
-                physical boxes for an image that does not know where it lies, of other dimensions, or with `compat`.
+            InputError: an unknown `axis`, `compat`, `detail` or `box_space`, `streams` that is no number of threads,
+                physical boxes for an image that does not know where it lies, of other dimensions, or with `compat`, or
+                `reduced_jpeg` with `compat`.
             What `embed` and `decode` raise.
         """
         settings = Settings(
-            box_space, overlap, axis, streams, stop_when_empty, progress, compat, detail, follow, keep_logits
+            box_space,
+            overlap,
+            axis,
+            streams,
+            stop_when_empty,
+            progress,
+            compat,
+            detail,
+            follow,
+            keep_logits,
+            reduced_jpeg,
         )
-        loaded = _load(image)
+        loaded = load_image(image, reduced_jpeg)
         modality = self._modality(modality, loaded)
         request, volume = in_pixels(loaded, Request(boxes, points, point_labels, prior), settings)
-        segment_loaded = segment_volume if volume else segment_picture
-        result = segment_loaded(self.predictor, loaded, request, modality, window, settings)
+        result: Segmentation | VolumeSegmentation
+        if volume:
+            result = segment_volume(self.predictor, loaded.in_full(), request, modality, window, settings)
+        else:
+            result = segment_picture(self.predictor, loaded, request, modality, window, settings)
         return replace(result, segmenter=self)
 
     def __reduce__(self) -> str | tuple[Any, ...]:
@@ -309,57 +322,3 @@ class Segmenter:
         if modality and self.model.classes:
             self.model.one_hot(modality)
         return modality
-
-
-@overload
-def segment(
-    image: ImageLike, boxes: Boxes2D, modality: str | Modality | None = None, **options: Unpack[Options]
-) -> Segmentation: ...
-
-
-@overload
-def segment(
-    image: ImageLike, boxes: Boxes3D, modality: str | Modality | None = None, **options: Unpack[Options]
-) -> VolumeSegmentation: ...
-
-
-@overload
-def segment(
-    image: ImageLike,
-    boxes: BoxesLike | None = None,
-    modality: str | Modality | None = None,
-    **options: Unpack[Options],
-) -> Segmentation | VolumeSegmentation: ...
-
-
-def segment(
-    image: ImageLike,
-    boxes: BoxesLike | None = None,
-    modality: str | Modality | None = None,
-    **options: Unpack[Options],
-) -> Segmentation | VolumeSegmentation:
-    """`Segmenter.segment` with the packaged model, which is loaded at the first call and kept. Same options."""
-    with _shared_lock:
-        segmenter = _shared_segmenter()
-    return segmenter.segment(image, boxes, modality, **options)
-
-
-_shared_lock = threading.Lock()
-
-
-@cache
-def _shared_segmenter() -> Segmenter:
-    return Segmenter()
-
-
-def _load(image: ImageLike) -> LoadedImage:
-    if isinstance(image, LoadedImage):
-        return image
-    if isinstance(image, (str, os.PathLike)):
-        return read_image(image)
-    if type(image).__module__.startswith("SimpleITK"):
-        return from_simpleitk(image)
-    if isinstance(image, np.ndarray):
-        check_size("the array", image.shape[:2] if image.shape[2:] == (3,) else image.shape)
-        return LoadedImage(image)
-    raise ImageError(f"image: expected an array, a SimpleITK image or a path, got {type(image).__name__}")

@@ -24,7 +24,7 @@ class Settings:
     """How boxes are segmented in a picture or a volume. `Segmenter.segment` describes each field.
 
     Raises:
-        InputError: a value that is not one of the names, or physical boxes together with `compat`.
+        InputError: a value that is not one of the names, or what does not go with `compat`.
     """
 
     box_space: BoxSpace = "pixel"
@@ -37,6 +37,7 @@ class Settings:
     detail: Detail = "auto"
     follow: bool = False
     keep_logits: bool = True
+    reduced_jpeg: bool = False
 
     def __post_init__(self) -> None:
         if self.axis not in (*AXES, 0, 1, 2) or isinstance(self.axis, bool):
@@ -52,6 +53,8 @@ class Settings:
         check_choice("box_space", self.box_space, BoxSpace)
         if self.box_space == "physical" and self.compat is not None:
             raise InputError(f"box_space: compat={self.compat!r} follows scripts with boxes in pixels, got 'physical'")
+        if self.reduced_jpeg and self.compat is not None:
+            raise InputError(f"reduced_jpeg: compat={self.compat!r} follows scripts that decode in full, got True")
 
     @property
     def tiling(self) -> Detail:
@@ -81,6 +84,7 @@ class Options(TypedDict, total=False):
     points: Any
     point_labels: Any
     prior: Any
+    reduced_jpeg: bool
 
 
 def check_choice(argument: str, value: object, choices: Any) -> None:

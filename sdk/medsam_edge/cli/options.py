@@ -77,6 +77,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="where a small box is segmented: image: in the whole image; auto: in a tile around it if the whole image "
         "shows too little of it; crop: enlarged in a tile around it, slower, better for exact boxes; default: auto",
     )
+    add(
+        "--reduced-jpeg",
+        action="store_true",
+        help="decode a large jpg at a fraction of its size, which is faster, unless a box needs a tile; for one image",
+    )
     add("--json", action="store_true", help="print JSON; for a folder one line per image, then the totals")
 
     add = parser.add_argument_group("volumes").add_argument

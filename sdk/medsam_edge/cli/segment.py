@@ -19,7 +19,7 @@ from medsam_edge.errors import BoxError, InputError, ModalityError
 from medsam_edge.image import LoadedImage
 from medsam_edge.intensity import WINDOWS, Window, to_display
 from medsam_edge.modality import Modality
-from medsam_edge.reading.read import read_image
+from medsam_edge.reading.read import load_image
 from medsam_edge.results.result import Segmentation, VolumeSegmentation
 from medsam_edge.segmenter import Segmenter
 from medsam_edge.settings import Progress, Settings
@@ -67,7 +67,7 @@ def segment_file(options: argparse.Namespace) -> int:
     if job.overlay:
         check_picture_suffix(job.overlay)
     boxes = boxes_of(options.box, options.boxes)
-    loaded = read_for(job, boxes)
+    loaded = read_for(job, boxes, choices.settings.reduced_jpeg)
     segmenter = make_segmenter(options)
     with slices_shown() as progress:
         result = run_job(segmenter, job, loaded, boxes, choices, progress)
@@ -81,7 +81,9 @@ def make_segmenter(options: argparse.Namespace) -> Segmenter:
 
 def choices_of(options: argparse.Namespace) -> Choices:
     """Raises InputError for what no image can have."""
-    names = ("overlap", "axis", "streams", "stop_when_empty", "compat", "detail")
+    if options.reduced_jpeg and options.image.is_dir():
+        raise InputError("--reduced-jpeg: is for one jpg, not for a folder")
+    names = ("overlap", "axis", "streams", "stop_when_empty", "compat", "detail", "reduced_jpeg")
     settings = Settings(options.box_space or "pixel", **{name: getattr(options, name) for name in names})
     return Choices(Modality.parse(options.modality), _window(options.window), settings)
 
@@ -102,18 +104,19 @@ def refuse_same(paths: Sequence[Path]) -> None:
         raise InputError(f"output: expected image, output and overlay apart, got {', '.join(map(str, paths))}")
 
 
-def read_for(job: Job, boxes: npt.NDArray[np.float64] | None) -> LoadedImage:
+def read_for(job: Job, boxes: npt.NDArray[np.float64] | None, reduced: bool = False) -> LoadedImage:
     """Read a job's image, and check that its label map can be written.
 
     Args:
         boxes: None for those that the image carries.
+        reduced: whether a large jpg is decoded at a fraction of its size.
 
     Raises:
         BoxError: it carries none.
         ImageError: it cannot be read, or its label map cannot be written with this suffix.
         InputError: the suffix is dcm, and highdicom is not installed.
     """
-    loaded = read_image(job.image)
+    loaded = load_image(job.image, reduced)
     boxes = loaded.boxes if boxes is None else boxes
     if boxes is None:
         raise BoxError(f"boxes: {job.image} carries none; expected --box x0,y0,x1,y1 or --boxes")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from medsam_edge.errors import ImageError
 from medsam_edge.geometry import FloatArray, Geometry
-from medsam_edge.image import LoadedImage
+from medsam_edge.image import LateArray, LoadedImage
 from medsam_edge.inference.predictor import Predictor, Prompts
 from medsam_edge.inference.propagation import Rule, rule_of
 from medsam_edge.inference.tiles import View, views
@@ -37,11 +38,16 @@ def segment_picture(
     """Segment what each box of a picture holds; see `Segmenter.segment`."""
     watch, rule = Stopwatch(loaded.read_ms), rule_of(settings.compat)
     display = picture_display(loaded, modality, window)
-    height, width = display.shape[:2]
+    late = loaded.whole and LateArray(loaded.whole.shape, partial(_whole_display, loaded.whole, modality, window))
+    height, width = (late or display).shape[:2]
+    size = predictor.model.image_size
     asked = request.check(height, width)
     predictor.check(asked)
-    shown = views(asked.boxes, height, width, predictor.model.image_size, settings.tiling)
+    shown = views(asked.boxes, height, width, size, settings.tiling)
     watch.lap("prepare")
+    if late and (max(display.shape) < 2 * size or any(view.is_tile for view in shown)):
+        display, late = late.make(), None  # reduced, the picture shows too little
+        watch.lap("read")
     confidence = None
     if modality is None and predictor.model.classes and any(view.is_tile for view in shown):
         whole = predictor.embed(display)  # a tile is of the modality that the whole picture is
@@ -50,7 +56,7 @@ def segment_picture(
     masks, logits = dict[int, CroppedMask](), dict[int, Logits]()
     scores = np.zeros(len(asked.boxes), dtype=np.float32)
     for view in shown:
-        embedding = predictor.embed(display[view.where], modality, rule.enlarging)
+        embedding = predictor.embed(display[view.where], modality, rule.enlarging, late.shape if late else None)
         decoded = predictor.decode(embedding, prompts_in(view, asked, embedding.geometry, rule))
         for index, mask, own in zip(view.indices, decoded.masks, decoded.logits, strict=True):
             masks[index] = mask.moved(view.top, view.left)
@@ -65,7 +71,7 @@ def segment_picture(
         boxes=asked.boxes,
         scores=scores,
         masks=tuple(masks[index] for index in order),
-        display=display,
+        shown=late or display,
         modality=modality,
         timings_ms=watch.timings_ms,
         overlap=settings.overlap,
@@ -85,7 +91,7 @@ def refine_picture(predictor: Predictor, result: Segmentation, more: Sequence[Cl
         view = View(*logits[index].view, (0,))
         box = result.boxes[index]
         if np.isnan(box).any():
-            box = box_around(masks[index], clicks[index], result.display.shape[:2])
+            box = box_around(masks[index], clicks[index], result.shape)
         so_far = Asked(
             box[None], clicks[index : index + 1], (logits[index] if len(logits[index].values) else result.mask(index),)
         )
@@ -123,6 +129,10 @@ def box_around(mask: CroppedMask, clicks: Clicks, shape: tuple[int, ...]) -> Flo
     margin = MARGIN_AROUND * (high - low)
     limits = np.array([shape[1], shape[0]])
     return np.concatenate([(low - margin).clip(0), np.minimum(high + margin, limits)]).astype(np.float32)
+
+
+def _whole_display(whole: LateArray, modality: Modality | None, window: Window | None) -> npt.NDArray[np.uint8]:
+    return picture_display(LoadedImage(whole.make()), modality, window)
 
 
 def picture_display(loaded: LoadedImage, modality: Modality | None, window: Window | None) -> npt.NDArray[np.uint8]:

@@ -70,7 +70,11 @@ class Predictor:
     cache: EmbeddingCache
 
     def embed(
-        self, display: npt.NDArray[np.uint8], modality: Modality | None = None, enlarging: int = cv2.INTER_LINEAR
+        self,
+        display: npt.NDArray[np.uint8],
+        modality: Modality | None = None,
+        enlarging: int = cv2.INTER_LINEAR,
+        shape: tuple[int, int] | None = None,
     ) -> Embedding:
         """Encode an 8-bit image, or find the embedding of the same resized pixels in the cache.
 
@@ -78,9 +82,10 @@ class Predictor:
             display: (H, W) or (H, W, 3) RGB uint8. It is kept by reference: do not change it afterwards.
             modality: the class prompt of later decoding; the encoder does not see it.
             enlarging: OpenCV's interpolation of an image smaller than the network's square.
+            shape: (H, W) of the image, where `display` is the same image at a fraction of its size.
         """
         watch = Stopwatch()
-        geometry = Geometry.of(display.shape[:2], self.model.image_size)
+        geometry = Geometry.of(shape or display.shape[:2], self.model.image_size)
         small = geometry.resize(display, enlarging)
         key = content_key(small, self.model.identity)
         outputs = self.cache.get(key)

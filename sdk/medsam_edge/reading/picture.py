@@ -7,20 +7,29 @@ therefore parsed here first: the format, the size, and whether the file is compl
 from __future__ import annotations
 
 import struct
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from medsam_edge.errors import ImageError
-from medsam_edge.image import LoadedImage
+from medsam_edge.image import LateArray, LoadedImage
 from medsam_edge.reading.limits import check_claim
 
 JPEG_SCANS = 100
 """A progressive picture has about ten scans. Each costs a pass over all pixels, however few bytes it has."""
 
+REDUCED_SIDE = 512
+"""Pixels that the longer side of a reduced JPEG has at least: twice the square of the packaged network."""
+REDUCTIONS = {8: cv2.IMREAD_REDUCED_GRAYSCALE_8, 4: cv2.IMREAD_REDUCED_GRAYSCALE_4, 2: cv2.IMREAD_REDUCED_GRAYSCALE_2}
+"""OpenCV's flags by what they divide the sides by. With IMREAD_ANYCOLOR, colour stays colour."""
+
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_GREY_ALPHA = 4
+_JPEG = b"\xff\xd8\xff"
 _JPEG_SIZES = (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0))  # SOF0 to SOF15
 _JPEG_SCAN = 0xDA
 _JPEG_BARE = (0x01, *range(0xD0, 0xD8))  # markers without a length
@@ -31,37 +40,61 @@ Claim = tuple[int, int, int, int]
 """What a header asks memory for: height, width, bytes per pixel in memory, bits per pixel in the file."""
 
 
-def read_picture(file: Path) -> LoadedImage:
+def read_picture(file: Path, reduced: bool = False) -> LoadedImage:
     """Read (H, W) grey or (H, W, 3) RGB; uint8, uint16, or another dtype of a tif.
 
     OpenCV's rules hold: palettes and CMYK become RGB, one bit becomes 0 and 255, alpha is dropped without blending, and
     the EXIF orientation is applied. Damage inside a png fails its checksums; inside other formats it may go unnoticed.
+
+    Args:
+        reduced: whether a large JPEG is decoded at a half, a quarter or an eighth of its sides, the smallest that
+            leaves REDUCED_SIDE pixels of the longer one. `LoadedImage.whole` decodes the same bytes in full.
 
     Raises:
         ImageError: the file is none of these formats (the suffix does not matter), damaged, cut, too large, animated,
             or of several pages.
     """
     raw = file.read_bytes()
-    for claim in _claims(raw, file):
+    claims = _claims(raw, file)
+    for claim in claims:
         check_claim(file, claim[:2], *claim[2:])
+    small = _reduced(raw, file, *claims[0][:2]) if reduced and raw.startswith(_JPEG) else None
+    pixels, whole = small or (_decode(raw, file), None)
+    return LoadedImage(pixels, color=pixels.ndim == 3 or None, whole=whole)
+
+
+def _reduced(raw: bytes, file: Path, height: int, width: int) -> tuple[npt.NDArray[Any], LateArray] | None:
+    """A reduced JPEG and the whole one; None for a small one, and where the sides do not tell whether EXIF turns it."""
+    divisor = next((n for n in REDUCTIONS if -(-max(height, width) // n) >= REDUCED_SIDE), None)
+    if divisor is None:
+        return None
+    pixels = _decode(raw, file, REDUCTIONS[divisor])
+    turns = {(height, width), (width, height)}
+    shapes = [shape for shape in turns if tuple(-(-side // divisor) for side in shape) == pixels.shape[:2]]
+    return (pixels, LateArray(shapes[0], partial(_decode, raw, file))) if len(shapes) == 1 else None
+
+
+def _decode(raw: bytes, file: Path, reduction: int = 0) -> npt.NDArray[Any]:
+    """(H, W) or (H, W, 3) RGB, read-only."""
+    flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH | reduction
     try:
-        image = cv2.imdecode(np.frombuffer(raw, dtype=np.uint8), cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
+        image = cv2.imdecode(np.frombuffer(raw, dtype=np.uint8), flags)
     except cv2.error as error:
         raise ImageError(f"image: cannot read {file}: {error.err}") from error
     if image is None:
         raise ImageError(f"image: cannot read {file}: damaged, or a variant that OpenCV does not know")
-    if image.ndim == 2:
-        return LoadedImage(image)
-    if raw.startswith(_PNG) and raw[25] == _PNG_GREY_ALPHA:  # OpenCV gives it three channels
-        return LoadedImage(np.ascontiguousarray(image[:, :, 0]))
-    in_place = image.dtype in (np.uint8, np.uint16, np.float32)  # cvtColor takes no others
-    rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image) if in_place else image[:, :, ::-1]
-    return LoadedImage(rgb, color=True)
+    if image.ndim == 3 and raw.startswith(_PNG) and raw[25] == _PNG_GREY_ALPHA:  # OpenCV gives it three channels
+        image = np.ascontiguousarray(image[:, :, 0])
+    elif image.ndim == 3:
+        in_place = image.dtype in (np.uint8, np.uint16, np.float32)  # cvtColor takes no others
+        image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image) if in_place else image[:, :, ::-1]
+    image.setflags(write=False)
+    return image
 
 
 def _claims(raw: bytes, file: Path) -> list[Claim]:
     """Parse what the header asks memory for; more than one claim if several sizes are stored."""
-    readers = {_PNG: _png, b"\xff\xd8\xff": _jpeg, b"BM": _bmp, b"II": _tiff, b"MM": _tiff}
+    readers = {_PNG: _png, _JPEG: _jpeg, b"BM": _bmp, b"II": _tiff, b"MM": _tiff}
     reader = next((reader for magic, reader in readers.items() if raw.startswith(magic)), None)
     if reader is None:
         raise ImageError(f"image: cannot read {file}: not a png, jpg, bmp or tif")

@@ -6,10 +6,14 @@ import os
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from medsam_edge.errors import FileMissingError, ImageError
 from medsam_edge.image import LoadedImage
 from medsam_edge.reading.dicom.preamble import is_dicom
+from medsam_edge.reading.limits import check_size
 from medsam_edge.reading.medical import read_medical
 from medsam_edge.reading.npz import read_npz
 from medsam_edge.reading.picture import read_picture
@@ -29,11 +33,38 @@ def read_image(path: str | os.PathLike[str]) -> LoadedImage:
         FileMissingError: there is no such file.
         ImageError: the file is unreadable, of an unknown kind, too large, or neither a picture nor a volume.
     """
-    file, started = Path(path), time.perf_counter()
+    return _read(Path(path), reduced=False)
+
+
+def load_image(image: Any, reduced_jpeg: bool = False) -> LoadedImage:
+    """What `Segmenter` takes: an array, a SimpleITK image, a file's path, or an image that is loaded already.
+
+    Args:
+        reduced_jpeg: read a large JPEG file at a fraction of its size; `LoadedImage.whole` is then the whole one.
+
+    Raises:
+        ImageError, FileMissingError: something else, or what `read_image` refuses.
+    """
+    if isinstance(image, LoadedImage):
+        return image
+    if isinstance(image, (str, os.PathLike)):
+        return _read(Path(image), reduced_jpeg)
+    if type(image).__module__.startswith("SimpleITK"):
+        from medsam_edge.reading.itk import from_simpleitk
+
+        return from_simpleitk(image)
+    if isinstance(image, np.ndarray):
+        check_size("the array", image.shape[:2] if image.shape[2:] == (3,) else image.shape)
+        return LoadedImage(image)
+    raise ImageError(f"image: expected an array, a SimpleITK image or a path, got {type(image).__name__}")
+
+
+def _read(file: Path, reduced: bool) -> LoadedImage:
+    started = time.perf_counter()
     with as_image_error(file):
         if not file.is_file() and not file.is_dir():
             raise FileMissingError(f"image: no such file: {file}")
-        loaded = _read(file)
+        loaded = _read_kind(file, reduced)
     shape, dtype = loaded.pixels.shape, loaded.pixels.dtype
     if dtype.kind not in "buif" or loaded.pixels.size == 0 or len(shape) not in (2, 3):
         raise ImageError(f"image: expected numbers, two or three dimensions, {file} has {dtype} of shape {shape}")
@@ -41,14 +72,14 @@ def read_image(path: str | os.PathLike[str]) -> LoadedImage:
     return replace(loaded, read_ms=(time.perf_counter() - started) * 1e3)
 
 
-def _read(file: Path) -> LoadedImage:
+def _read_kind(file: Path, reduced: bool) -> LoadedImage:
     name = file.name.lower()
     if file.is_dir():
         from medsam_edge.reading.dicom.series import read_series
 
         return read_series(file)
     if name.endswith(PICTURE_SUFFIXES):
-        return read_picture(file)
+        return read_picture(file, reduced)
     if name.endswith(".npz"):
         return read_npz(file)
     if name.endswith(".dcm") or is_dicom(file):

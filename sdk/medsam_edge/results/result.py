@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medsam_edge.errors import InputError
-from medsam_edge.image import Frame
+from medsam_edge.image import Frame, LateArray
 from medsam_edge.modality import Modality
 from medsam_edge.prompts import Clicks
 from medsam_edge.results.mask import CroppedMask, Logits
@@ -48,7 +48,6 @@ class _Objects(ABC):
 
     boxes: npt.NDArray[np.float32]
     scores: npt.NDArray[np.float32]
-    display: npt.NDArray[np.uint8]
     modality: Modality | None
     overlap: Overlap
     frame: Frame | None
@@ -57,8 +56,8 @@ class _Objects(ABC):
 
     @property
     @abstractmethod
-    def _shape(self) -> tuple[int, ...]:
-        """Of the label map."""
+    def shape(self) -> tuple[int, ...]:
+        """Of the label map: (H, W), or (D, H, W) of a volume."""
 
     @abstractmethod
     def _paint(self, target: npt.NDArray[Any], index: int, value: int) -> None:
@@ -83,7 +82,7 @@ class _Objects(ABC):
         return (self[index] for index in range(len(self)))
 
     def __repr__(self) -> str:
-        size = "×".join(map(str, self._shape))
+        size = "×".join(map(str, self.shape))
         scores = ", ".join(f"{score:.2f}" for score in self.scores[:5].tolist()) + ", …" * (len(self) > 5)
         modality = self.modality.value if self.modality else "unknown modality"
         return f"<{type(self).__name__} of {size}, {modality}: {len(self)} objects, scores [{scores}]>"
@@ -104,7 +103,7 @@ class _Objects(ABC):
         Raises:
             InputError: there is no such box.
         """
-        full = np.zeros(self._shape, dtype=bool)
+        full = np.zeros(self.shape, dtype=bool)
         self._paint(full, self._checked(index), 1)
         return full
 
@@ -117,7 +116,7 @@ class _Objects(ABC):
         """
         if len(self) > 65535:
             raise InputError(f"boxes: expected at most 65535 in a label map, got {len(self)}")
-        labels = np.zeros(self._shape, dtype=np.uint16)
+        labels = np.zeros(self.shape, dtype=np.uint16)
         order = np.argsort(self.scores, kind="stable") if self.overlap == "score" else np.arange(len(self))
         for index in order.tolist():
             self._paint(labels, index, index + 1)
@@ -161,7 +160,7 @@ class Segmentation(_Objects):
         boxes: (N, 4) float32 x0, y0, x1, y1 in image pixels, as used (clipped to the image).
         scores: (N,) float32, the network's own estimate of each mask's IoU, about 0..1.
         masks: N masks, each cropped to where it is; `mask(i)` gives a full one.
-        display: (H, W) or (H, W, 3) uint8, the image as a person would see it.
+        shown: `display`, or what makes it when it is asked for.
         modality: as told, or as the file says, or as recognised by a network with class prompts; None where unknown.
         timings_ms: milliseconds per stage: read, prepare, encode, decode, restore.
         overlap: who owns a pixel of several masks in `label_map`: the `later` box, or the higher `score`.
@@ -176,7 +175,7 @@ class Segmentation(_Objects):
     boxes: npt.NDArray[np.float32]
     scores: npt.NDArray[np.float32]
     masks: tuple[CroppedMask, ...]
-    display: npt.NDArray[np.uint8]
+    shown: npt.NDArray[np.uint8] | LateArray
     modality: Modality | None
     timings_ms: Mapping[str, float]
     overlap: Overlap = "later"
@@ -187,8 +186,14 @@ class Segmentation(_Objects):
     segmenter: Any = None
 
     @property
-    def _shape(self) -> tuple[int, ...]:
-        return self.display.shape[:2]
+    def shape(self) -> tuple[int, ...]:
+        return self.shown.shape[:2]
+
+    @cached_property
+    def display(self) -> npt.NDArray[np.uint8]:
+        """(H, W) or (H, W, 3) uint8, the image as a person would see it; with `reduced_jpeg` decoded when first asked
+        for, from the file's bytes, which the result keeps."""
+        return self.shown.make() if isinstance(self.shown, LateArray) else self.shown
 
     def _paint(self, target: npt.NDArray[Any], index: int, value: int) -> None:
         target[self.masks[index].where][self.masks[index].pixels] = value
@@ -237,7 +242,7 @@ class VolumeSegmentation(_Objects):
     follow: bool = False
 
     @property
-    def _shape(self) -> tuple[int, ...]:
+    def shape(self) -> tuple[int, ...]:
         return self.display.shape
 
     def _paint(self, target: npt.NDArray[Any], index: int, value: int) -> None:

@@ -13,8 +13,10 @@ import SimpleITK as sitk
 
 from medsam_edge import Modality, Segmenter
 from medsam_edge.cli.main import main
+from medsam_edge.inference.predictor import Predictor
 from medsam_edge.phantom import phantom, phantom_volume
 from tests.sdk.fake import fake_model
+from tests.sdk.jpegs import write_jpeg
 
 
 def test_segment_writes_mask_overlay_and_json(image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -29,6 +31,23 @@ def test_segment_writes_mask_overlay_and_json(image: Path, tmp_path: Path, capsy
     assert cv2.imread(str(overlay)).shape == (256, 256, 3)
     assert main(arguments) == 0
     assert "score" in capsys.readouterr().out
+
+
+def test_a_reduced_jpg_has_a_label_map_and_an_overlay_of_its_size(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("medsam_edge.cli.segment.Segmenter", lambda bundle, **settings: Segmenter(fake_model()))
+    path, shapes = write_jpeg(tmp_path / "x.jpg", np.eye(640, 1024, dtype=np.uint8) * 200), []
+    embed = Predictor.embed
+    monkeypatch.setattr(Predictor, "embed", lambda *given: shapes.append(given[1].shape) or embed(*given))
+    arguments = ["segment", str(path), "--box", "160,160,480,320", "-o", str(tmp_path / "y.png")]
+    for option in ([], ["--reduced-jpeg"]):
+        assert main([*arguments, "--overlay", str(tmp_path / "z.png"), *option]) == 0
+        assert cv2.imread(str(tmp_path / "y.png")).shape == cv2.imread(str(tmp_path / "z.png")).shape == (640, 1024, 3)
+    assert shapes == [(640, 1024), (320, 512)]
+    assert main([*arguments, "--reduced-jpeg", "--compat", "rep-medsam"]) == 2
+    assert main(["segment", str(tmp_path), "--boxes", str(tmp_path), "--reduced-jpeg", "-o", str(tmp_path / "o")]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].endswith("--reduced-jpeg: is for one jpg, not for a folder")
 
 
 def test_challenge_npz_brings_its_own_boxes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

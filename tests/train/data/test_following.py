@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from medsam_edge.geometry import MASK_LIMIT
 from medsam_edge.modality import Modality
 from medsam_edge_train.data.augment import AUGMENTATIONS
 from medsam_edge_train.data.cases import Case, find_cases
@@ -13,7 +14,6 @@ from medsam_edge_train.data.corrections import clicks_on_errors, first_clicks
 from medsam_edge_train.data.datasets import TrainingData, collate
 from medsam_edge_train.data.following import Following, as_prompt, deformed, following_box, neighbours_of
 from medsam_edge_train.data.shards import Blob
-from medsam_edge.geometry import MASK_LIMIT
 
 
 def disk(x: int, y: int, radius: int, side: int = 128) -> np.ndarray:
