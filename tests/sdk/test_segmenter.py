@@ -413,7 +413,7 @@ def test_time_of_reading_is_that_of_the_file(tmp_path: Path) -> None:
     assert Segmenter(fake_model()).segment(picture(), [[1, 1, 9, 9]]).timings_ms["read"] == 0.0
 
 
-def test_options_are_the_fields_of_settings_and_the_window() -> None:
+def test_options_are_the_fields_of_settings_the_window_and_prompts() -> None:
     prompts = {"points", "point_labels", "prior"}
     assert set(get_type_hints(Options)) == {"window", *prompts, *(field.name for field in fields(Settings))}
     keywords = {
@@ -421,4 +421,4 @@ def test_options_are_the_fields_of_settings_and_the_window() -> None:
         for name, parameter in signature(Segmenter.segment).parameters.items()
         if parameter.kind is Parameter.KEYWORD_ONLY
     }
-    assert keywords == {"window": None} | vars(Settings())
+    assert keywords == {"window": None, **dict.fromkeys(prompts)} | vars(Settings())
