@@ -60,12 +60,8 @@ class PrepareReport:
         modalities = {name: asdict(counts) for name, counts in self.modalities.items()}
         for counts in modalities.values():
             del counts["histogram"]
-        skipped = [entry._asdict() for entry in self.skipped]
-        return {
-            "modalities": modalities,
-            "split": {"kept": self.split_kept, "drawn": self.split_drawn},
-            "skipped": skipped,
-        }
+        split = {"kept": self.split_kept, "drawn": self.split_drawn}
+        return {"modalities": modalities, "split": split, "skipped": [entry._asdict() for entry in self.skipped]}
 
     def __str__(self) -> str:
         columns = ("found", "sampled", "train", "val", "objects", "skipped")
@@ -78,12 +74,10 @@ class PrepareReport:
 
 def draw_report(report: PrepareReport, path: Path) -> None:
     """Draw images per modality in source and sample (class-prompt paper, Fig. 1), and the grey levels of each."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     rows = -(-len(report.modalities) // COLUMNS)
     figure = Figure(figsize=(11, 4.2 + 1.9 * rows), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
     grid = figure.add_gridspec(rows + 1, COLUMNS, height_ratios=[2.2, *[1] * rows])
     _draw_counts(figure.add_subplot(grid[0, :]), report)
     for index, (name, counts) in enumerate(report.modalities.items()):
@@ -111,8 +105,7 @@ def _draw_counts(axes: Any, report: PrepareReport) -> None:
 
 
 def _draw_histogram(axes: Any, name: str, counts: Counts) -> None:
-    pixels = max(1, sum(counts.histogram))
-    share = 100 * np.array(counts.histogram) / pixels
+    share = 100 * np.array(counts.histogram) / max(1, sum(counts.histogram))
     axes.fill_between(np.arange(LEVELS), share, step="mid", color=SAMPLED_COLOR, linewidth=0)
     top = np.sort(share)[-6] or share.max() or 1.0  # a few peaks, such as black, may exceed the axis
     axes.set_ylim(0, 1.25 * float(top))

@@ -82,8 +82,7 @@ def find_pairs(
     Only names are read, and the header of one file of a DICOM series.
 
     Args:
-        root: the source folder.
-        modality: modality of images that do not say it.
+        modality: of images that do not say it.
         leave_out: names of folders to skip.
 
     Raises:
@@ -98,10 +97,10 @@ def find_pairs(
         above = (root.resolve().name, *here.relative_to(root).parts)
         if left := next((name for name in leave_out if name in above), None):
             folders.clear()
-            yield Skipped(_relative(here, root), f"a {left} split")
+            yield Skipped(here.relative_to(root).as_posix(), f"a {left} split")
             continue
         for image, label in _halves(here, folders, sorted(files)):
-            source = _relative(image or label or here, root)
+            source = (image or label or here).relative_to(root).as_posix()
             if image is None or label is None:
                 yield Skipped(source, f"no {'image' if image is None else 'labels'} found")
                 continue
@@ -115,11 +114,7 @@ def find_pairs(
 
 
 def series_files(folder: Path) -> list[Path]:
-    """Files of the one DICOM series in a folder, in the order of slice positions.
-
-    Raises:
-        ImageError: there are several series, or none.
-    """
+    """Files of the one DICOM series in a folder, by slice position; raises ImageError of several series, or none."""
     reader = sitk.ImageSeriesReader
     series = reader.GetGDCMSeriesIDs(itk_path(folder))
     if len(series) > 1:
@@ -127,10 +122,6 @@ def series_files(folder: Path) -> list[Path]:
     if not series:
         raise ImageError("expected a DICOM series in the folder, found none")
     return [Path(file) for file in reader.GetGDCMSeriesFileNames(str(folder), series[0])]
-
-
-def _relative(path: Path, root: Path) -> str:
-    return path.relative_to(root).as_posix()
 
 
 def _stem(name: str, suffixes: tuple[str, ...]) -> str | None:
@@ -159,14 +150,14 @@ def _halves(here: Path, folders: list[str], files: list[str]) -> Iterator[tuple[
         if name.lower().endswith(".npz"):
             yield here / name, here / name
         elif stem and stem.endswith("_image"):
-            label = stem.removesuffix("_image") + "_label"
-            yield here / name, _first(here / f"{label}{suffix}" for suffix in VOLUME_SUFFIXES)
+            yield here / name, _volume(here / f"{stem.removesuffix('_image')}_label")
 
 
 def _same_stems(images: Path, labels: Path) -> Iterator[tuple[Path | None, Path | None]]:
     by_stem: dict[str, Path] = {}
     for image in sorted(images.iterdir(), key=lambda path: (path.is_dir(), path)):  # files win over folders
-        stem = image.name if _is_shown_folder(image) else _stem(image.name, IMAGE_SUFFIXES)
+        is_series = image.is_dir() and not image.is_symlink() and not image.name.startswith(".")
+        stem = image.name if is_series else _stem(image.name, IMAGE_SUFFIXES)
         if stem is not None:
             by_stem.setdefault(stem, image)
     for label in sorted(labels.iterdir()):
@@ -181,16 +172,13 @@ def _same_stems(images: Path, labels: Path) -> Iterator[tuple[Path | None, Path 
     yield from ((image, None) for image in by_stem.values())
 
 
-def _is_shown_folder(path: Path) -> bool:
-    return path.is_dir() and not path.is_symlink() and not path.name.startswith(".")
-
-
 def _label_of_series(folder: Path) -> Path | None:
-    beside = (folder.with_name(f"{folder.name}_label{suffix}") for suffix in VOLUME_SUFFIXES)
-    return _first(folder / f"label{suffix}" for suffix in VOLUME_SUFFIXES) or _first(beside)
+    return _volume(folder / "label") or _volume(folder.with_name(f"{folder.name}_label"))
 
 
-def _first(paths: Iterator[Path]) -> Path | None:
+def _volume(stem: Path) -> Path | None:
+    """The file of this path with a suffix of a volume, if there is one."""
+    paths = (stem.with_name(f"{stem.name}{suffix}") for suffix in VOLUME_SUFFIXES)
     return next((path for path in paths if path.is_file()), None)
 
 

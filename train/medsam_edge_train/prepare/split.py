@@ -36,9 +36,9 @@ class SplitPairs:
 
 def split_pairs(config: PrepareConfig) -> SplitPairs:
     """Find all pairs and give each a split; only names are read."""
-    found = [(root, entry) for root in config.sources for entry in find_pairs(root, Modality.parse(config.modality))]
-    skipped = [entry for _, entry in found if isinstance(entry, Skipped)]
-    pairs = [entry for _, entry in found if isinstance(entry, Pair)]
+    found = [entry for root in config.sources for entry in find_pairs(root, Modality.parse(config.modality))]
+    skipped = [entry for entry in found if isinstance(entry, Skipped)]
+    pairs = [entry for entry in found if isinstance(entry, Pair)]
     validation = _validation_patients(config, [pair for pair in pairs if not pair.split])
     by_name: dict[tuple[str, ...], Pair] = {}
     kept = 0
