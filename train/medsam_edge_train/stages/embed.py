@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,6 @@ from medsam_edge.networks.bundle import sha256
 from medsam_edge_train import checkpoint
 from medsam_edge_train.data.cases import SPLITS, Case, find_cases, read_case
 from medsam_edge_train.loop.config import Precision, choose_precision
-from medsam_edge_train.models import MedSAM
 from medsam_edge_train.models.vit import ViT
 from medsam_edge_train.options import Output
 from medsam_edge_train.progress import show_progress
@@ -57,21 +57,24 @@ class EmbedConfig:
 
 
 def embed(config: EmbedConfig, progress: Callable[[str], None] = lambda line: None) -> Path:
-    """Embed every image of both splits that is not in the store yet.
+    """Embed every image of both splits, or of the one there is, that is not in the store yet; returns its folder.
 
     Args:
-        progress: called with a line of text after each shard.
-
-    Returns:
-        The store's folder.
+        progress: told, in a line of text, what there is to do.
 
     Raises:
         FileMissingError: the data have neither train/ nor val/.
         InputError: the folder holds a store of another teacher or size, or MedSAM's encoder needs another size.
         CheckpointError: the teacher or the store's index cannot be read.
     """
-    cases = _find_all(config.data)
-    teacher, name = _load_teacher(config)
+    splits = [split for split in SPLITS if (config.data / split).is_dir()]
+    if not splits:
+        raise FileMissingError(f"data: expected a folder with {' or '.join(SPLITS)}, got {config.data}")
+    cases = [(embedding_key(split, case), case) for split in splits for case in find_cases(config.data / split)]
+    teacher, name = checkpoint.load(config.teacher, config.teacher_architecture)
+    if isinstance(teacher.image_encoder, ViT) and config.image_size * VIT_FACTOR != teacher.image_encoder.image_size:
+        needed = teacher.image_encoder.image_size // VIT_FACTOR
+        raise InputError(f"image_size: {name} needs {needed}, got {config.image_size}")
     made_by = {"teacher": name, "teacher_sha256": sha256(config.teacher.read_bytes()), "image_size": config.image_size}
     store = StoreWriter(config.output, made_by)
     done = store.keys()
@@ -82,22 +85,6 @@ def embed(config: EmbedConfig, progress: Callable[[str], None] = lambda line: No
         for start in range(0, len(missing), config.shard_images):
             store.add(_embed_cases(encoder, missing[start : start + config.shard_images], config, step))
     return config.output
-
-
-def _find_all(data: Path) -> list[tuple[str, Case]]:
-    """Every image of both splits, or of the one there is, with its key in the store."""
-    splits = [split for split in SPLITS if (data / split).is_dir()]
-    if not splits:
-        raise FileMissingError(f"data: expected a folder with {' or '.join(SPLITS)}, got {data}")
-    return [(embedding_key(split, case), case) for split in splits for case in find_cases(data / split)]
-
-
-def _load_teacher(config: EmbedConfig) -> tuple[MedSAM, str]:
-    teacher, name = checkpoint.load(config.teacher, config.teacher_architecture)
-    if isinstance(teacher.image_encoder, ViT) and config.image_size * VIT_FACTOR != teacher.image_encoder.image_size:
-        needed = teacher.image_encoder.image_size // VIT_FACTOR
-        raise InputError(f"image_size: {name} needs {needed}, got {config.image_size}")
-    return teacher, name
 
 
 def _embed_cases(
@@ -129,5 +116,4 @@ def run_teacher(encoder: nn.Module, images: Tensor, precision: str = "32-true") 
         images = nn.functional.interpolate(images, scale_factor=VIT_FACTOR, mode="bicubic").clamp(0, 1)
     half = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(choose_precision(precision))
     with torch.autocast(images.device.type, dtype=half, enabled=half is not None):
-        result: Tensor = encoder(images)
-    return result.float()
+        return cast(Tensor, encoder(images).float())

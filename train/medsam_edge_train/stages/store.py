@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -28,7 +27,6 @@ def embedding_key(split: str, case: Case) -> str:
     return f"{split}/{case.key}"
 
 
-@dataclass
 class EmbeddingStore:
     """A store opened for reading; every shard is verified first.
 
@@ -37,27 +35,20 @@ class EmbeddingStore:
         CheckpointError: a shard is missing, or a shard or the index is damaged.
     """
 
-    folder: Path
-    image_size: int = field(init=False)
-    _shard_of: dict[str, str] = field(init=False, repr=False)
-    _open: dict[str, Any] = field(init=False, repr=False, default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if not (self.folder / INDEX).is_file():
-            raise FileMissingError(f"embeddings: expected a folder made by `train embed`, got {self.folder}")
-        index = _read_index(self.folder)
-        self.image_size = index["image_size"]
+    def __init__(self, folder: Path) -> None:
+        if not (folder / INDEX).is_file():
+            raise FileMissingError(f"embeddings: expected a folder made by `train embed`, got {folder}")
+        index = _read_index(folder)
         for name, entry in index["shards"].items():
-            if not _is_whole(self.folder / name, entry):
-                raise CheckpointError(
-                    f"embeddings: {self.folder / name} is missing or damaged; run `train embed` again"
-                )
+            if not _is_whole(folder / name, entry):
+                raise CheckpointError(f"embeddings: {folder / name} is missing or damaged; run `train embed` again")
+        self.folder, self.image_size = folder, int(index["image_size"])
         self._shard_of = {key: name for name, entry in index["shards"].items() for key in entry["keys"]}
+        self._open: dict[str, Any] = {}
 
     def check(self, keys: Sequence[str]) -> None:
         """Raise InputError if an embedding is missing."""
-        missing = [key for key in keys if key not in self._shard_of]
-        if missing:
+        if missing := [key for key in keys if key not in self._shard_of]:
             raise InputError(f"embeddings: {len(missing)} images of data have none, for example {missing[0]}")
 
     def __getitem__(self, key: str) -> Tensor:
@@ -65,8 +56,7 @@ class EmbeddingStore:
         name = self._shard_of[key]
         if name not in self._open:
             self._open[name] = safe_open(self.folder / name, framework="pt")
-        tensor: Tensor = self._open[name].get_tensor(key)
-        return tensor
+        return cast(Tensor, self._open[name].get_tensor(key))
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_open": {}}  # each worker process opens the files itself
