@@ -39,10 +39,7 @@ class ObjectScore:
 
 
 def score_cases(
-    segmenters: Mapping[str, Segmenter],
-    cases: Iterable[Case],
-    surfaces: bool = False,
-    objects: int | None = None,
+    segmenters: Mapping[str, Segmenter], cases: Iterable[Case], surfaces: bool = False, objects: int | None = None
 ) -> list[ObjectScore]:
     """Segment the labelled objects of every case with every segmenter.
 
@@ -94,8 +91,7 @@ def by_modality(scores: Sequence[ObjectScore], metric: Literal["dsc", "nsd"] = "
     """Mean DSC or NSD in percent by modality and method, number of objects, and the mean over modalities as `mean`."""
     table: dict[str, dict[str, float]] = {}
     for modality in Modality:
-        own = [score for score in scores if score.case.modality is modality]
-        if own:
+        if own := [score for score in scores if score.case.modality is modality]:
             values = [getattr(score, metric) for score in own]
             means = {name: 100 * float(np.mean([value[name] for value in values])) for name in values[0]}
             table[modality.value] = {"objects": len(own), **means}

@@ -41,7 +41,6 @@ from medsam_edge_train.models import TEACHER, MedSAM, fuse
 from medsam_edge_train.options import FLAT, Output
 
 Precision = Literal["int8", "mixed", "f16", "f32"]
-Listener = Callable[[Step], None]
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ class ConvertConfig:
             raise InputError(f"report: expected a file outside the bundle, got {self.report}")
 
 
-def convert(config: ConvertConfig, listen: Listener = lambda step: None) -> Manifest:
+def convert(config: ConvertConfig, listen: Callable[[Step], None] = lambda step: None) -> Manifest:
     """Convert a checkpoint to a bundle.
 
     Args:
@@ -196,11 +195,15 @@ def _bundle(config: ConvertConfig, folder: Path, report: ConversionReport, made:
         write_bundle(final, *halve_embedding(encoder, made.decoder), manifest)
     _compare(final, made, exactly=config.precision == "f32", report=report)
     accuracy = _gate(config.gate, report, segmenters, final) if config.gate else None
-    manifest = finish_bundle(final, manifest, report, accuracy)
+    measured = {"dsc_percent": accuracy.dsc, "nsd_percent": accuracy.nsd} if accuracy else {}
+    manifest = replace(_with_hashes(final, manifest), checks=report.checks, accuracy=measured)
+    (final / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
+    (final / CARD_FILE).write_text(report.card(manifest), encoding="utf-8")
     if config.output.exists():
         config.output.rename(folder / "replaced")  # which goes with its folder
     final.rename(config.output)
-    report.add("done", f"{config.output}, {_megabytes(config.output):.1f} MB")
+    megabytes = sum(file.stat().st_size for file in config.output.iterdir()) / 1e6
+    report.add("done", f"{config.output}, {megabytes:.1f} MB")
     return manifest
 
 
@@ -257,18 +260,5 @@ def write_bundle(folder: Path, encoder: ov.Model, decoder: ov.Model, manifest: M
     (folder / MANIFEST_FILE).write_text(_with_hashes(folder, manifest).to_json(), encoding="utf-8")
 
 
-def finish_bundle(folder: Path, manifest: Manifest, report: ConversionReport, accuracy: Accuracy | None) -> Manifest:
-    """The manifest with all that was found out, and the card."""
-    measured = {"dsc_percent": accuracy.dsc, "nsd_percent": accuracy.nsd} if accuracy else {}
-    manifest = replace(_with_hashes(folder, manifest), checks=report.checks, accuracy=measured)
-    (folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
-    (folder / CARD_FILE).write_text(report.card(manifest), encoding="utf-8")
-    return manifest
-
-
 def _with_hashes(folder: Path, manifest: Manifest) -> Manifest:
     return replace(manifest, files={name: sha256((folder / name).read_bytes()) for name in MODEL_FILES})
-
-
-def _megabytes(folder: Path) -> float:
-    return sum(file.stat().st_size for file in folder.iterdir()) / 1e6

@@ -90,12 +90,9 @@ def measure_accuracy(segmenters: Mapping[str, Segmenter], gate: Gate) -> Accurac
 
 
 def check_accuracy(accuracy: Accuracy, gate: Gate) -> None:
-    """Raises:
-    ConversionError: the bundle lost more than it may; the message names where.
-    """
+    """Raise ConversionError if the bundle lost more than it may; the message names where."""
     limits = {name: gate.max_drop if name == "mean" else gate.max_modality_drop for name in accuracy.drops}
-    beyond = [f"{name} {drop:.2f}" for name, drop in accuracy.drops.items() if not drop <= limits[name]]
-    if beyond:
+    if beyond := [f"{name} {drop:.2f}" for name, drop in accuracy.drops.items() if not drop <= limits[name]]:
         raise ConversionError(
             f"accuracy: expected to lose at most {gate.max_drop} points of mean DSC and {gate.max_modality_drop} of "
             f"any modality's, lost {', '.join(beyond)}; --precision mixed keeps more in floating point, and "

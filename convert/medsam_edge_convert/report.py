@@ -82,7 +82,16 @@ class ConversionReport:
 def write_report(path: Path, report: ConversionReport) -> None:
     """`.json`: for machines; `.html`: one self-contained page. The file appears whole or not at all."""
     if path.suffix == ".html":
-        return _write_page(path, report)
+        return write_page(
+            path,
+            "medsam_edge_convert",
+            "conversion.html",
+            title=f"{report.source} to {report.precision}",
+            failed=report.failed,
+            steps=[_line(step) for step in report.steps],
+            tables={name: as_cells(table) for name, table in report.tables.items()},
+            pictures=[(line, data_address("image/png", _png(picture))) for line, picture in report.pictures],
+        )
     values = {
         "checkpoint": report.source,
         "precision": report.precision,
@@ -92,19 +101,6 @@ def write_report(path: Path, report: ConversionReport) -> None:
     }
     with replacing(path) as partial:
         partial.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-
-
-def _write_page(path: Path, report: ConversionReport) -> None:
-    write_page(
-        path,
-        "medsam_edge_convert",
-        "conversion.html",
-        title=f"{report.source} to {report.precision}",
-        failed=report.failed,
-        steps=[_line(step) for step in report.steps],
-        tables={name: as_cells(table) for name, table in report.tables.items()},
-        pictures=[(line, data_address("image/png", _png(picture))) for line, picture in report.pictures],
-    )
 
 
 def _line(step: Step) -> Line:
