@@ -72,12 +72,12 @@ def inscribed_ellipse(box: npt.NDArray[np.float32], shape: tuple[int, ...]) -> n
     """
     mask = np.zeros(shape, dtype=bool)
     low, high = box[: len(shape)][::-1].astype(np.float64), box[len(shape) :][::-1].astype(np.float64)
-    inside = np.zeros((1,) * len(shape))
     where = tuple(slice(int(first), int(np.ceil(last))) for first, last in zip(low, high, strict=True))
-    for axis, part in enumerate(where):
-        along = (np.arange(part.start, part.stop) + 0.5 - (low[axis] + high[axis]) / 2) / ((high - low)[axis] / 2)
-        inside = inside + np.expand_dims(along**2, [other for other in range(len(shape)) if other != axis])
-    mask[where] = inside <= 1
+    along = [
+        (cells + 0.5 - (first + last) / 2) / ((last - first) / 2)
+        for cells, first, last in zip(np.ogrid[where], low, high, strict=True)
+    ]
+    mask[where] = sum(distance**2 for distance in along) <= 1
     return mask
 
 

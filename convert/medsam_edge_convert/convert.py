@@ -102,8 +102,7 @@ def convert(config: ConvertConfig, listen: Callable[[Step], None] = lambda step:
         ConversionError: a step changed the network more than it may, or the gate found too much accuracy lost.
         InputError: the teacher, which is not converted; no calibration where it is needed.
     """
-    pictures = config.report is not None and config.report.suffix == ".html"
-    report = ConversionReport(config.checkpoint.name, config.precision, listen, wants_pictures=pictures)
+    report = ConversionReport(config.checkpoint.name, config.precision, listen)
     try:
         return _convert(config, report)
     except BaseException as error:
@@ -194,7 +193,10 @@ def _bundle(config: ConvertConfig, folder: Path, report: ConversionReport, made:
         final = folder / "bundle"
         write_bundle(final, *halve_embedding(encoder, made.decoder), manifest)
     _compare(final, made, exactly=config.precision == "f32", report=report)
-    accuracy = _gate(config.gate, report, segmenters, final) if config.gate else None
+    accuracy = None
+    if config.gate:
+        segmenters[FINAL] = Segmenter(final, cache_bytes=0)
+        accuracy = _gate(config.gate, config.report, report, segmenters)
     measured = {"dsc_percent": accuracy.dsc, "nsd_percent": accuracy.nsd} if accuracy else {}
     manifest = replace(_with_hashes(final, manifest), checks=report.checks, accuracy=measured)
     (final / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
@@ -239,11 +241,9 @@ def _quantized(
     return encoder, calibration.source
 
 
-def _gate(gate: Gate, report: ConversionReport, segmenters: dict[str, Segmenter], bundle: Path) -> Accuracy:
-    segmenters = {**segmenters, FINAL: Segmenter(bundle, cache_bytes=0)}
-    accuracy = measure_accuracy(segmenters, gate)
-    report.accuracy = accuracy
-    report.pictures = draw_worst(segmenters, accuracy) if report.wants_pictures else []
+def _gate(gate: Gate, page: Path | None, report: ConversionReport, segmenters: dict[str, Segmenter]) -> Accuracy:
+    report.accuracy = accuracy = measure_accuracy(segmenters, gate)
+    report.pictures = draw_worst(segmenters, accuracy) if page and page.suffix == ".html" else []
     worst = max((name for name in accuracy.drops if name != "mean"), key=lambda name: accuracy.drops[name])
     report.add("accuracy", "points of mean DSC lost to PyTorch", accuracy.drops["mean"], gate.max_drop)
     report.add("modality", f"points of DSC lost in {worst}", accuracy.drops[worst], gate.max_modality_drop)

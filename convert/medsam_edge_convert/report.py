@@ -51,7 +51,6 @@ class ConversionReport:
     accuracy: Accuracy | None = None
     pictures: list[tuple[str, npt.NDArray[np.uint8]]] = field(default_factory=list)
     failed: str | None = None
-    wants_pictures: bool = False
 
     def add(self, name: str, text: str, value: float | None = None, limit: float | None = None) -> None:
         self.steps.append(Step(name, text, value, limit))

@@ -46,7 +46,13 @@ def read(path: Path) -> Checkpoint:
     if not path.is_file():
         raise FileMissingError(f"checkpoint: no such file: {path}")
     if path.suffix == ".safetensors":
-        return _read_safetensors(path)
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata = dict(file.metadata() or {})
+                state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+        except (SafetensorError, OSError, ValueError) as error:
+            raise CheckpointError(f"checkpoint: cannot read {path}: {error}") from error
+        return Checkpoint(_clean(state), metadata.get("architecture"), metadata)
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged pickles and archives raise whatever they run into
@@ -164,16 +170,6 @@ def _like(name: str, state: Mapping[str, Tensor]) -> MedSAM:
     if quantize.is_quantized(state):
         return quantize.like(network, state)
     return network if any(key.endswith("running_var") for key in state) else cast(MedSAM, fuse(network))
-
-
-def _read_safetensors(path: Path) -> Checkpoint:
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = dict(file.metadata() or {})
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"checkpoint: cannot read {path}: {error}") from error
-    return Checkpoint(_clean(state), metadata.get("architecture"), metadata)
 
 
 def _unwrap(loaded: object) -> dict[str, Tensor]:

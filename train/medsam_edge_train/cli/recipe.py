@@ -179,9 +179,9 @@ def _config(step: Step, recipe: Recipe, data: Path, output: Path, workers: int |
     names = {field.name for field in fields(kind)}
     given = {"data": data, **step.settings, **({} if workers is None else {"workers": workers})}
     settings = {name: value for name, value in given.items() if name in names or name in step.settings}
-    presets = PRESETS.get(step.stage.function, {})
+    settings["output"] = output / step.name
     try:
-        config = read_settings(kind, {**settings, "output": output / step.name}, presets, "the recipe")
+        config = read_settings(kind, settings, PRESETS.get(step.stage.function, {}), "the recipe")
         config = replace(config, **{name: _look_up(getattr(config, name), made) for name in names & {*step.settings}})
         init = getattr(config, "init", None)
         if init is not None and init not in made.values() and not init.is_file():
@@ -243,16 +243,15 @@ class Progress:
 
     def _check(self, was: Mapping[str, Mapping[str, Any]]) -> None:
         now = {step.name: self._settings(step) for step in self.recipe.steps}
+        folder = self.path.parent
         for name, old in was.items():
-            if not self.begun[name].get("done") and not (self.path.parent / name).exists():
+            if not self.begun[name].get("done") and not (folder / name).exists():
                 continue  # it failed before it made anything
             if name not in now:
-                raise InputError(
-                    f"output: {self.path.parent} has step {name}, the recipe has not; choose another folder"
-                )
+                raise InputError(f"output: {folder} has step {name}, the recipe has not; choose another folder")
             if changed := sorted(key for key in {*old, *now[name]} if old.get(key) != now[name].get(key)):
                 what = f"step {name} of another {', '.join(changed)}"
-                raise InputError(f"output: {self.path.parent} has {what} than the recipe; choose another folder")
+                raise InputError(f"output: {folder} has {what} than the recipe; choose another folder")
 
     def _settings(self, step: Step) -> dict[str, Any]:
         settings = {"stage": step.stage.function, **step.settings}

@@ -96,8 +96,12 @@ class StageModule(pl.LightningModule):
         entry[1] += weight
 
     def on_validation_epoch_end(self) -> None:
-        if self.trainer.sanity_checking:
-            self._write_scores_before_training()
+        if self.trainer.sanity_checking:  # before the first step: training is compared with these scores
+            scores = self.scores()
+            if rank() == 0:
+                print(f"before training: {self.headline} {scores[self.headline]:.4f}", file=sys.stderr, flush=True)
+                with replacing(self.config.output / BEFORE) as partial:
+                    partial.write_text(json.dumps(scores, indent=1), encoding="utf-8")
             return
         means = {name: total / max(weight, 1) for name, (total, weight) in merge(self._running).items()}
         for name, value in means.items():
@@ -108,14 +112,6 @@ class StageModule(pl.LightningModule):
             self._plateau.step(means["train_loss"])
             self.log("learning_rate", self._plateau.get_last_lr()[0])
         self._running.clear()
-
-    def _write_scores_before_training(self) -> None:
-        """Write the scores before the first step: training is compared with them."""
-        scores = self.scores()
-        if rank() == 0:
-            print(f"before training: {self.headline} {scores[self.headline]:.4f}", file=sys.stderr, flush=True)
-            with replacing(self.config.output / BEFORE) as partial:
-                partial.write_text(json.dumps(scores, indent=1), encoding="utf-8")
 
     def configure_optimizers(self) -> Any:
         parameters = [p for p in self.network.parameters() if p.requires_grad]

@@ -28,8 +28,7 @@ from medsam_edge_train.prepare.config import PrepareConfig, fractions_of
 from medsam_edge_train.prepare.parallel import in_order
 from medsam_edge_train.prepare.report import LEVELS, Counts, PrepareReport, draw_report
 from medsam_edge_train.prepare.samples import Prepared, prepare_pair
-from medsam_edge_train.prepare.sources import Pair, Skipped
-from medsam_edge_train.prepare.split import SplitPairs, Stream, split_pairs
+from medsam_edge_train.prepare.sources import Pair, Skipped, SplitPairs, Stream, split_pairs
 from medsam_edge_train.progress import track
 
 SETTINGS = "prepare.json"

@@ -21,8 +21,7 @@ from medsam_edge_train.data.shards import make_key
 from medsam_edge_train.prepare.config import PrepareConfig, fractions_of
 from medsam_edge_train.prepare.readers import Labels, read_labels, read_pixels
 from medsam_edge_train.prepare.report import LEVELS
-from medsam_edge_train.prepare.sources import Pair
-from medsam_edge_train.prepare.split import patient_of, uniform
+from medsam_edge_train.prepare.sources import Pair, patient_of, uniform
 
 
 class Prepared(NamedTuple):

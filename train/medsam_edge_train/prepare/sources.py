@@ -1,4 +1,4 @@
-"""Where training images come from: four kinds of folders.
+"""Where training images come from, four kinds of folders, and what of them is for training and for validation.
 
 | what | how images and labels are matched |
 |---|---|
@@ -16,11 +16,14 @@ out. Links to folders are not followed.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import json
 import os
-from collections.abc import Collection, Iterator
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,12 +35,16 @@ from medsam_edge.reading.itk import itk_path
 from medsam_edge.reading.read import read_image
 from medsam_edge.reading.suffixes import PICTURE_SUFFIXES
 from medsam_edge_train.data.cases import SPLITS
+from medsam_edge_train.prepare.config import PrepareConfig
 
 VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 IMAGE_SUFFIXES = (*PICTURE_SUFFIXES, ".dcm", *VOLUME_SUFFIXES)
 LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", *VOLUME_SUFFIXES)  # jpg would change labels
 FOLDER_PAIRS = (("images", "masks"), ("images", "labels"), ("imagesTr", "labelsTr"))
 FIRST_CHANNEL = "_0000"
+
+Stream = tuple[str, Modality]
+"""Split and modality. The pairs of a stream become a series of shards."""
 
 
 @dataclass(frozen=True)
@@ -191,3 +198,62 @@ def _modality(image: Path, here: Path, root: Path) -> Modality | None:
         if image.is_dir() or image.suffix.lower() == ".dcm":
             return read_image(series_files(image)[0] if image.is_dir() else image).modality
     return None
+
+
+@dataclass(frozen=True)
+class SplitPairs:
+    """The pairs to prepare."""
+
+    streams: Mapping[Stream, Sequence[Pair]]  # sorted
+    skipped: Sequence[Skipped]  # images and labels that have no other half, or a name that is taken
+    kept: int  # number of pairs whose split the source says
+    drawn: int  # number of pairs whose split was drawn
+
+
+def split_pairs(config: PrepareConfig) -> SplitPairs:
+    """Find all pairs and give each a split; only names are read."""
+    found = [entry for root in config.sources for entry in find_pairs(root, Modality.parse(config.modality))]
+    skipped = [entry for entry in found if isinstance(entry, Skipped)]
+    pairs = [entry for entry in found if isinstance(entry, Pair)]
+    validation = _validation_patients(config, [pair for pair in pairs if not pair.split])
+    by_name: dict[tuple[str, ...], Pair] = {}
+    kept = 0
+    for pair in pairs:
+        drawn = SPLITS[(pair.modality, pair.dataset, patient_of(pair, config)) in validation]
+        name = (pair.split or drawn, pair.modality.value, pair.dataset, pair.name)
+        if name in by_name:
+            skipped.append(Skipped(pair.source, f"it has the modality, dataset and name of {by_name[name].source}"))
+            continue
+        by_name[name] = replace(pair, split=name[0])
+        kept += bool(pair.split)
+    ordered = [by_name[name] for name in sorted(by_name)]
+    streams = itertools.groupby(ordered, lambda pair: (pair.split, pair.modality))
+    by_stream = {stream: list(of_stream) for stream, of_stream in streams}
+    return SplitPairs(by_stream, skipped, kept, len(ordered) - kept)
+
+
+def patient_of(pair: Pair, config: PrepareConfig) -> str:
+    """The first group of the pattern in the pair's name; the whole name if the pattern does not match."""
+    match = re.search(config.patient_pattern, pair.name)
+    return (match[1] if match else None) or pair.name
+
+
+def _validation_patients(config: PrepareConfig, pairs: Sequence[Pair]) -> set[tuple[Modality, str, str]]:
+    """(modality, data set, patient) of validation: the first patients of each data set by a hash of (seed, patient).
+
+    The data set is not hashed: if several hold the same patients, a patient tends to have the same split in all.
+    """
+    patients: dict[tuple[Modality, str], set[str]] = {}
+    for pair in pairs:
+        patients.setdefault((pair.modality, pair.dataset), set()).add(patient_of(pair, config))
+    chosen = set()
+    for (modality, dataset), names in patients.items():
+        ordered = sorted(names, key=lambda name: (uniform(config.seed, "split", name), name))
+        chosen |= {(modality, dataset, name) for name in ordered[: int(len(names) * config.validation + 0.5)]}
+    return chosen
+
+
+def uniform(*names: str | int) -> float:
+    """A pseudo-random number in [0, 1) that depends on the names alone."""
+    digest = hashlib.sha256(json.dumps(names).encode()).digest()
+    return int.from_bytes(digest[:7], "big") / 2**56

@@ -24,8 +24,7 @@ from medsam_edge_train.loop.module import StageModule
 from medsam_edge_train.loop.processes import merge
 from medsam_edge_train.loop.trainer import check_output, run
 from medsam_edge_train.models import MedSAM
-from medsam_edge_train.stages.embed import image_tensor
-from medsam_edge_train.stages.store import EmbeddingStore, embedding_key
+from medsam_edge_train.stages.embed import EmbeddingStore, embedding_key, image_tensor
 
 
 @dataclass(frozen=True)
