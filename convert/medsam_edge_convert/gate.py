@@ -51,16 +51,11 @@ class Gate:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """What the gate measured.
+    """What the gate measured."""
 
-    Attributes:
-        dsc, nsd: percent by modality (and `mean`) and method.
-        scores: of every object.
-    """
-
-    dsc: Mapping[str, Mapping[str, float]]
+    dsc: Mapping[str, Mapping[str, float]]  # percent by modality (and `mean`) and method
     nsd: Mapping[str, Mapping[str, float]]
-    scores: Sequence[ObjectScore]
+    scores: Sequence[ObjectScore]  # of every object
 
     @property
     def drops(self) -> dict[str, float]:
@@ -76,11 +71,7 @@ class Accuracy:
 
 
 def measure_accuracy(segmenters: Mapping[str, Segmenter], gate: Gate) -> Accuracy:
-    """DSC and NSD of each of `TORCH`, `EXACT` and `FINAL`, with the ellipse beside them.
-
-    Raises:
-        ImageError: no mask has an object.
-    """
+    """DSC and NSD of `TORCH`, `EXACT` and `FINAL`, the ellipse beside them; raises ImageError without an object."""
     cases = gate.cases()
     shown = track(cases, "accuracy: image", len(cases))
     scores = score_cases(segmenters, shown, surfaces=True, objects=OBJECTS)

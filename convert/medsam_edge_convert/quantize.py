@@ -37,15 +37,10 @@ CLASS_HEAD = ".*class_prediction_head.*"
 
 @dataclass(frozen=True)
 class CalibrationSet:
-    """Images that show the quantizer the range of every activation.
+    """Images that show the quantizer the range of every activation."""
 
-    Attributes:
-        source: where they come from, for the manifest.
-        images: (3, S, S) float32 each, as the sdk prepares them.
-    """
-
-    source: str
-    images: Sequence[npt.NDArray[np.float32]]
+    source: str  # where they come from, for the manifest
+    images: Sequence[npt.NDArray[np.float32]]  # (3, S, S) each, as the sdk prepares them
 
 
 def calibration_set(source: str, image_size: int, count: int = CALIBRATION_IMAGES) -> CalibrationSet:

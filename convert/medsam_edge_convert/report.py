@@ -36,21 +36,15 @@ class Step:
 
 @dataclass
 class ConversionReport:
-    """Grows with the conversion.
+    """Grows with the conversion."""
 
-    Attributes:
-        source: name of the checkpoint's file.
-        listen: told each step as it is added.
-        failed: the message of the step that stopped the conversion.
-    """
-
-    source: str
+    source: str  # name of the checkpoint's file
     precision: str
-    listen: Callable[[Step], None]
+    listen: Callable[[Step], None]  # told each step as it is added
     steps: list[Step] = field(default_factory=list)
     accuracy: Accuracy | None = None
     pictures: list[tuple[str, npt.NDArray[np.uint8]]] = field(default_factory=list)
-    failed: str | None = None
+    failed: str | None = None  # the message of the step that stopped the conversion
 
     def add(self, name: str, text: str, value: float | None = None, limit: float | None = None) -> None:
         self.steps.append(Step(name, text, value, limit))

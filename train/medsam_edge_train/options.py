@@ -45,11 +45,7 @@ def new_app(name: str, text: str) -> App:
 
 
 def run_app(app: App, words: list[str]) -> Any:
-    """What the command returns.
-
-    Raises:
-        InputError: the words do not fit its options.
-    """
+    """What the command returns; raises InputError if the words do not fit its options."""
     if not words and app.default_command is None:
         raise InputError(f"{app.name[0]}: expected one of {', '.join(name for name in app if name[0] != '-')}")
     try:
@@ -108,12 +104,7 @@ def takes(command: Callable[..., Any], kind: type[Any], presets: Presets = {}) -
 
 
 def read_yaml(path: Path) -> Any:
-    """The content of a YAML file, {} of an empty one.
-
-    Raises:
-        InputError: it is no YAML.
-        FileMissingError: no such file.
-    """
+    """The content of a YAML file, {} of an empty one; raises FileMissingError, or InputError if it is no YAML."""
     if not path.is_file():
         raise FileMissingError(f"config: no such file: {path}")
     try:

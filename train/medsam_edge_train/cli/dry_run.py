@@ -20,11 +20,8 @@ from medsam_edge_train.stages.fit import FitConfig
 
 
 def plan(config: FitConfig | DistillConfig) -> str:
-    """A few lines: data, steps, parameters, arithmetic and memory. Nothing is trained or written.
-
-    Raises:
-        What the run itself would raise of its data.
-    """
+    """A few lines: data, steps, parameters, arithmetic and memory. Nothing is written; raises what a run would of its
+    data."""
     if isinstance(config, FitConfig):
         training, _ = fit.loaders(config)
         qat, boxes, crop_size = config.qat, config.boxes_per_image, config.crop_size

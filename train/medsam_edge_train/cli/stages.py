@@ -13,16 +13,12 @@ from typing import Any, NamedTuple, cast, get_type_hints
 
 
 class Stage(NamedTuple):
-    """A stage by the names of its parts; only the one that runs is imported.
-
-    Attributes:
-        trains: takes whether to resume, and gives a checkpoint; others take what they report progress to.
-    """
+    """A stage by the names of its parts; only the one that runs is imported."""
 
     module: str
     function: str
     text: str
-    trains: bool = False
+    trains: bool = False  # takes whether to resume, and gives a checkpoint; others take what they report progress to
 
     @property
     def run(self) -> Callable[..., Any]:

@@ -38,8 +38,7 @@ def lasting_settings(config: RunConfig) -> dict[str, str]:
 class StageModule(pl.LightningModule):
     """A network in training. A stage adds `training_step`, `validation_step` and `scores`."""
 
-    headline = "val_dsc"
-    """The validation metric that is printed after each epoch."""
+    headline = "val_dsc"  # the validation metric that is printed after each epoch
 
     def __init__(self, config: RunConfig) -> None:
         super().__init__()

@@ -81,10 +81,8 @@ def same_conv(inputs: int, outputs: int, kernel: int, stride: int, groups: int =
 def imagenet_state(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The weights of the published classifier under our keys, without its head.
 
-    The published epsilon of the batch norms is larger than ours: the difference is added to the variances.
-
-    Raises:
-        CheckpointError: a tensor of EfficientNet-Lite2 is missing.
+    The published epsilon of the batch norms is larger than ours: the difference is added to the variances. Raises
+    CheckpointError if a tensor of EfficientNet-Lite2 is missing.
     """
     state: dict[str, Tensor] = {}
     with torch.device("meta"):

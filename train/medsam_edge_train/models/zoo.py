@@ -89,11 +89,7 @@ ZOO: dict[str, Callable[[], MedSAM]] = {
 
 
 def build(architecture: str) -> MedSAM:
-    """The named network with random weights.
-
-    Raises:
-        InputError: the name is unknown.
-    """
+    """The named network with random weights; raises InputError if the name is unknown."""
     if architecture not in ZOO:
         raise InputError(f"architecture: expected one of {', '.join(sorted(ZOO))}, got {architecture!r}")
     return ZOO[architecture]()

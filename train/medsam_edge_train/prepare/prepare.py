@@ -108,20 +108,14 @@ def _settings(config: PrepareConfig, pairs: SplitPairs) -> dict[str, Any]:
 
 @dataclass
 class Part:
-    """One shard, made of consecutive pairs; the counts are those of `Prepared`, summed.
+    """One shard, made of consecutive pairs; the counts are those of `Prepared`, summed."""
 
-    Attributes:
-        pairs: number of pairs, including skipped ones.
-        written: number of images in the shard.
-        tar_bytes: size of the tar; 0 if no image was left, so that there is no tar.
-    """
-
-    pairs: int = 0
+    pairs: int = 0  # including skipped ones
     found: int = 0
     sampled: int = 0
-    written: int = 0
+    written: int = 0  # number of images in the shard
     objects: int = 0
-    tar_bytes: int = 0
+    tar_bytes: int = 0  # 0 if no image was left, so that there is no tar
     histogram: list[int] = field(default_factory=lambda: [0] * LEVELS)
     skipped: list[Skipped] = field(default_factory=list)
 

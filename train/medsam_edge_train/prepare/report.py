@@ -20,40 +20,25 @@ SOURCE_COLOR, SAMPLED_COLOR = "#9aa5b1", "#1f6feb"
 
 @dataclass(frozen=True)
 class Counts:
-    """Counts of one modality.
+    """Counts of one modality."""
 
-    Attributes:
-        found: images with a label: 2D images, and labelled slices of volumes that could be read.
-        sampled: images left after interval and fraction.
-        train, val: images written; a sampled image without a large enough object is in neither.
-        objects: objects on the images written, one per label value and image.
-        skipped: files that could not be used.
-        histogram: (256,) number of pixels of each grey level on the images written.
-    """
-
-    found: int
-    sampled: int
-    train: int
+    found: int  # images with a label: 2D images, and labelled slices of volumes that could be read
+    sampled: int  # images left after interval and fraction
+    train: int  # images written; a sampled image without a large enough object is in neither split
     val: int
-    objects: int
-    skipped: int
-    histogram: tuple[int, ...]
+    objects: int  # on the images written, one per label value and image
+    skipped: int  # files that could not be used
+    histogram: tuple[int, ...]  # (256,) number of pixels of each grey level on the images written
 
 
 @dataclass(frozen=True)
 class PrepareReport:
-    """What `prepare` did.
+    """What `prepare` did."""
 
-    Attributes:
-        modalities: counts by modality, of those that occur.
-        skipped: every source that gave no image, and why; an unknown modality is a reason too.
-        split_kept, split_drawn: files whose split the source says, and files whose split was drawn by patient.
-    """
-
-    modalities: Mapping[str, Counts]
-    skipped: tuple[Skipped, ...]
-    split_kept: int
-    split_drawn: int
+    modalities: Mapping[str, Counts]  # of those that occur
+    skipped: tuple[Skipped, ...]  # every source that gave no image, and why; an unknown modality is a reason too
+    split_kept: int  # files whose split the source says
+    split_drawn: int  # files whose split was drawn by patient
 
     def as_json(self) -> dict[str, Any]:
         """The content of report.json; it leaves out the histograms, which are in report.png."""

@@ -49,24 +49,15 @@ Stream = tuple[str, Modality]
 
 @dataclass(frozen=True)
 class Pair:
-    """An image and its labels on disk.
+    """An image and its labels on disk."""
 
-    Attributes:
-        image: a file, or the folder of a DICOM series.
-        label: a file; the image itself for a challenge npz.
-        dataset: name of the folder that holds the pair.
-        name: name of the image without its suffix; (split, modality, dataset, name) is unique.
-        split: `train` or `val` if the source says so, else empty.
-        source: path of the image below its source folder, for reports.
-    """
-
-    image: Path
-    label: Path
+    image: Path  # a file, or the folder of a DICOM series
+    label: Path  # a file; the image itself for a challenge npz
     modality: Modality
-    dataset: str
-    name: str
-    split: str
-    source: str
+    dataset: str  # name of the folder that holds the pair
+    name: str  # name of the image without its suffix; (split, modality, dataset, name) is unique
+    split: str  # `train` or `val` if the source says so, else empty
+    source: str  # path of the image below its source folder, for reports
 
     @property
     def is_picture(self) -> bool:

@@ -135,9 +135,7 @@ def embedding_key(split: str, case: Case) -> str:
 class EmbeddingStore:
     """A store opened for reading; every shard is verified first.
 
-    Raises:
-        FileMissingError: the folder holds no store.
-        CheckpointError: a shard is missing, or a shard or the index is damaged.
+    Raises FileMissingError of a folder without a store, CheckpointError of a missing shard or a damaged shard or index.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -170,12 +168,8 @@ class EmbeddingStore:
 class StoreWriter:
     """A store that grows shard by shard: new, or continued after the last whole shard.
 
-    Args:
-        made_by: teacher, teacher_sha256 and image_size of every embedding in it.
-
-    Raises:
-        InputError: the folder holds a store of another teacher or image size.
-        CheckpointError: its index is damaged.
+    `made_by` has teacher, teacher_sha256 and image_size of every embedding. Raises InputError of a folder that holds a
+    store of others, CheckpointError of a damaged index.
     """
 
     def __init__(self, folder: Path, made_by: Mapping[str, object]) -> None:
