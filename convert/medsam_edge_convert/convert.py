@@ -32,7 +32,7 @@ from medsam_edge_convert.checks import (
     make_probe,
 )
 from medsam_edge_convert.export import classes_of, export_decoder, export_encoder, halve_embedding
-from medsam_edge_convert.gate import EXACT, FINAL, TORCH, Accuracy, Gate, check_accuracy, draw_worst, measure_accuracy
+from medsam_edge_convert.gate import EXACT, FINAL, TORCH, Gate, check_accuracy, draw_worst, measure_accuracy
 from medsam_edge_convert.quantize import CalibrationSet, calibration_set, quantize, quantize_with_control
 from medsam_edge_convert.report import ConversionReport, Step, write_report
 from medsam_edge_convert.torch_model import torch_model
@@ -193,11 +193,10 @@ def _bundle(config: ConvertConfig, folder: Path, report: ConversionReport, made:
         final = folder / "bundle"
         write_bundle(final, *halve_embedding(encoder, made.decoder), manifest)
     _compare(final, made, exactly=config.precision == "f32", report=report)
-    accuracy = None
     if config.gate:
         segmenters[FINAL] = Segmenter(final, cache_bytes=0)
-        accuracy = _gate(config.gate, config.report, report, segmenters)
-    measured = {"dsc_percent": accuracy.dsc, "nsd_percent": accuracy.nsd} if accuracy else {}
+        _gate(config.gate, config.report, report, segmenters)
+    measured = {"dsc_percent": report.accuracy.dsc, "nsd_percent": report.accuracy.nsd} if report.accuracy else {}
     manifest = replace(_with_hashes(final, manifest), checks=report.checks, accuracy=measured)
     (final / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
     (final / CARD_FILE).write_text(report.card(manifest), encoding="utf-8")
@@ -241,14 +240,14 @@ def _quantized(
     return encoder, calibration.source
 
 
-def _gate(gate: Gate, page: Path | None, report: ConversionReport, segmenters: dict[str, Segmenter]) -> Accuracy:
+def _gate(gate: Gate, page: Path | None, report: ConversionReport, segmenters: dict[str, Segmenter]) -> None:
+    """Measure accuracy and raise ConversionError if the bundle lost too much, with the figures in the report."""
     report.accuracy = accuracy = measure_accuracy(segmenters, gate)
     report.pictures = draw_worst(segmenters, accuracy) if page and page.suffix == ".html" else []
     worst = max((name for name in accuracy.drops if name != "mean"), key=lambda name: accuracy.drops[name])
     report.add("accuracy", "points of mean DSC lost to PyTorch", accuracy.drops["mean"], gate.max_drop)
     report.add("modality", f"points of DSC lost in {worst}", accuracy.drops[worst], gate.max_modality_drop)
     check_accuracy(accuracy, gate)
-    return accuracy
 
 
 def write_bundle(folder: Path, encoder: ov.Model, decoder: ov.Model, manifest: Manifest) -> None:
