@@ -39,10 +39,7 @@ class ObjectScore:
 
 
 def score_cases(
-    segmenters: Mapping[str, Segmenter],
-    cases: Iterable[Case],
-    surfaces: bool = False,
-    objects: int | None = None,
+    segmenters: Mapping[str, Segmenter], cases: Iterable[Case], surfaces: bool = False, objects: int | None = None
 ) -> list[ObjectScore]:
     """Segment the labelled objects of every case with every segmenter.
 
@@ -75,12 +72,12 @@ def inscribed_ellipse(box: npt.NDArray[np.float32], shape: tuple[int, ...]) -> n
     """
     mask = np.zeros(shape, dtype=bool)
     low, high = box[: len(shape)][::-1].astype(np.float64), box[len(shape) :][::-1].astype(np.float64)
-    inside = np.zeros((1,) * len(shape))
     where = tuple(slice(int(first), int(np.ceil(last))) for first, last in zip(low, high, strict=True))
-    for axis, part in enumerate(where):
-        along = (np.arange(part.start, part.stop) + 0.5 - (low[axis] + high[axis]) / 2) / ((high - low)[axis] / 2)
-        inside = inside + np.expand_dims(along**2, [other for other in range(len(shape)) if other != axis])
-    mask[where] = inside <= 1
+    along = [
+        (cells + 0.5 - (first + last) / 2) / ((last - first) / 2)
+        for cells, first, last in zip(np.ogrid[where], low, high, strict=True)
+    ]
+    mask[where] = sum(distance**2 for distance in along) <= 1
     return mask
 
 
@@ -94,8 +91,7 @@ def by_modality(scores: Sequence[ObjectScore], metric: Literal["dsc", "nsd"] = "
     """Mean DSC or NSD in percent by modality and method, number of objects, and the mean over modalities as `mean`."""
     table: dict[str, dict[str, float]] = {}
     for modality in Modality:
-        own = [score for score in scores if score.case.modality is modality]
-        if own:
+        if own := [score for score in scores if score.case.modality is modality]:
             values = [getattr(score, metric) for score in own]
             means = {name: 100 * float(np.mean([value[name] for value in values])) for name in values[0]}
             table[modality.value] = {"objects": len(own), **means}

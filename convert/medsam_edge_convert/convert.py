@@ -32,7 +32,7 @@ from medsam_edge_convert.checks import (
     make_probe,
 )
 from medsam_edge_convert.export import classes_of, export_decoder, export_encoder, halve_embedding
-from medsam_edge_convert.gate import EXACT, FINAL, TORCH, Accuracy, Gate, check_accuracy, draw_worst, measure_accuracy
+from medsam_edge_convert.gate import EXACT, FINAL, TORCH, Gate, check_accuracy, draw_worst, measure_accuracy
 from medsam_edge_convert.quantize import CalibrationSet, calibration_set, quantize, quantize_with_control
 from medsam_edge_convert.report import ConversionReport, Step, write_report
 from medsam_edge_convert.torch_model import torch_model
@@ -41,7 +41,6 @@ from medsam_edge_train.models import TEACHER, MedSAM, fuse
 from medsam_edge_train.options import FLAT, Output
 
 Precision = Literal["int8", "mixed", "f16", "f32"]
-Listener = Callable[[Step], None]
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ class ConvertConfig:
             raise InputError(f"report: expected a file outside the bundle, got {self.report}")
 
 
-def convert(config: ConvertConfig, listen: Listener = lambda step: None) -> Manifest:
+def convert(config: ConvertConfig, listen: Callable[[Step], None] = lambda step: None) -> Manifest:
     """Convert a checkpoint to a bundle.
 
     Args:
@@ -103,8 +102,7 @@ def convert(config: ConvertConfig, listen: Listener = lambda step: None) -> Mani
         ConversionError: a step changed the network more than it may, or the gate found too much accuracy lost.
         InputError: the teacher, which is not converted; no calibration where it is needed.
     """
-    pictures = config.report is not None and config.report.suffix == ".html"
-    report = ConversionReport(config.checkpoint.name, config.precision, listen, wants_pictures=pictures)
+    report = ConversionReport(config.checkpoint.name, config.precision, listen)
     try:
         return _convert(config, report)
     except BaseException as error:
@@ -195,12 +193,18 @@ def _bundle(config: ConvertConfig, folder: Path, report: ConversionReport, made:
         final = folder / "bundle"
         write_bundle(final, *halve_embedding(encoder, made.decoder), manifest)
     _compare(final, made, exactly=config.precision == "f32", report=report)
-    accuracy = _gate(config.gate, report, segmenters, final) if config.gate else None
-    manifest = finish_bundle(final, manifest, report, accuracy)
+    if config.gate:
+        segmenters[FINAL] = Segmenter(final, cache_bytes=0)
+        _gate(config.gate, config.report, report, segmenters)
+    measured = {"dsc_percent": report.accuracy.dsc, "nsd_percent": report.accuracy.nsd} if report.accuracy else {}
+    manifest = replace(_with_hashes(final, manifest), checks=report.checks, accuracy=measured)
+    (final / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
+    (final / CARD_FILE).write_text(report.card(manifest), encoding="utf-8")
     if config.output.exists():
         config.output.rename(folder / "replaced")  # which goes with its folder
     final.rename(config.output)
-    report.add("done", f"{config.output}, {_megabytes(config.output):.1f} MB")
+    megabytes = sum(file.stat().st_size for file in config.output.iterdir()) / 1e6
+    report.add("done", f"{config.output}, {megabytes:.1f} MB")
     return manifest
 
 
@@ -236,16 +240,14 @@ def _quantized(
     return encoder, calibration.source
 
 
-def _gate(gate: Gate, report: ConversionReport, segmenters: dict[str, Segmenter], bundle: Path) -> Accuracy:
-    segmenters = {**segmenters, FINAL: Segmenter(bundle, cache_bytes=0)}
-    accuracy = measure_accuracy(segmenters, gate)
-    report.accuracy = accuracy
-    report.pictures = draw_worst(segmenters, accuracy) if report.wants_pictures else []
+def _gate(gate: Gate, page: Path | None, report: ConversionReport, segmenters: dict[str, Segmenter]) -> None:
+    """Measure accuracy and raise ConversionError if the bundle lost too much, with the figures in the report."""
+    report.accuracy = accuracy = measure_accuracy(segmenters, gate)
+    report.pictures = draw_worst(segmenters, accuracy) if page and page.suffix == ".html" else []
     worst = max((name for name in accuracy.drops if name != "mean"), key=lambda name: accuracy.drops[name])
     report.add("accuracy", "points of mean DSC lost to PyTorch", accuracy.drops["mean"], gate.max_drop)
     report.add("modality", f"points of DSC lost in {worst}", accuracy.drops[worst], gate.max_modality_drop)
     check_accuracy(accuracy, gate)
-    return accuracy
 
 
 def write_bundle(folder: Path, encoder: ov.Model, decoder: ov.Model, manifest: Manifest) -> None:
@@ -257,18 +259,5 @@ def write_bundle(folder: Path, encoder: ov.Model, decoder: ov.Model, manifest: M
     (folder / MANIFEST_FILE).write_text(_with_hashes(folder, manifest).to_json(), encoding="utf-8")
 
 
-def finish_bundle(folder: Path, manifest: Manifest, report: ConversionReport, accuracy: Accuracy | None) -> Manifest:
-    """The manifest with all that was found out, and the card."""
-    measured = {"dsc_percent": accuracy.dsc, "nsd_percent": accuracy.nsd} if accuracy else {}
-    manifest = replace(_with_hashes(folder, manifest), checks=report.checks, accuracy=measured)
-    (folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
-    (folder / CARD_FILE).write_text(report.card(manifest), encoding="utf-8")
-    return manifest
-
-
 def _with_hashes(folder: Path, manifest: Manifest) -> Manifest:
     return replace(manifest, files={name: sha256((folder / name).read_bytes()) for name in MODEL_FILES})
-
-
-def _megabytes(folder: Path) -> float:
-    return sum(file.stat().st_size for file in folder.iterdir()) / 1e6

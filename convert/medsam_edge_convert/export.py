@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import cast
 
 import numpy as np
@@ -70,11 +70,8 @@ def classes_of(network: MedSAM) -> tuple[Modality, ...]:
 
 def export_encoder(network: MedSAM, image_size: int) -> ov.Model:
     """The encoder as a static OpenVINO model, f32."""
-    part = EncoderPart(network)
-    example = torch.zeros(1, 3, image_size, image_size)
-    model = _trace(part, (example,), [(1, 3, image_size, image_size)])
-    _name(model, ["image"], part.outputs)
-    return model
+    shape = (1, 3, image_size, image_size)
+    return _trace(EncoderPart(network), {"image": (torch.zeros(shape), shape)})
 
 
 def export_decoder(network: MedSAM, image_size: int) -> ov.Model:
@@ -83,7 +80,7 @@ def export_decoder(network: MedSAM, image_size: int) -> ov.Model:
     rows = (1, (image_size // 4) ** 2, network.prompt_encoder.no_mask_embed.embedding_dim)
     boxes = torch.tensor([[8.0, 8.0, 40.0, 48.0], [0.0, 0.0, 16.0, 16.0]])
     read = 3 if network.context is not None else rows[1]  # cells
-    examples: dict[str, tuple[Tensor, tuple[int, ...]]] = {  # and the shapes
+    inputs: dict[str, tuple[Tensor, tuple[int, ...]]] = {
         "embedding": (torch.zeros(rows), rows),
         "boxes": (boxes, (-1, 4)),
         "cells": (torch.tensor([[0, 1, 2], [4, 5, 6]]), (-1, -1)),
@@ -96,10 +93,7 @@ def export_decoder(network: MedSAM, image_size: int) -> ov.Model:
     alone = copy.deepcopy(network)
     alone.image_encoder = nn.Identity()  # tracing takes the longer the more parts there are
     part = DecoderPart(alone, image_size)
-    example, shapes = zip(*(examples[name] for name in part.inputs), strict=True)
-    model = _trace(part, example, list(shapes))
-    _name(model, part.inputs, part.outputs)
-    return model
+    return _trace(part, {name: inputs[name] for name in part.inputs})
 
 
 def halve_embedding(encoder: ov.Model, decoder: ov.Model) -> tuple[ov.Model, ov.Model]:
@@ -111,18 +105,17 @@ def halve_embedding(encoder: ov.Model, decoder: ov.Model) -> tuple[ov.Model, ov.
     return giving.build(), taking.build()
 
 
-def _trace(module: nn.Module, example: tuple[Tensor, ...], shapes: list[tuple[int, ...]]) -> ov.Model:
+def _trace(part: EncoderPart | DecoderPart, inputs: Mapping[str, tuple[Tensor, tuple[int, ...]]]) -> ov.Model:
+    """A part as an OpenVINO model, of an example and the shape of each input, -1 for any size."""
+    example = tuple(value for value, _ in inputs.values())
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore", TracerWarning)  # the grid's side is a constant of the trace, as meant
         warnings.simplefilter("ignore", DeprecationWarning)  # torch.export's graph of the decoder runs 1.4 times slower
-        traced = torch.jit.trace(  # type: ignore[no-untyped-call]
-            module.eval(), example, check_trace=False
-        )  # the parity check is the better check
-    types = [np.int64 if value.dtype == torch.int64 else np.float32 for value in example]
-    return ov.convert_model(traced, input=list(zip(shapes, types, strict=True)), example_input=example)
-
-
-def _name(model: ov.Model, inputs: Sequence[str], outputs: Sequence[str]) -> None:
-    for port, name in zip([*model.inputs, *model.outputs], [*inputs, *outputs], strict=True):
+        # the parity check is the better check
+        traced = torch.jit.trace(part.eval(), example, check_trace=False)  # type: ignore[no-untyped-call]
+    types = [(shape, np.int64 if value.dtype == torch.int64 else np.float32) for value, shape in inputs.values()]
+    model = ov.convert_model(traced, input=types, example_input=example)
+    for port, name in zip([*model.inputs, *model.outputs], [*inputs, *part.outputs], strict=True):
         cast(ov.Output, port).get_tensor().set_names({name})
     model.validate_nodes_and_infer_types()
+    return model

@@ -51,16 +51,11 @@ class Gate:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """What the gate measured.
+    """What the gate measured."""
 
-    Attributes:
-        dsc, nsd: percent by modality (and `mean`) and method.
-        scores: of every object.
-    """
-
-    dsc: Mapping[str, Mapping[str, float]]
+    dsc: Mapping[str, Mapping[str, float]]  # percent by modality (and `mean`) and method
     nsd: Mapping[str, Mapping[str, float]]
-    scores: Sequence[ObjectScore]
+    scores: Sequence[ObjectScore]  # of every object
 
     @property
     def drops(self) -> dict[str, float]:
@@ -76,11 +71,7 @@ class Accuracy:
 
 
 def measure_accuracy(segmenters: Mapping[str, Segmenter], gate: Gate) -> Accuracy:
-    """DSC and NSD of each of `TORCH`, `EXACT` and `FINAL`, with the ellipse beside them.
-
-    Raises:
-        ImageError: no mask has an object.
-    """
+    """DSC and NSD of `TORCH`, `EXACT` and `FINAL`, the ellipse beside them; raises ImageError without an object."""
     cases = gate.cases()
     shown = track(cases, "accuracy: image", len(cases))
     scores = score_cases(segmenters, shown, surfaces=True, objects=OBJECTS)
@@ -90,12 +81,9 @@ def measure_accuracy(segmenters: Mapping[str, Segmenter], gate: Gate) -> Accurac
 
 
 def check_accuracy(accuracy: Accuracy, gate: Gate) -> None:
-    """Raises:
-    ConversionError: the bundle lost more than it may; the message names where.
-    """
+    """Raise ConversionError if the bundle lost more than it may; the message names where."""
     limits = {name: gate.max_drop if name == "mean" else gate.max_modality_drop for name in accuracy.drops}
-    beyond = [f"{name} {drop:.2f}" for name, drop in accuracy.drops.items() if not drop <= limits[name]]
-    if beyond:
+    if beyond := [f"{name} {drop:.2f}" for name, drop in accuracy.drops.items() if not drop <= limits[name]]:
         raise ConversionError(
             f"accuracy: expected to lose at most {gate.max_drop} points of mean DSC and {gate.max_modality_drop} of "
             f"any modality's, lost {', '.join(beyond)}; --precision mixed keeps more in floating point, and "

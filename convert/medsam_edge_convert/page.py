@@ -11,17 +11,11 @@ from medsam_edge.writing.whole import replacing
 
 
 class Line(NamedTuple):
-    """A row of a table on a page.
+    """A row of a table on a page."""
 
-    Attributes:
-        cells: each a text and, if there is a second one, what stands below it in small print.
-        style: CSS class: `ours` or `bad`, or none.
-        title: shown when the pointer rests on the row.
-    """
-
-    cells: Sequence[Sequence[str]]
-    style: str = ""
-    title: str = ""
+    cells: Sequence[Sequence[str]]  # each a text and, if there is a second one, what stands below it in small print
+    style: str = ""  # CSS class: `ours` or `bad`, or none
+    title: str = ""  # shown when the pointer rests on the row
 
 
 def write_page(path: Path, package: str, template: str, **values: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +23,7 @@ from medsam_edge.networks.model import Arrays, Model
 from medsam_edge.phantom import phantom
 from medsam_edge.reading.read import read_image
 from medsam_edge.reading.suffixes import PICTURE_SUFFIXES
-from medsam_edge_convert.accuracy import by_modality, score_cases
+from medsam_edge_convert.accuracy import by_modality, evenly, score_cases
 from medsam_edge_convert.gate import OBJECTS, Gate
 from medsam_edge_train.data.cases import Case, find_cases, read_case
 
@@ -37,15 +37,10 @@ CLASS_HEAD = ".*class_prediction_head.*"
 
 @dataclass(frozen=True)
 class CalibrationSet:
-    """Images that show the quantizer the range of every activation.
+    """Images that show the quantizer the range of every activation."""
 
-    Attributes:
-        source: where they come from, for the manifest.
-        images: (3, S, S) float32 each, as the sdk prepares them.
-    """
-
-    source: str
-    images: Sequence[npt.NDArray[np.float32]]
+    source: str  # where they come from, for the manifest
+    images: Sequence[npt.NDArray[np.float32]]  # (3, S, S) each, as the sdk prepares them
 
 
 def calibration_set(source: str, image_size: int, count: int = CALIBRATION_IMAGES) -> CalibrationSet:
@@ -57,46 +52,43 @@ def calibration_set(source: str, image_size: int, count: int = CALIBRATION_IMAGE
         ImageError: it holds no picture, or one cannot be read, or it has shards in train/.
     """
     if source == PHANTOMS:
-        images = [_prepare(image, modality, image_size) for image, modality in _phantoms()]
+        images = [
+            _prepare(phantom(modality, seed=1000 + seed).image, modality, image_size)
+            for modality in Modality
+            for seed in range(PHANTOMS_PER_MODALITY)
+        ]
         return CalibrationSet(f"{len(images)} phantoms", images)
     root = Path(source)
     if not root.is_dir():
         raise FileMissingError(f"calibration: expected a folder or '{PHANTOMS}', got {source}")
-    files = [
+    found: list[Path | Case] = [
         file
         for file in sorted(root.rglob("*"))
         if file.suffix.lower() in PICTURE_SUFFIXES
         and not any(part.startswith(("mask", "labels")) for part in file.relative_to(root).parts)
     ]
-    cases = find_cases(root) if any(root.glob("*.tar")) else []
+    found += find_cases(root) if any(root.glob("*.tar")) else []
     if any(root.glob("train/*.tar")):  # or the pictures would be those of `train prepare`'s report
         raise ImageError(f"calibration: {source} has shards in train and val, give one of them: {root / 'train'}")
-    total = len(files) + len(cases)
-    if not total:
+    if not found:
         raise ImageError(f"calibration: found no picture in {source}")
-    chosen = np.unique(np.linspace(0, total - 1, min(count, total)).round().astype(int))
-    pixels = (
-        read_image(files[index]).pixels if index < len(files) else read_case(cases[index - len(files)])[0]
-        for index in chosen
-    )
+    chosen = evenly(found, count)
+    pixels = (read_image(item).pixels if isinstance(item, Path) else read_case(item)[0] for item in chosen)
     images = [_prepare(image, None, image_size) for image in pixels]
-    return CalibrationSet(f"{len(images)} of {total} images", images)
+    return CalibrationSet(f"{len(images)} of {len(found)} images", images)
 
 
 def quantize(encoder: ov.Model, calibration: CalibrationSet) -> ov.Model:
     """The encoder with int8 weights and activations.
 
     Weights use seven of their eight bits: processors without VNNI add pairs of int8 products in 16 bits, which saturate
-    with eight, so that one bundle gives the same masks on old and new machines. `CLASS_HEAD`
-    stays in floating point.
+    with eight, so that one bundle gives the same masks on old and new machines. `CLASS_HEAD` stays in floating point.
     """
     import nncf
 
+    dataset, seven_bits, settings = _nncf(calibration)
     with redirect_stdout(sys.stderr):  # its progress; results alone go to stdout
-        model = nncf.quantize(
-            encoder, _dataset(calibration), advanced_parameters=_seven_bits(), **_settings(len(calibration.images))
-        )
-    return cast(ov.Model, model)
+        return cast(ov.Model, nncf.quantize(encoder, dataset, advanced_parameters=seven_bits, **settings))
 
 
 def quantize_with_control(encoder: ov.Model, calibration: CalibrationSet, exact: Model, gate: Gate) -> ov.Model:
@@ -116,19 +108,19 @@ def quantize_with_control(encoder: ov.Model, calibration: CalibrationSet, exact:
             by_image.setdefault(score.case.key, []).append(score.dsc["own"])
         return by_modality(scores)["mean"]["own"], [float(np.mean(own)) for own in by_image.values()]
 
+    dataset, seven_bits, settings = _nncf(calibration)
+    ranking = nncf.AdvancedAccuracyRestorerParameters(ranking_subset_size=RANKING_IMAGES)
     with redirect_stdout(sys.stderr):
         model = nncf.quantize_with_accuracy_control(
             encoder,
-            calibration_dataset=_dataset(calibration),
+            calibration_dataset=dataset,
             validation_dataset=nncf.Dataset(gate.cases()),
             validation_fn=validate,
             max_drop=gate.max_drop,
             drop_type=nncf.DropType.ABSOLUTE,
-            advanced_quantization_parameters=_seven_bits(),
-            advanced_accuracy_restorer_parameters=nncf.AdvancedAccuracyRestorerParameters(
-                ranking_subset_size=RANKING_IMAGES
-            ),
-            **_settings(len(calibration.images)),
+            advanced_quantization_parameters=seven_bits,
+            advanced_accuracy_restorer_parameters=ranking,
+            **settings,
         )
     return cast(ov.Model, model)
 
@@ -142,37 +134,22 @@ class _Compiled:
         self._compiled = compiled
 
     def infer(self, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
-        results = self._compiled(dict(inputs))
-        return {port.any_name: np.array(value) for port, value in results.items()}
+        return {port.any_name: np.array(value) for port, value in self._compiled(dict(inputs)).items()}
 
 
-def _dataset(calibration: CalibrationSet) -> Any:
+def _nncf(calibration: CalibrationSet) -> tuple[Any, Any, dict[str, Any]]:
+    """NNCF's data set, its parameters for weights of seven bits, and the settings of both ways to quantize."""
     import nncf
 
     logging.getLogger("nncf").setLevel(logging.WARNING)
-    return nncf.Dataset([image[None] for image in calibration.images])
-
-
-def _settings(images: int) -> dict[str, Any]:
-    import nncf
-
-    return {
+    dataset = nncf.Dataset([image[None] for image in calibration.images])
+    overflow_fix = nncf.quantization.advanced_parameters.OverflowFix.ENABLE
+    settings = {
         "preset": nncf.QuantizationPreset.MIXED,
-        "subset_size": images,
+        "subset_size": len(calibration.images),
         "ignored_scope": nncf.IgnoredScope(patterns=[CLASS_HEAD], validate=False),
     }
-
-
-def _seven_bits() -> Any:
-    import nncf
-
-    return nncf.AdvancedQuantizationParameters(overflow_fix=nncf.quantization.advanced_parameters.OverflowFix.ENABLE)
-
-
-def _phantoms() -> Iterator[tuple[npt.NDArray[np.generic], Modality]]:
-    for modality in Modality:
-        for seed in range(PHANTOMS_PER_MODALITY):
-            yield phantom(modality, seed=1000 + seed).image, modality
+    return dataset, nncf.AdvancedQuantizationParameters(overflow_fix=overflow_fix), settings
 
 
 def _prepare(image: npt.NDArray[np.generic], modality: Modality | None, image_size: int) -> npt.NDArray[np.float32]:

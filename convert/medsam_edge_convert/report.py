@@ -36,22 +36,15 @@ class Step:
 
 @dataclass
 class ConversionReport:
-    """Grows with the conversion.
+    """Grows with the conversion."""
 
-    Attributes:
-        source: name of the checkpoint's file.
-        listen: told each step as it is added.
-        failed: the message of the step that stopped the conversion.
-    """
-
-    source: str
+    source: str  # name of the checkpoint's file
     precision: str
-    listen: Callable[[Step], None]
+    listen: Callable[[Step], None]  # told each step as it is added
     steps: list[Step] = field(default_factory=list)
     accuracy: Accuracy | None = None
     pictures: list[tuple[str, npt.NDArray[np.uint8]]] = field(default_factory=list)
-    failed: str | None = None
-    wants_pictures: bool = False
+    failed: str | None = None  # the message of the step that stopped the conversion
 
     def add(self, name: str, text: str, value: float | None = None, limit: float | None = None) -> None:
         self.steps.append(Step(name, text, value, limit))
@@ -82,7 +75,16 @@ class ConversionReport:
 def write_report(path: Path, report: ConversionReport) -> None:
     """`.json`: for machines; `.html`: one self-contained page. The file appears whole or not at all."""
     if path.suffix == ".html":
-        return _write_page(path, report)
+        return write_page(
+            path,
+            "medsam_edge_convert",
+            "conversion.html",
+            title=f"{report.source} to {report.precision}",
+            failed=report.failed,
+            steps=[_line(step) for step in report.steps],
+            tables={name: as_cells(table) for name, table in report.tables.items()},
+            pictures=[(line, data_address("image/png", _png(picture))) for line, picture in report.pictures],
+        )
     values = {
         "checkpoint": report.source,
         "precision": report.precision,
@@ -92,19 +94,6 @@ def write_report(path: Path, report: ConversionReport) -> None:
     }
     with replacing(path) as partial:
         partial.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-
-
-def _write_page(path: Path, report: ConversionReport) -> None:
-    write_page(
-        path,
-        "medsam_edge_convert",
-        "conversion.html",
-        title=f"{report.source} to {report.precision}",
-        failed=report.failed,
-        steps=[_line(step) for step in report.steps],
-        tables={name: as_cells(table) for name, table in report.tables.items()},
-        pictures=[(line, data_address("image/png", _png(picture))) for line, picture in report.pictures],
-    )
 
 
 def _line(step: Step) -> Line:

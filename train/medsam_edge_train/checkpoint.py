@@ -49,7 +49,13 @@ def read(path: Path) -> Checkpoint:
     if not path.is_file():
         raise FileMissingError(f"checkpoint: no such file: {path}")
     if path.suffix == ".safetensors":
-        return _read_safetensors(path)
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata = dict(file.metadata() or {})
+                state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+        except (SafetensorError, OSError, ValueError) as error:
+            raise CheckpointError(f"checkpoint: cannot read {path}: {error}") from error
+        return Checkpoint(_clean(state), metadata.get("architecture"), metadata)
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged pickles and archives raise whatever they run into
@@ -78,17 +84,14 @@ LAYOUTS = ("flat", "wrapped", "module")
 
 
 def export(source: Path, target: Path, layout: str = "flat", architecture: str | None = None) -> None:
-    """Write a checkpoint as a published-layout `.pth`; the file appears whole or not at all.
+    """Write a checkpoint as a published-layout `.pth`; the file appears whole or not at all. Raises as `load`.
 
     Args:
-        layout: `flat` (a state dict, as rep_medsam.pth and lite_medsam.pth), `wrapped` (under `model`, as the
-            published training scripts save it), or `module` (wrapped, with `module.` before every key, as a distributed
-            run saves it).
+        layout: `flat` (a state dict, as rep_medsam.pth and lite_medsam.pth), `wrapped` (under `model`, as the published
+            training scripts save it), or `module` (as a distributed run saves it: wrapped, `module.` before every key).
 
     Raises:
-        CheckpointError: the source cannot be read or does not match its architecture.
-        InputError: the layout is unknown, the target exists or is named .safetensors, or the source is fused and
-            quantized.
+        InputError: the layout is unknown, the target exists or is .safetensors, or the source is fused and quantized.
     """
     if layout not in LAYOUTS:
         raise InputError(f"layout: expected one of {', '.join(LAYOUTS)}, got {layout!r}")
@@ -99,9 +102,8 @@ def export(source: Path, target: Path, layout: str = "flat", architecture: str |
     network, _ = load(source, architecture)
     if network.quantizers is not None:
         raise InputError(f"checkpoint: {source} is fused and quantized; no published layout can hold it")
-    state = dict(network.state_dict())
-    if layout == "module":
-        state = {f"module.{key}": value for key, value in state.items()}
+    before = "module." if layout == "module" else ""
+    state = {f"{before}{key}": value for key, value in network.state_dict().items()}
     with replacing(target) as partial:
         torch.save(state if layout == "flat" else {"model": state, "epoch": 0}, partial)
 
@@ -109,8 +111,7 @@ def export(source: Path, target: Path, layout: str = "flat", architecture: str |
 def load(path: Path, architecture: str | None = None) -> tuple[MedSAM, str]:
     """The network of a checkpoint, in eval mode, and the name of its architecture.
 
-    The checkpoint of a fused network gives the fused network. The checkpoint of quantization-aware training gives the
-    network with its quantizers, which computes as int8 will.
+    A fused network stays fused. One of quantization-aware training has its quantizers, and computes as int8 will.
 
     Args:
         architecture: the name; needed if the file does not say and the tensors do not tell.
@@ -124,7 +125,12 @@ def load(path: Path, architecture: str | None = None) -> tuple[MedSAM, str]:
     network = _like(name, checkpoint.state)
     load_state(network, checkpoint.state, name)
     if path.suffix == ".safetensors":
-        network.context, network.mask_decoder.ellipse = _decoder_settings(checkpoint.metadata, path)
+        said = {"context": "null", "ellipse": "0", **checkpoint.metadata}  # without them, it was trained with neither
+        try:
+            context, network.mask_decoder.ellipse = json.loads(said["context"]), float(json.loads(said["ellipse"]))
+            network.context = None if context is None else float(context)
+        except (ValueError, TypeError) as error:
+            raise CheckpointError(f"checkpoint: expected numbers for context and ellipse in {path}: {error}") from error
     set_prompt_kinds(network, checkpoint.metadata)
     return network.eval(), name
 
@@ -143,26 +149,12 @@ def set_prompt_kinds(network: MedSAM, metadata: Mapping[str, str]) -> None:
         network.prompt_encoder.forget_masks()
 
 
-def _decoder_settings(metadata: Mapping[str, str], path: Path) -> tuple[float | None, float]:
-    """`context` and `ellipse` of a checkpoint of ours; one without them was trained with neither."""
-    try:
-        context, ellipse = (
-            json.loads(metadata.get(key, empty)) for key, empty in (("context", "null"), ("ellipse", "0"))
-        )
-        return None if context is None else float(context), float(ellipse)
-    except (ValueError, TypeError) as error:
-        raise CheckpointError(f"checkpoint: expected numbers for context and ellipse in {path}: {error}") from error
-
-
 def load_state(network: nn.Module, state: Mapping[str, Tensor], name: str, partial: bool = False) -> list[str]:
-    """Load every tensor of a state dict, or raise.
+    """Load a state dict; returns what does not fit, one line for each kind of mismatch.
 
     Args:
         name: of the architecture, for messages.
         partial: load the tensors that fit instead of raising; the rest of the network stays unchanged.
-
-    Returns:
-        What does not fit, one line for each kind of mismatch.
 
     Raises:
         CheckpointError: a key is missing or unexpected, or a shape differs; with `partial`, no tensor fits.
@@ -197,16 +189,6 @@ def _like(name: str, state: Mapping[str, Tensor]) -> MedSAM:
     if quantize.is_quantized(state):
         return quantize.like(network, state)
     return network if any(key.endswith("running_var") for key in state) else cast(MedSAM, fuse(network))
-
-
-def _read_safetensors(path: Path) -> Checkpoint:
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = dict(file.metadata() or {})
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"checkpoint: cannot read {path}: {error}") from error
-    return Checkpoint(_clean(state), metadata.get("architecture"), metadata)
 
 
 def _unwrap(loaded: object) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, cast, get_type_hints
 
 import yaml
 from cyclopts import App, CoercionError, CycloptsError, Parameter
@@ -45,11 +45,7 @@ def new_app(name: str, text: str) -> App:
 
 
 def run_app(app: App, words: list[str]) -> Any:
-    """What the command returns.
-
-    Raises:
-        InputError: the words do not fit its options.
-    """
+    """What the command returns; raises InputError if the words do not fit its options."""
     if not words and app.default_command is None:
         raise InputError(f"{app.name[0]}: expected one of {', '.join(name for name in app if name[0] != '-')}")
     try:
@@ -69,16 +65,13 @@ def layers(presets: Presets) -> tuple[Layer, ...]:
             found = arguments.get(f"--{name}", None)
             return found.convert() if found is not None and found.tokens else None
 
-        def add(settings: Any, source: str) -> None:
-            _dict(settings, source)(app, commands, arguments)
-
         if (file := given("config")) is not None:
-            add(read_yaml(file), str(file))
+            _dict(read_yaml(file), str(file))(app, commands, arguments)
         name = given("preset") or next((name for name in presets if given(name) is True), None)
-        if name is not None and name not in presets:
-            raise InputError(f"preset: there is none, got {name!r}")
         if name is not None:
-            add(presets[name], f"preset {name}")
+            if name not in presets:
+                raise InputError(f"preset: there is none, got {name!r}")
+            _dict(presets[name], f"preset {name}")(app, commands, arguments)
 
     return layer, _refuse_fractions
 
@@ -96,8 +89,7 @@ def read_settings(kind: type[Config], settings: Mapping[str, Any], presets: Pres
     app = new_app(source, "")
     app.config = (_dict(settings, source), *layers(presets))
     app.default(takes(only, kind, presets))
-    made: Config = run_app(app, [])
-    return made
+    return cast(Config, run_app(app, []))
 
 
 def takes(command: Callable[..., Any], kind: type[Any], presets: Presets = {}) -> Callable[..., Any]:  # noqa: B006
@@ -112,12 +104,7 @@ def takes(command: Callable[..., Any], kind: type[Any], presets: Presets = {}) -
 
 
 def read_yaml(path: Path) -> Any:
-    """The content of a YAML file, {} of an empty one.
-
-    Raises:
-        InputError: it is no YAML.
-        FileMissingError: no such file.
-    """
+    """The content of a YAML file, {} of an empty one; raises FileMissingError, or InputError if it is no YAML."""
     if not path.is_file():
         raise FileMissingError(f"config: no such file: {path}")
     try:

@@ -33,9 +33,7 @@ def show_progress(title: str, total: int) -> Iterator[Callable[[str], None]]:
         yield step
 
 
-def track(
-    items: Iterable[Item], title: str, total: int, name: Callable[[Item], str] = lambda item: ""
-) -> Iterator[Item]:
+def track(items: Iterable[Item], title: str, total: int) -> Iterator[Item]:
     """The same items, each counted when its turn comes."""
     with show_progress(title, total) as step:
         for item in items:

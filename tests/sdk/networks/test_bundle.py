@@ -73,7 +73,10 @@ def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
         (lambda values: values.update(ellipse=1e9), "ellipse from 0 to 100"),
         (lambda values: values.update(ellipse=None), "expected ellipse to be a float"),
         (lambda values: values.update(ellipse=True), "expected ellipse to be a float"),
-        (lambda values: values.update(prompts=["box", "voice"]), r"expected prompts .'box'. or .'box', 'points', 'mask'., got .'box', 'voice'"),
+        (
+            lambda values: values.update(prompts=["box", "voice"]),
+            r"expected prompts .'box'. or .'box', 'points', 'mask'., got .'box', 'voice'",
+        ),
         (lambda values: values.update(prompts="box"), "expected prompts to be a list"),
         (lambda values: values.update(reach=-1), "expected reach from 0 to image_size, got -1"),
         (lambda values: values.update(reach="all"), "reach"),

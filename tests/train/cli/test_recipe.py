@@ -16,9 +16,8 @@ from medsam_edge.errors import CheckpointError, FileMissingError, InputError
 from medsam_edge_train import checkpoint
 from medsam_edge_train.cli import recipe
 from medsam_edge_train.cli.main import run
-from medsam_edge_train.cli.presets import PRESETS
-from medsam_edge_train.cli.recipe import Recipe, read_recipe, run_recipe
-from medsam_edge_train.cli.weights import Weights, find_weights
+from medsam_edge_train.cli.recipe import Recipe, Weights, find_weights, read_recipe, run_recipe
+from medsam_edge_train.cli.stages import PRESETS
 from tests.train.tiny import tiny
 
 pytestmark = pytest.mark.usefixtures("tiny_zoo")

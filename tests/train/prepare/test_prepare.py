@@ -13,7 +13,7 @@ from medsam_edge.modality import Modality
 from medsam_edge_train.data.augment import Augmentation
 from medsam_edge_train.data.cases import find_cases, read_case
 from medsam_edge_train.data.datasets import TrainingData, ValidationData
-from medsam_edge_train.prepare import parts
+from medsam_edge_train.prepare import prepare as module
 from medsam_edge_train.prepare.config import PrepareConfig
 from medsam_edge_train.prepare.prepare import prepare
 from tests.train.prepare.folders import bytes_of, cases_of, picture, run
@@ -87,13 +87,13 @@ def test_a_killed_run_is_continued(mixed: Path, tmp_path: Path, after: int, monk
         written.append(path)
         return write_shard(path, samples)
 
-    write_shard = parts.write_shard
-    monkeypatch.setattr(parts, "write_shard", dying)
+    write_shard = module.write_shard
+    monkeypatch.setattr(module, "write_shard", dying)
     with pytest.raises(Killed):
         prepare(config)
     times = {path: path.stat().st_mtime_ns for path in written}
     assert len(times) == after
-    monkeypatch.setattr(parts, "write_shard", write_shard)
+    monkeypatch.setattr(module, "write_shard", write_shard)
     prepare(replace(config, workers=1))
     assert {path: path.stat().st_mtime_ns for path in written} == times
     assert bytes_of(tmp_path / "out") == bytes_of(tmp_path / "whole")

@@ -9,8 +9,7 @@ import torch
 
 from medsam_edge_train import checkpoint
 from medsam_edge_train.data.cases import SPLITS, find_cases
-from medsam_edge_train.stages.embed import EmbedConfig, embed
-from medsam_edge_train.stages.store import embedding_key
+from medsam_edge_train.stages.embed import EmbedConfig, embed, embedding_key
 from tests.train.tiny import tiny, write_data
 
 

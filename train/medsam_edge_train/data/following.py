@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from medsam_edge.boxes import boxes_from_masks
-from medsam_edge_train.data.cases import Case
 from medsam_edge.geometry import MASK_LIMIT
+from medsam_edge_train.data.cases import Case
 
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]

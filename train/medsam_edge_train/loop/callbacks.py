@@ -28,8 +28,7 @@ class Averaging(EMAWeightAveraging):
 class BestCheckpoint(pl.Callback):
     """Writes the validated (averaged) weights as `best.safetensors` whenever the validation score rises."""
 
-    def __init__(self) -> None:
-        self.best = float("-inf")
+    best = float("-inf")
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best}

@@ -16,18 +16,6 @@ from medsam_edge_train.options import Output
 from medsam_edge_train.settings import at_least_one, check, check_choices, is_image_size, is_share, not_negative
 
 PARTS = ("image_encoder", "prompt_encoder", "mask_decoder")
-NOT_NEGATIVE = (
-    "learning_rate",
-    "weight_decay",
-    "warmup_steps",
-    "plateau_patience",
-    "gradient_clip",
-    "early_stop",
-    "checkpoint_steps",
-    "minutes",
-    "workers",
-    "seed",
-)
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 
 
@@ -103,7 +91,9 @@ class RunConfig:
         check(self, "a network that can be trained", lambda name: name != TEACHER, "architecture")
         check(self, "a positive multiple of 64", is_image_size, "image_size")
         check(self, "at least 1", at_least_one, "epochs", "batch_size", "val_per_modality")
-        check(self, "0 or more", not_negative, *NOT_NEGATIVE)
+        check(self, "0 or more", not_negative, "learning_rate", "weight_decay", "warmup_steps", "plateau_patience")
+        check(self, "0 or more", not_negative, "gradient_clip", "early_stop", "checkpoint_steps", "minutes")
+        check(self, "0 or more", not_negative, "workers", "seed")
         check(self, "0 to 1", is_share, "balance")
         check(self, "0 or more and less than 1", lambda value: 0 <= value < 1, "ema")
         check(self, "above 0 and less than 1", lambda value: 0 < value < 1, "plateau_factor")

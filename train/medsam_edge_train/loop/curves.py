@@ -38,8 +38,7 @@ def draw_curves(folder: Path) -> Path:
     from matplotlib.figure import Figure
 
     curves = read_curves(folder)
-    shown = {title: [name for name in names if name in curves] for title, names in PANELS}
-    shown = {title: names for title, names in shown.items() if names}
+    shown = {title: own for title, names in PANELS if (own := [name for name in names if name in curves])}
     figure = Figure(figsize=(5 * max(1, len(shown)), 4), layout="constrained")
     for column, (title, names) in enumerate(shown.items(), 1):
         axes = figure.add_subplot(1, len(shown), column)

@@ -16,13 +16,9 @@ from medsam_edge_train.loop.processes import rank, world_size
 
 
 class ResumableLoader(DataLoader[Any]):
-    """A loader that can start an epoch at any step; its batches come from `Steps`.
+    """A loader that can start an epoch at any step; its batches come from `Steps`."""
 
-    Attributes:
-        position: next step of the epoch; set it before the first batch is requested.
-    """
-
-    position = 0
+    position = 0  # next step of the epoch; set it before the first batch is requested
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         # a generator, which starts at the first batch: Lightning makes iterators before it sets the epoch
@@ -48,11 +44,7 @@ def validation_cases(config: RunConfig) -> list[Case]:
 
 
 def step_loader(config: RunConfig, dataset: Any, cases: Sequence[Case], collate_samples: Any) -> ResumableLoader:
-    """This process's share of the training batches.
-
-    Args:
-        dataset: indexed by the draws of `BalancedSampler`.
-        collate_samples: makes a batch of a list of the dataset's samples.
+    """This process's share of the training batches, of a data set that is indexed by the draws of `BalancedSampler`.
 
     Raises:
         InputError: an epoch has fewer images than a batch.

@@ -38,8 +38,7 @@ def lasting_settings(config: RunConfig) -> dict[str, str]:
 class StageModule(pl.LightningModule):
     """A network in training. A stage adds `training_step`, `validation_step` and `scores`."""
 
-    headline = "val_dsc"
-    """The validation metric that is printed after each epoch."""
+    headline = "val_dsc"  # the validation metric that is printed after each epoch
 
     def __init__(self, config: RunConfig) -> None:
         super().__init__()
@@ -51,8 +50,7 @@ class StageModule(pl.LightningModule):
         self.train()
         self._running: dict[str, list[float]] = {}  # training metrics of the epoch so far: name → [sum, weight]
         self._plateau: torch.optim.lr_scheduler.ReduceLROnPlateau | None = None
-        self._plateau_state: dict[str, Any] | None = None
-        self._resumed: dict[str, Any] | None = None
+        self._resumed: dict[str, Any] | None = None  # the checkpoint, until training starts
 
     def build_network(self) -> MedSAM:
         """The network at the start of training: random, or with the weights of `init`.
@@ -67,8 +65,7 @@ class StageModule(pl.LightningModule):
             state = start.state
             if is_quantized(state):
                 raise InputError(f"init: {self.config.init} is fused and quantized; give the network it was made from")
-            mismatches = checkpoint.load_state(network, state, self.config.architecture, self.config.partial_init)
-            for line in mismatches:
+            for line in checkpoint.load_state(network, state, self.config.architecture, self.config.partial_init):
                 print(f"init: {line}", file=sys.stderr)
             checkpoint.set_prompt_kinds(network, start.metadata)
         return network
@@ -100,43 +97,37 @@ class StageModule(pl.LightningModule):
         entry[1] += weight
 
     def on_validation_epoch_end(self) -> None:
-        if self.trainer.sanity_checking:
-            self._write_scores_before_training()
+        if self.trainer.sanity_checking:  # before the first step: training is compared with these scores
+            scores = self.scores()
+            if rank() == 0:
+                print(f"before training: {self.headline} {scores[self.headline]:.4f}", file=sys.stderr, flush=True)
+                with replacing(self.config.output / BEFORE) as partial:
+                    partial.write_text(json.dumps(scores, indent=1), encoding="utf-8")
             return
-        running = merge(self._running)
-        for name, (total, weight) in running.items():
-            self.log(name, total / max(weight, 1), prog_bar=True)
+        means = {name: total / max(weight, 1) for name, (total, weight) in merge(self._running).items()}
+        for name, value in means.items():
+            self.log(name, value, prog_bar=True)
         for name, value in self.scores().items():
             self.log(name, value, prog_bar=name == self.headline)
         if self._plateau is not None:
-            total, weight = running["train_loss"]
-            self._plateau.step(total / max(weight, 1))
+            self._plateau.step(means["train_loss"])
             self.log("learning_rate", self._plateau.get_last_lr()[0])
         self._running.clear()
-
-    def _write_scores_before_training(self) -> None:
-        """Write the scores before the first step: training is compared with them."""
-        scores = self.scores()
-        if rank() == 0:
-            print(f"before training: {self.headline} {scores[self.headline]:.4f}", file=sys.stderr, flush=True)
-            with replacing(self.config.output / BEFORE) as partial:
-                partial.write_text(json.dumps(scores, indent=1), encoding="utf-8")
 
     def configure_optimizers(self) -> Any:
         parameters = [p for p in self.network.parameters() if p.requires_grad]
         if not parameters:
             raise InputError(f"freeze: expected to leave a part to train, got {', '.join(self.config.freeze)}")
-        decayed = [p for p in parameters if p.ndim > 1]
-        plain = [p for p in parameters if p.ndim <= 1]
-        groups = [{"params": decayed, "weight_decay": self.config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-        optimizer = torch.optim.AdamW(groups, lr=self.config.learning_rate)
+        decayed = {"params": [p for p in parameters if p.ndim > 1], "weight_decay": self.config.weight_decay}
+        plain = {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0}
+        optimizer = torch.optim.AdamW([decayed, plain], lr=self.config.learning_rate)
         if self.config.schedule == "plateau":
             # stepped by this module: Lightning does not save it after the last step of an epoch
             self._plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
                 optimizer, factor=self.config.plateau_factor, patience=self.config.plateau_patience
             )
-            if self._plateau_state is not None:
-                self._plateau.load_state_dict(self._plateau_state)
+            if self._resumed is not None and "plateau" in self._resumed:
+                self._plateau.load_state_dict(self._resumed["plateau"])
             return optimizer
         total = int(self.trainer.estimated_stepping_batches)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self._rate_factor(step, total))
@@ -166,7 +157,6 @@ class StageModule(pl.LightningModule):
             settings = ", ".join(f"{name} {before[name]}" for name in changed)
             raise InputError(f"resume: the run in {self.config.output} was begun with other settings: {settings}")
         self._running = checkpoint["running"] if rank() == 0 else {}
-        self._plateau_state = checkpoint.get("plateau")
         self._resumed = checkpoint
 
     def on_train_start(self) -> None:

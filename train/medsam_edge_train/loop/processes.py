@@ -27,6 +27,5 @@ def merge(sums: dict[str, list[float]]) -> dict[str, list[float]]:
     merged: dict[str, list[float]] = {}
     for of_process in gathered:
         for name, values in of_process.items():
-            so_far = merged.get(name, [0.0] * len(values))
-            merged[name] = [a + b for a, b in zip(so_far, values, strict=True)]
+            merged[name] = [a + b for a, b in zip(merged.get(name, [0.0] * len(values)), values, strict=True)]
     return merged

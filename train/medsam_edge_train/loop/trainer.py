@@ -32,10 +32,7 @@ from medsam_edge_train.loop.processes import rank, world_size
 
 
 def run(module: StageModule, training: ResumableLoader, validation: DataLoader[Any], resume: bool) -> Path | None:
-    """Train a module.
-
-    Returns:
-        The best checkpoint, `output/best.safetensors`; None if the time is up before training ends.
+    """Train a module; returns `output/best.safetensors`, or None if the time is up before training ends.
 
     Raises:
         InputError: training diverged, so there is no best checkpoint; or memory is too small.
@@ -52,11 +49,7 @@ def run(module: StageModule, training: ResumableLoader, validation: DataLoader[A
 
 
 def check_output(config: RunConfig, resume: bool) -> None:
-    """Check that the output folder holds a run exactly if one is to be resumed.
-
-    Raises:
-        InputError: there is no run to resume, or a new run would overwrite one.
-    """
+    """Raise InputError unless the output folder holds a run exactly if one is to be resumed."""
     if resume != (config.output / "last.ckpt").exists():
         state = "no run to resume" if resume else "a run that --resume would continue"
         raise InputError(f"output: {config.output} holds {state}")

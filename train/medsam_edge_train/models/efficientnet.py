@@ -64,9 +64,8 @@ def _block(inputs: int, outputs: int, expansion: int, kernel: int, stride: int) 
     """Inverted residual: expand, depthwise, project."""
     hidden = inputs * expansion
     expand = [ConvBN(inputs, hidden), nn.ReLU6()] if expansion > 1 else []
-    block = nn.Sequential(
-        *expand, same_conv(hidden, hidden, kernel, stride, hidden), nn.ReLU6(), ConvBN(hidden, outputs)
-    )
+    depthwise = same_conv(hidden, hidden, kernel, stride, hidden)
+    block = nn.Sequential(*expand, depthwise, nn.ReLU6(), ConvBN(hidden, outputs))
     return Residual(block) if stride == 1 and inputs == outputs else block
 
 
@@ -74,23 +73,23 @@ def same_conv(inputs: int, outputs: int, kernel: int, stride: int, groups: int =
     """ConvBN with TensorFlow's `same` padding: an odd number of rows or columns puts the extra one below or right."""
     if stride == 1:
         return ConvBN(inputs, outputs, kernel, groups=groups)
-    before = (kernel - stride) // 2
-    after = kernel - stride - before
-    return nn.Sequential(
-        nn.ZeroPad2d((before, after, before, after)), ConvBN(inputs, outputs, kernel, stride, groups, padding=0)
-    )
+    before, after = (kernel - stride) // 2, (kernel - stride + 1) // 2
+    padding = nn.ZeroPad2d((before, after, before, after))
+    return nn.Sequential(padding, ConvBN(inputs, outputs, kernel, stride, groups, padding=0))
 
 
 def imagenet_state(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The weights of the published classifier under our keys, without its head.
 
-    The published epsilon of the batch norms is larger than ours: the difference is added to the variances.
-
-    Raises:
-        CheckpointError: a tensor of EfficientNet-Lite2 is missing.
+    The published epsilon of the batch norms is larger than ours: the difference is added to the variances. Raises
+    CheckpointError if a tensor of EfficientNet-Lite2 is missing.
     """
     state: dict[str, Tensor] = {}
-    for own, (conv, bn) in zip(_units(), _published_units(), strict=True):
+    with torch.device("meta"):
+        modules = EfficientNetLite().named_modules()
+    units = [name for name, part in modules if isinstance(part, ConvBN) and not name.startswith("neck.")]
+    for unit, (conv, bn) in zip(units, _published_units(), strict=True):
+        own = f"image_encoder.{unit}"
         names = {f"{own}.c.weight": f"{conv}.weight"}
         names |= {f"{own}.bn.{key}": f"{bn}.{key}" for key in ("weight", "bias", "running_mean", "running_var")}
         if missing := [name for name in names.values() if name not in published]:
@@ -100,19 +99,10 @@ def imagenet_state(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return state
 
 
-def _units() -> list[str]:
-    """Our names of the convolutions with their norms, in the order they run; the neck is left out."""
-    with torch.device("meta"):
-        encoder = EfficientNetLite()
-    units = [name for name, module in encoder.named_modules() if isinstance(module, ConvBN)]
-    return [f"image_encoder.{name}" for name in units if not name.startswith("neck.")]
-
-
 def _published_units() -> Iterator[tuple[str, str]]:
-    """The published names of the same units: (convolution, norm)."""
+    """The published names of the convolutions with their norms, in the order they run."""
     yield "_conv_stem", "_bn0"
-    expansions = [expansion for expansion, *_, blocks in STAGES for _ in range(blocks)]
-    for index, expansion in enumerate(expansions):
+    for index, expansion in enumerate(expansion for expansion, *_, blocks in STAGES for _ in range(blocks)):
         block = f"_blocks.{index}"
         if expansion > 1:
             yield f"{block}._expand_conv", f"{block}._bn0"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from copy import deepcopy
 from typing import Protocol, cast, runtime_checkable
 
 import torch
@@ -33,19 +35,17 @@ def fold_batch_norm(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> nn.Conv2d:
     """One convolution that equals `bn(conv(x))` in eval mode."""
     mean, var = cast(Tensor, bn.running_mean), cast(Tensor, bn.running_var)
     gain = bn.weight / torch.sqrt(var + bn.eps)
-    folded = nn.Conv2d(
-        conv.in_channels,
-        conv.out_channels,
-        cast("tuple[int, int]", conv.kernel_size),
-        cast("tuple[int, int]", conv.stride),
-        cast("tuple[int, int]", conv.padding),
-        groups=conv.groups,
-    ).to(conv.weight)
-    bias = conv.bias if conv.bias is not None else torch.zeros_like(mean)
+    bias = torch.zeros_like(mean) if conv.bias is None else conv.bias
+    folded = deepcopy(conv)
     with torch.no_grad():
         folded.weight.copy_(conv.weight * gain[:, None, None, None])
-        cast(Tensor, folded.bias).copy_((bias - mean) * gain + bn.bias)
+        folded.bias = nn.Parameter((bias - mean) * gain + bn.bias)
     return folded
+
+
+def named(**parts: nn.Module) -> nn.Sequential:
+    """The parts one after the other, under the names that published keys have."""
+    return nn.Sequential(OrderedDict(parts))
 
 
 class ConvBN(nn.Module):

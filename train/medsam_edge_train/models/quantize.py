@@ -70,9 +70,6 @@ class Places(TorchFunctionMode):
 
     A tensor that is read twice is one place. The input of a depthwise convolution is a separate place with a range per
     channel (`per_channel`): that costs nothing there, and channels of small range keep their values.
-
-    Args:
-        at: gives the tensor that is read instead.
     """
 
     def __init__(self, at: Callable[[int, Tensor, bool], Tensor]) -> None:
@@ -85,11 +82,9 @@ class Places(TorchFunctionMode):
         return len(self._seen)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func in LAYERS and not _is_gate(args[0]):
+        if func in LAYERS and not (args[0].dim() == 4 and args[0].shape[2] == args[0].shape[3] == 1):  # of gates
             x, weight, *rest = args
-            depthwise = func is nn.functional.conv2d and bool(
-                weight.shape[1] == 1
-            )  # bool(): while tracing, it is a tensor
+            depthwise = func is nn.functional.conv2d and bool(weight.shape[1] == 1)  # a tensor while tracing
             args = (self._read(x, depthwise), round_weight(weight), *rest)
         elif func in SUMS and isinstance(args[1], Tensor) and args[0].dim() == args[1].dim():  # of maps, not a bias
             args = (self._read(args[0]), self._read(args[1]), *args[2:])
@@ -102,10 +97,6 @@ class Places(TorchFunctionMode):
         if key not in self._seen:
             self._seen[key] = (x, self._at(len(self._seen), x, per_channel))
         return self._seen[key][1]
-
-
-def _is_gate(x: Tensor) -> bool:
-    return x.dim() == 4 and x.shape[2] == x.shape[3] == 1
 
 
 class Quantizers(nn.ModuleList):
@@ -134,8 +125,7 @@ class Quantizers(nn.ModuleList):
 def calibrate(network: MedSAM, images: Iterable[Tensor]) -> MedSAM:
     """Fuse a network and quantize its image encoder from now on, in place; returns the network.
 
-    Args:
-        images: (3, S, S) each, at least one; a range is the mean of the ranges of the images, as in NNCF.
+    A range is the mean of the ranges of the images, (3, S, S) each and at least one, as in NNCF.
     """
     fuse(network.eval())
     ranges: defaultdict[int, list[Tensor]] = defaultdict(list)

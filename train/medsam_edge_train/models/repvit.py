@@ -46,27 +46,19 @@ class RepViTBlock(nn.Module):
         super().__init__()
         if stride == 1:
             self.token_mixer = nn.Sequential(RepDepthwise(inputs), SqueezeExcite(inputs) if squeeze else nn.Identity())
-            mixer_width = inputs
         else:
-            self.token_mixer = nn.Sequential(
-                ConvBN(inputs, inputs, 3, stride, groups=inputs), nn.Identity(), ConvBN(inputs, outputs)
-            )
-            mixer_width = outputs
-        hidden = 2 * mixer_width
-        mixer = nn.Sequential(ConvBN(mixer_width, hidden), activation(), ConvBN(hidden, outputs))
-        self.channel_mixer: nn.Module = Residual(mixer) if mixer_width == outputs else mixer
+            depthwise = ConvBN(inputs, inputs, 3, stride, groups=inputs)
+            self.token_mixer = nn.Sequential(depthwise, nn.Identity(), ConvBN(inputs, outputs))
+        width = inputs if stride == 1 else outputs
+        mixer = nn.Sequential(ConvBN(width, 2 * width), activation(), ConvBN(2 * width, outputs))
+        self.channel_mixer: nn.Module = Residual(mixer) if width == outputs else mixer
 
     def forward(self, x: Tensor) -> Tensor:
         return cast(Tensor, self.channel_mixer(self.token_mixer(x)))
 
 
 class RepViT(nn.Module):
-    """(B, 3, S, S) in [0, 1] → embedding (B, 256, S/4, S/4).
-
-    Args:
-        neck: maps a list of the outputs of the four stages to the embedding.
-        stem_strides: (1, 1) for `rep_medsam`, (2, 2) for `rep_medsam_s`.
-    """
+    """(B, 3, S, S) in [0, 1] → embedding (B, 256, S/4, S/4), by a neck on a list of the outputs of the four stages."""
 
     def __init__(self, neck: nn.Module, stem_strides: tuple[int, int], activation: Activation) -> None:
         super().__init__()
@@ -124,5 +116,4 @@ class PyramidNeck(nn.Module):
             if lateral.shape[-1] != x.shape[-1]:
                 x = nn.functional.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
             x = x + lateral
-        x = torch.relu(self.smooth(x))
-        return cast(Tensor, self.norm(self.project(x)))
+        return cast(Tensor, self.norm(self.project(torch.relu(self.smooth(x)))))

@@ -12,7 +12,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from medsam_edge_train.models.layers import ConvBN, sam_neck
+from medsam_edge_train.models.layers import ConvBN, named, sam_neck
 
 WIDTHS = (64, 128, 160, 320)
 DEPTHS = (2, 2, 6, 2)
@@ -22,45 +22,25 @@ STRIDES = (2, 2, 1)  # of the merging after stages 0, 1 and 2
 EXPANSION = 4
 
 
-class PatchEmbed(nn.Module):
-    """3 → 32 → 64 channels at full resolution."""
+class ConvChain(nn.Module):
+    """1×1, depthwise 3×3 and 1×1 convolution with GELU between."""
 
-    def __init__(self) -> None:
+    def __init__(self, inputs: int, hidden: int, outputs: int, stride: int = 1) -> None:
         super().__init__()
-        self.seq = nn.Sequential(ConvBN(3, WIDTHS[0] // 2), nn.GELU(), ConvBN(WIDTHS[0] // 2, WIDTHS[0]))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return cast(Tensor, self.seq(x))
-
-
-class MBConv(nn.Module):
-    """Inverted residual block: expand, depthwise 3×3, project."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        hidden = EXPANSION * channels
-        self.conv1 = ConvBN(channels, hidden)
-        self.conv2 = ConvBN(hidden, hidden, 3, groups=hidden)
-        self.conv3 = ConvBN(hidden, channels)
-        self.act = nn.GELU()
-
-    def forward(self, x: Tensor) -> Tensor:
-        inner = self.act(self.conv2(self.act(self.conv1(x))))
-        return cast(Tensor, self.act(x + self.conv3(inner)))
-
-
-class PatchMerging(nn.Module):
-    """Convolutions to the width and resolution of the next stage."""
-
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = ConvBN(inputs, outputs)
-        self.conv2 = ConvBN(outputs, outputs, 3, stride, groups=outputs)
-        self.conv3 = ConvBN(outputs, outputs)
+        self.conv1 = ConvBN(inputs, hidden)
+        self.conv2 = ConvBN(hidden, hidden, 3, stride, groups=hidden)
+        self.conv3 = ConvBN(hidden, outputs)
         self.act = nn.GELU()
 
     def forward(self, x: Tensor) -> Tensor:
         return cast(Tensor, self.conv3(self.act(self.conv2(self.act(self.conv1(x))))))
+
+
+class MBConv(ConvChain):
+    """Inverted residual block: expand, depthwise, project."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return cast(Tensor, self.act(x + super().forward(x)))
 
 
 class WindowAttention(nn.Module):
@@ -89,20 +69,6 @@ class WindowAttention(nn.Module):
         return cast(Tensor, self.proj((torch.softmax(scores, dim=-1) @ v).transpose(1, 2).reshape(b, n, c)))
 
 
-class RowMLP(nn.Module):
-    """Norm, then two linear layers with GELU between."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(dim)
-        self.fc1 = nn.Linear(dim, EXPANSION * dim)
-        self.fc2 = nn.Linear(EXPANSION * dim, dim)
-        self.act = nn.GELU()
-
-    def forward(self, x: Tensor) -> Tensor:
-        return cast(Tensor, self.fc2(self.act(self.fc1(self.norm(x)))))
-
-
 class TinyViTBlock(nn.Module):
     """Windowed attention, a depthwise convolution over the whole map, an MLP."""
 
@@ -111,7 +77,12 @@ class TinyViTBlock(nn.Module):
         self.window = window
         self.attn = WindowAttention(dim, heads, window)
         self.local_conv = ConvBN(dim, dim, 3, groups=dim)
-        self.mlp = RowMLP(dim)
+        self.mlp = named(
+            norm=nn.LayerNorm(dim),
+            fc1=nn.Linear(dim, EXPANSION * dim),
+            act=nn.GELU(),
+            fc2=nn.Linear(EXPANSION * dim, dim),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) → the same."""
@@ -129,38 +100,25 @@ class TinyViTBlock(nn.Module):
         return cast(Tensor, attended.reshape(b, c, down * w, across * w)[:, :, :height, :width])
 
 
-class Stage(nn.Module):
-    """Blocks, then the merging to the next stage; the last stage has none."""
-
-    def __init__(self, blocks: list[nn.Module], downsample: nn.Module | None) -> None:
-        super().__init__()
-        self.blocks = nn.ModuleList(blocks)
-        self.downsample = downsample
-
-    def forward(self, x: Tensor) -> Tensor:
-        for block in self.blocks:
-            x = block(x)
-        return x if self.downsample is None else cast(Tensor, self.downsample(x))
-
-
 class TinyViT(nn.Module):
     """(B, 3, S, S) in [0, 1] → embedding (B, 256, S/4, S/4)."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.patch_embed = PatchEmbed()
-        stages = []
+        first = WIDTHS[0]  # after 3 → 32 → 64 channels at full resolution
+        self.patch_embed = named(seq=nn.Sequential(ConvBN(3, first // 2), nn.GELU(), ConvBN(first // 2, first)))
+        self.layers = nn.Sequential()
         for index, (width, depth) in enumerate(zip(WIDTHS, DEPTHS, strict=True)):
-            blocks: list[nn.Module] = [
-                TinyViTBlock(width, HEADS[index], WINDOWS[index]) if index else MBConv(width) for _ in range(depth)
+            blocks = [
+                TinyViTBlock(width, HEADS[index], WINDOWS[index]) if index else MBConv(width, EXPANSION * width, width)
+                for _ in range(depth)
             ]
-            last = index == len(WIDTHS) - 1
-            stages.append(Stage(blocks, None if last else PatchMerging(width, WIDTHS[index + 1], STRIDES[index])))
-        self.layers = nn.ModuleList(stages)
+            stage = named(blocks=nn.Sequential(*blocks))
+            if index < len(STRIDES):
+                merging = ConvChain(width, WIDTHS[index + 1], WIDTHS[index + 1], STRIDES[index])
+                stage.add_module("downsample", merging)
+            self.layers.append(stage)
         self.neck = sam_neck(WIDTHS[-1])
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.patch_embed(x)
-        for stage in self.layers:
-            x = stage(x)
-        return cast(Tensor, self.neck(x))
+        return cast(Tensor, self.neck(self.layers(self.patch_embed(x))))

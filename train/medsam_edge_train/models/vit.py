@@ -10,22 +10,11 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from medsam_edge_train.models.layers import sam_neck
+from medsam_edge_train.models.layers import named, sam_neck
 
 PATCH = 16
 WINDOW = 14
 EPS = 1e-6
-
-
-class PatchEmbed(nn.Module):
-    """Non-overlapping 16×16 patches to (B, H, W, C)."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.proj = nn.Conv2d(3, dim, PATCH, PATCH)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return cast(Tensor, self.proj(x)).permute(0, 2, 3, 1)
 
 
 class RelativeAttention(nn.Module):
@@ -58,19 +47,6 @@ class RelativeAttention(nn.Module):
         return (rows[..., :, None] + columns[..., None, :]).flatten(4).flatten(2, 3)
 
 
-class ViTMLP(nn.Module):
-    """Two linear layers with GELU between."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.lin1 = nn.Linear(dim, 4 * dim)
-        self.lin2 = nn.Linear(4 * dim, dim)
-        self.act = nn.GELU()
-
-    def forward(self, x: Tensor) -> Tensor:
-        return cast(Tensor, self.lin2(self.act(self.lin1(x))))
-
-
 class ViTBlock(nn.Module):
     """Attention (in windows, or global if `window` is None), then an MLP; each after a norm."""
 
@@ -80,7 +56,7 @@ class ViTBlock(nn.Module):
         self.norm1 = nn.LayerNorm(dim, eps=EPS)
         self.attn = RelativeAttention(dim, heads, window or grid)
         self.norm2 = nn.LayerNorm(dim, eps=EPS)
-        self.mlp = ViTMLP(dim)
+        self.mlp = named(lin1=nn.Linear(dim, 4 * dim), act=nn.GELU(), lin2=nn.Linear(4 * dim, dim))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) → the same."""
@@ -115,15 +91,12 @@ class ViT(nn.Module):
     ) -> None:
         super().__init__()
         self.image_size, grid = image_size, image_size // PATCH
-        self.patch_embed = PatchEmbed(dim)
+        self.patch_embed = named(proj=nn.Conv2d(3, dim, PATCH, PATCH))
         self.pos_embed = nn.Parameter(torch.zeros(1, grid, grid, dim))
-        self.blocks = nn.ModuleList(
-            ViTBlock(dim, heads, grid, None if index in global_blocks else WINDOW) for index in range(depth)
-        )
+        windows = [None if index in global_blocks else WINDOW for index in range(depth)]
+        self.blocks = nn.Sequential(*(ViTBlock(dim, heads, grid, window) for window in windows))
         self.neck = sam_neck(dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.patch_embed(x) + self.pos_embed
-        for block in self.blocks:
-            x = block(x)
-        return cast(Tensor, self.neck(x.permute(0, 3, 1, 2)))
+        rows = self.patch_embed(x).permute(0, 2, 3, 1) + self.pos_embed  # (B, H, W, C)
+        return cast(Tensor, self.neck(self.blocks(rows).permute(0, 3, 1, 2)))

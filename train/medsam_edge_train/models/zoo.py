@@ -22,54 +22,40 @@ ELLIPSE = 4.0
 """Strength of the ellipse in our own networks, in logits."""
 
 
-def rep_medsam() -> MedSAM:
+def rep_medsam(kind: type[MedSAM] = MedSAM) -> MedSAM:
     """Rep-MedSAM as published: 843 entries, 10,570,092 parameters."""
-    return MedSAM(
-        image_encoder=RepViT(neck=PlainNeck(), stem_strides=(1, 1), activation=nn.GELU),
-        prompt_encoder=PromptEncoder(),
-        mask_decoder=MaskDecoder(),
-    )
+    return kind(RepViT(PlainNeck(), (1, 1), nn.GELU), PromptEncoder(), MaskDecoder())
 
 
-def rep_medsam_s() -> MedSAM:
-    """RepViT's blocks behind a down-sampling stem, with a feature pyramid and the decoder's box prior: runs and trains
-    faster."""
-    return MedSAM(
-        image_encoder=RepViT(neck=PyramidNeck(), stem_strides=(2, 2), activation=nn.ReLU),
-        prompt_encoder=PromptEncoder(),
-        mask_decoder=MaskDecoder(box_prior=True, ellipse=ELLIPSE, hints=True),
-        context=CONTEXT,
-    )
+def rep_medsam_s(kind: type[MedSAM] = MedSAM) -> MedSAM:
+    """RepViT's blocks behind a down-sampling stem, with a feature pyramid: runs and trains faster."""
+    return _ours(RepViT(PyramidNeck(), (2, 2), nn.ReLU), kind)
 
 
 def efficient_medsam() -> MedSAM:
-    """EfficientNet-Lite2, which can start from ImageNet weights, with the decoder of `rep_medsam_s`."""
-    return MedSAM(
-        image_encoder=EfficientNetLite(),
-        prompt_encoder=PromptEncoder(),
-        mask_decoder=MaskDecoder(box_prior=True, ellipse=ELLIPSE, hints=True),
-        context=CONTEXT,
-    )
+    """EfficientNet-Lite2, which can start from ImageNet weights."""
+    return _ours(EfficientNetLite())
+
+
+def _ours(encoder: nn.Module, kind: type[MedSAM] = MedSAM) -> MedSAM:
+    """With windows around the boxes, and the decoder's box prior, ellipse and hints."""
+    decoder = MaskDecoder(box_prior=True, ellipse=ELLIPSE, hints=True)
+    return kind(encoder, PromptEncoder(), decoder, context=CONTEXT)
 
 
 def lite_medsam() -> MedSAM:
     """LiteMedSAM, the challenge's baseline: 435 entries, 9,791,300 parameters."""
-    return MedSAM(image_encoder=TinyViT(), prompt_encoder=PromptEncoder(), mask_decoder=MaskDecoder())
+    return MedSAM(TinyViT(), PromptEncoder(), MaskDecoder())
 
 
 def medsam_vit_b() -> MedSAM:
     """MedSAM itself, the teacher; its images are 1024²."""
-    return MedSAM(image_encoder=ViT(), prompt_encoder=PromptEncoder(frame=1024), mask_decoder=MaskDecoder())
+    return MedSAM(ViT(), PromptEncoder(frame=1024), MaskDecoder())
 
 
 def class_prompt_tinyvit(depth: int = 3, pooling: Pooling = "mean") -> MedSAM:
     """LiteMedSAM with class prompts as in the paper: three decoder blocks, mean pooling before the class head."""
-    return ClassPromptMedSAM(
-        image_encoder=TinyViT(),
-        prompt_encoder=PromptEncoder(),
-        mask_decoder=MaskDecoder(depth=depth),
-        pooling=pooling,
-    )
+    return ClassPromptMedSAM(TinyViT(), PromptEncoder(), MaskDecoder(depth=depth), pooling)
 
 
 def class_prompt_tinyvit_code() -> MedSAM:
@@ -79,21 +65,12 @@ def class_prompt_tinyvit_code() -> MedSAM:
 
 def rep_medsam_cp() -> MedSAM:
     """`rep_medsam` with class prompts; neither paper has this network."""
-    return ClassPromptMedSAM(
-        image_encoder=RepViT(neck=PlainNeck(), stem_strides=(1, 1), activation=nn.GELU),
-        prompt_encoder=PromptEncoder(),
-        mask_decoder=MaskDecoder(),
-    )
+    return rep_medsam(ClassPromptMedSAM)
 
 
 def rep_medsam_s_cp() -> MedSAM:
     """`rep_medsam_s` with class prompts."""
-    return ClassPromptMedSAM(
-        image_encoder=RepViT(neck=PyramidNeck(), stem_strides=(2, 2), activation=nn.ReLU),
-        prompt_encoder=PromptEncoder(),
-        mask_decoder=MaskDecoder(box_prior=True, ellipse=ELLIPSE, hints=True),
-        context=CONTEXT,
-    )
+    return rep_medsam_s(ClassPromptMedSAM)
 
 
 TEACHER = "medsam_vit_b"
@@ -113,11 +90,7 @@ ZOO: dict[str, Callable[[], MedSAM]] = {
 
 
 def build(architecture: str) -> MedSAM:
-    """The named network with random weights.
-
-    Raises:
-        InputError: the name is unknown.
-    """
+    """The named network with random weights; raises InputError if the name is unknown."""
     if architecture not in ZOO:
         raise InputError(f"architecture: expected one of {', '.join(sorted(ZOO))}, got {architecture!r}")
     return ZOO[architecture]()

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from medsam_edge.errors import InputError
-from medsam_edge.intensity import SOFT_TISSUE, Window
+from medsam_edge.intensity import SOFT_TISSUE
 from medsam_edge.modality import Modality
 from medsam_edge_train.options import Output
 from medsam_edge_train.settings import at_least_one, check, not_negative
@@ -78,7 +78,8 @@ class PrepareConfig:
         check(self, "0 or more", not_negative, "beyond", "minimum_pixels", "minimum_voxels", "seed")
         check(self, "a quality of 1 to 100, or 0 for png", lambda quality: 0 <= quality <= 100, "jpeg")
         check(self, "0 or more and less than 1", lambda share: 0 <= share < 1, "validation")
-        check(self, "level and a positive width in HU", _is_window, "window")
+        expected = "level and a positive width in HU"
+        check(self, expected, lambda pair: len(pair) == 2 and np.isfinite(pair).all() and pair[1] > 0, "window")
         try:
             groups = re.compile(self.patient_pattern).groups
         except re.error as error:
@@ -87,16 +88,6 @@ class PrepareConfig:
             raise InputError(f"patient_pattern: expected a group (…), got {self.patient_pattern!r}")
         Modality.parse(self.modality)
         fractions_of(self.fractions)
-
-    @property
-    def level_width(self) -> Window:
-        """The window as a pair, in HU."""
-        level, width = self.window
-        return level, width
-
-
-def _is_window(window: tuple[float, ...]) -> bool:
-    return len(window) == 2 and bool(np.isfinite(window).all()) and window[1] > 0
 
 
 def fractions_of(fractions: str | Mapping[str, float]) -> Mapping[Modality, float]:
@@ -112,15 +103,15 @@ def fractions_of(fractions: str | Mapping[str, float]) -> Mapping[Modality, floa
     if isinstance(fractions, str):
         if fractions in PROTOCOLS:
             return PROTOCOLS[fractions]
-        everything = ",".join(f"{modality.value}={fractions}" for modality in Modality)
-        entries = [entry.partition("=") for entry in (fractions if "=" in fractions else everything).split(",")]
         try:
-            fractions = {name: float(value) for name, _, value in entries}
+            if "=" in fractions:
+                entries = [entry.partition("=") for entry in fractions.split(",")]
+                fractions = {name: float(value) for name, _, value in entries}
+            else:
+                fractions = dict.fromkeys((modality.value for modality in Modality), float(fractions))
         except ValueError as error:
-            names = ", ".join(PROTOCOLS)
-            message = f"fractions: expected {names}, a number or a list such as CT=0.02, got {fractions!r}"
-            raise InputError(message) from error
-    wrong = {name: value for name, value in fractions.items() if not 0 < value <= 1}
-    if wrong:
+            expected = f"{', '.join(PROTOCOLS)}, a number or a list such as CT=0.02"
+            raise InputError(f"fractions: expected {expected}, got {fractions!r}") from error
+    if wrong := {name: value for name, value in fractions.items() if not 0 < value <= 1}:
         raise InputError(f"fractions: expected above 0 and up to 1, got {wrong}")
     return {Modality(Modality.parse(name)): value for name, value in fractions.items()}

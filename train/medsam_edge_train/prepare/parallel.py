@@ -22,10 +22,9 @@ AHEAD = 4  # items per process that are in work or waiting
 
 
 def in_order(work: Callable[[Item], Result], items: Iterable[Item], workers: int, lost: Result) -> Iterator[Result]:
-    """`map` over processes of the start method "spawn". Errors raised by `work` are raised here.
+    """`map` over processes of the start method "spawn", of picklable work. Errors that it raises are raised here.
 
     Args:
-        work: must be picklable.
         workers: number of processes; 1 works in this process.
         lost: result of an item whose process died (out of memory, a crash in native code).
 

@@ -3,7 +3,9 @@
     find pairs → split by patient → per pair: labelled slices → interval → fraction → 8 bits → network size → png or jpg
                → shards, one part of a (split, modality) after the other
 
-Every random choice follows from a hash of names, so neither the number of processes nor their order changes a byte.
+A part is a tar, and beside it a json that says what it was made of. The json is written last, so a part with a json is
+finished; a killed run continues after the last finished part. Every random choice follows from a hash of names, so
+neither the number of processes nor their order changes a byte.
 """
 
 from __future__ import annotations
@@ -12,20 +14,21 @@ import functools
 import hashlib
 import itertools
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from medsam_edge.errors import ImageError, InputError
 from medsam_edge.modality import Modality
 from medsam_edge.writing.whole import replacing
 from medsam_edge_train.data.cases import SPLITS
+from medsam_edge_train.data.shards import write_shard
 from medsam_edge_train.prepare.config import PrepareConfig, fractions_of
 from medsam_edge_train.prepare.parallel import in_order
-from medsam_edge_train.prepare.parts import Part, finished_parts, write_parts
-from medsam_edge_train.prepare.report import Counts, PrepareReport, draw_report
+from medsam_edge_train.prepare.report import LEVELS, Counts, PrepareReport, draw_report
 from medsam_edge_train.prepare.samples import Prepared, prepare_pair
-from medsam_edge_train.prepare.split import SplitPairs, Stream, split_pairs
+from medsam_edge_train.prepare.sources import Pair, Skipped, SplitPairs, Stream, split_pairs
 from medsam_edge_train.progress import track
 
 SETTINGS = "prepare.json"
@@ -60,7 +63,7 @@ def prepare(config: PrepareConfig, progress: Callable[[str], None] = lambda line
     results = in_order(functools.partial(prepare_pair, config=config), todo, config.workers, Prepared(reason=LOST))
     work = zip(todo, track(results, "prepare", len(todo)), strict=True)
     for stream, of_stream in itertools.groupby(work, lambda item: (item[0].split, item[0].modality)):
-        for part in write_parts(config.output, stream, len(parts[stream]), config.shard_images, of_stream):
+        for part in write_parts(config, stream, len(parts[stream]), of_stream):
             parts[stream].append(part)
             progress(f"prepare: {'/'.join(stream)}: {sum(part.written for part in parts[stream])} images")
     report = _report(pairs, parts)
@@ -95,23 +98,85 @@ def _claim_output(config: PrepareConfig, pairs: SplitPairs) -> None:
 def _settings(config: PrepareConfig, pairs: SplitPairs) -> dict[str, Any]:
     """All that the shards depend on, as json gives it back."""
     settings = {name: value for name, value in asdict(config).items() if name not in ("sources", "output", "workers")}
-    names = [
-        [pair.split, pair.modality.value, pair.dataset, pair.name]
-        for of_stream in pairs.streams.values()
-        for pair in of_stream
-    ]
+    every = itertools.chain.from_iterable(pairs.streams.values())
+    names = [[pair.split, pair.modality.value, pair.dataset, pair.name] for pair in every]
     settings["modality"] = config.modality and Modality.parse(config.modality)
     settings["fractions"] = {str(name): value for name, value in fractions_of(config.fractions).items()}
     settings["files"] = hashlib.sha256(json.dumps(names).encode()).hexdigest()
     return dict(json.loads(json.dumps(settings)))
 
 
+@dataclass
+class Part:
+    """One shard, made of consecutive pairs; the counts are those of `Prepared`, summed."""
+
+    pairs: int = 0  # including skipped ones
+    found: int = 0
+    sampled: int = 0
+    written: int = 0  # number of images in the shard
+    objects: int = 0
+    tar_bytes: int = 0  # 0 if no image was left, so that there is no tar
+    histogram: list[int] = field(default_factory=lambda: [0] * LEVELS)
+    skipped: list[Skipped] = field(default_factory=list)
+
+    def add(self, pair: Pair, result: Prepared) -> None:
+        self.pairs += 1
+        self.found += result.found
+        self.sampled += result.sampled
+        self.written += len(result.samples)
+        self.objects += result.objects
+        self.histogram = [a + b for a, b in zip(self.histogram, result.histogram, strict=True)]
+        if result.reason:
+            self.skipped.append(Skipped(pair.source, result.reason))
+
+
+def _part_path(output: Path, stream: Stream, number: int) -> Path:
+    split, modality = stream
+    return output / split / f"{modality}-{number:05d}.tar"
+
+
+def finished_parts(output: Path, stream: Stream) -> list[Part]:
+    """Parts before the first one that is missing or not whole."""
+    parts: list[Part] = []
+    while True:
+        path = _part_path(output, stream, len(parts))
+        try:
+            part = Part(**json.loads(path.with_suffix(".json").read_text(encoding="utf-8")))
+            if part.tar_bytes and path.stat().st_size != part.tar_bytes:
+                return parts
+        except (OSError, ValueError, TypeError):
+            return parts
+        part.skipped = [Skipped(*entry) for entry in part.skipped]
+        parts.append(part)
+
+
+def write_parts(
+    config: PrepareConfig, stream: Stream, number: int, work: Iterable[tuple[Pair, Prepared]]
+) -> Iterator[Part]:
+    """Write the results of a stream's next pairs from part `number` on, each part as soon as it has enough images."""
+    part, samples = Part(), list[tuple[str, Mapping[str, bytes]]]()
+    for pair, result in work:
+        part.add(pair, result)
+        samples += result.samples
+        if part.written >= config.shard_images:
+            yield _write_part(_part_path(config.output, stream, number), part, samples)
+            number, part, samples = number + 1, Part(), []
+    if part.pairs:
+        yield _write_part(_part_path(config.output, stream, number), part, samples)
+
+
+def _write_part(path: Path, part: Part, samples: Sequence[tuple[str, Mapping[str, bytes]]]) -> Part:
+    part.tar_bytes = write_shard(path, samples) if samples else 0
+    with replacing(path.with_suffix(".json")) as partial:
+        partial.write_text(json.dumps(asdict(part)), encoding="utf-8")
+    return part
+
+
 def _report(pairs: SplitPairs, parts: Mapping[Stream, Sequence[Part]]) -> PrepareReport:
     modalities: dict[str, Counts] = {}
     for modality in Modality:
         train, val = (parts.get((split, modality), ()) for split in SPLITS)
-        both = [*train, *val]
-        if both:
+        if both := [*train, *val]:
             modalities[modality.value] = Counts(
                 found=sum(part.found for part in both),
                 sampled=sum(part.sampled for part in both),

@@ -43,7 +43,14 @@ def read_labels(pair: Pair) -> Labels:
                 labels = labels[0]
         if labels.ndim != 2 and (labels.ndim != 3 or pair.is_picture):
             raise ImageError(f"labels: expected one value a pixel, got shape {labels.shape}")
-        return _whole_numbers(labels)
+        if labels.dtype.kind not in "buif" or labels.size == 0:
+            raise ImageError(f"labels: expected numbers, got {labels.dtype} of shape {labels.shape}")
+        if not (labels.min() >= 0 and labels.max() <= np.iinfo(np.uint16).max):
+            raise ImageError(f"labels: expected 0 to 65535, got {labels.min()} to {labels.max()}")
+        whole = labels.astype(np.uint16)
+        if labels.dtype.kind == "f" and not np.array_equal(whole, labels):
+            raise ImageError("labels: expected whole numbers")
+        return whole
 
 
 def read_pixels(pair: Pair, labels: Labels) -> npt.NDArray[Any]:
@@ -106,14 +113,3 @@ def _grey_if_equal(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
     if pixels.ndim == 3 and pixels.shape[2] == 3 and (pixels == pixels[..., :1]).all():
         return pixels[..., 0]
     return pixels
-
-
-def _whole_numbers(labels: npt.NDArray[Any]) -> Labels:
-    if labels.dtype.kind not in "buif" or labels.size == 0:
-        raise ImageError(f"labels: expected numbers, got {labels.dtype} of shape {labels.shape}")
-    if not (labels.min() >= 0 and labels.max() <= np.iinfo(np.uint16).max):
-        raise ImageError(f"labels: expected 0 to 65535, got {labels.min()} to {labels.max()}")
-    whole = labels.astype(np.uint16)
-    if labels.dtype.kind == "f" and not np.array_equal(whole, labels):
-        raise ImageError("labels: expected whole numbers")
-    return whole

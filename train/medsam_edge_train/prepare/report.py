@@ -20,52 +20,33 @@ SOURCE_COLOR, SAMPLED_COLOR = "#9aa5b1", "#1f6feb"
 
 @dataclass(frozen=True)
 class Counts:
-    """Counts of one modality.
+    """Counts of one modality."""
 
-    Attributes:
-        found: images with a label: 2D images, and labelled slices of volumes that could be read.
-        sampled: images left after interval and fraction.
-        train, val: images written; a sampled image without a large enough object is in neither.
-        objects: objects on the images written, one per label value and image.
-        skipped: files that could not be used.
-        histogram: (256,) number of pixels of each grey level on the images written.
-    """
-
-    found: int
-    sampled: int
-    train: int
+    found: int  # images with a label: 2D images, and labelled slices of volumes that could be read
+    sampled: int  # images left after interval and fraction
+    train: int  # images written; a sampled image without a large enough object is in neither split
     val: int
-    objects: int
-    skipped: int
-    histogram: tuple[int, ...]
+    objects: int  # on the images written, one per label value and image
+    skipped: int  # files that could not be used
+    histogram: tuple[int, ...]  # (256,) number of pixels of each grey level on the images written
 
 
 @dataclass(frozen=True)
 class PrepareReport:
-    """What `prepare` did.
+    """What `prepare` did."""
 
-    Attributes:
-        modalities: counts by modality, of those that occur.
-        skipped: every source that gave no image, and why; an unknown modality is a reason too.
-        split_kept, split_drawn: files whose split the source says, and files whose split was drawn by patient.
-    """
-
-    modalities: Mapping[str, Counts]
-    skipped: tuple[Skipped, ...]
-    split_kept: int
-    split_drawn: int
+    modalities: Mapping[str, Counts]  # of those that occur
+    skipped: tuple[Skipped, ...]  # every source that gave no image, and why; an unknown modality is a reason too
+    split_kept: int  # files whose split the source says
+    split_drawn: int  # files whose split was drawn by patient
 
     def as_json(self) -> dict[str, Any]:
         """The content of report.json; it leaves out the histograms, which are in report.png."""
         modalities = {name: asdict(counts) for name, counts in self.modalities.items()}
         for counts in modalities.values():
             del counts["histogram"]
-        skipped = [entry._asdict() for entry in self.skipped]
-        return {
-            "modalities": modalities,
-            "split": {"kept": self.split_kept, "drawn": self.split_drawn},
-            "skipped": skipped,
-        }
+        split = {"kept": self.split_kept, "drawn": self.split_drawn}
+        return {"modalities": modalities, "split": split, "skipped": [entry._asdict() for entry in self.skipped]}
 
     def __str__(self) -> str:
         columns = ("found", "sampled", "train", "val", "objects", "skipped")
@@ -78,12 +59,10 @@ class PrepareReport:
 
 def draw_report(report: PrepareReport, path: Path) -> None:
     """Draw images per modality in source and sample (class-prompt paper, Fig. 1), and the grey levels of each."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     rows = -(-len(report.modalities) // COLUMNS)
     figure = Figure(figsize=(11, 4.2 + 1.9 * rows), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
     grid = figure.add_gridspec(rows + 1, COLUMNS, height_ratios=[2.2, *[1] * rows])
     _draw_counts(figure.add_subplot(grid[0, :]), report)
     for index, (name, counts) in enumerate(report.modalities.items()):
@@ -111,8 +90,7 @@ def _draw_counts(axes: Any, report: PrepareReport) -> None:
 
 
 def _draw_histogram(axes: Any, name: str, counts: Counts) -> None:
-    pixels = max(1, sum(counts.histogram))
-    share = 100 * np.array(counts.histogram) / pixels
+    share = 100 * np.array(counts.histogram) / max(1, sum(counts.histogram))
     axes.fill_between(np.arange(LEVELS), share, step="mid", color=SAMPLED_COLOR, linewidth=0)
     top = np.sort(share)[-6] or share.max() or 1.0  # a few peaks, such as black, may exceed the axis
     axes.set_ylim(0, 1.25 * float(top))

@@ -1,4 +1,4 @@
-"""Where training images come from: four kinds of folders.
+"""Where training images come from, four kinds of folders, and what of them is for training and for validation.
 
 | what | how images and labels are matched |
 |---|---|
@@ -16,11 +16,14 @@ out. Links to folders are not followed.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import json
 import os
-from collections.abc import Collection, Iterator
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,6 +35,7 @@ from medsam_edge.reading.itk import itk_path
 from medsam_edge.reading.read import read_image
 from medsam_edge.reading.suffixes import PICTURE_SUFFIXES
 from medsam_edge_train.data.cases import SPLITS
+from medsam_edge_train.prepare.config import PrepareConfig
 
 VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 IMAGE_SUFFIXES = (*PICTURE_SUFFIXES, ".dcm", *VOLUME_SUFFIXES)
@@ -39,27 +43,21 @@ LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", *VOLUME_SUFFIXES)  # jpg woul
 FOLDER_PAIRS = (("images", "masks"), ("images", "labels"), ("imagesTr", "labelsTr"))
 FIRST_CHANNEL = "_0000"
 
+Stream = tuple[str, Modality]
+"""Split and modality. The pairs of a stream become a series of shards."""
+
 
 @dataclass(frozen=True)
 class Pair:
-    """An image and its labels on disk.
+    """An image and its labels on disk."""
 
-    Attributes:
-        image: a file, or the folder of a DICOM series.
-        label: a file; the image itself for a challenge npz.
-        dataset: name of the folder that holds the pair.
-        name: name of the image without its suffix; (split, modality, dataset, name) is unique.
-        split: `train` or `val` if the source says so, else empty.
-        source: path of the image below its source folder, for reports.
-    """
-
-    image: Path
-    label: Path
+    image: Path  # a file, or the folder of a DICOM series
+    label: Path  # a file; the image itself for a challenge npz
     modality: Modality
-    dataset: str
-    name: str
-    split: str
-    source: str
+    dataset: str  # name of the folder that holds the pair
+    name: str  # name of the image without its suffix; (split, modality, dataset, name) is unique
+    split: str  # `train` or `val` if the source says so, else empty
+    source: str  # path of the image below its source folder, for reports
 
     @property
     def is_picture(self) -> bool:
@@ -82,8 +80,7 @@ def find_pairs(
     Only names are read, and the header of one file of a DICOM series.
 
     Args:
-        root: the source folder.
-        modality: modality of images that do not say it.
+        modality: of images that do not say it.
         leave_out: names of folders to skip.
 
     Raises:
@@ -98,10 +95,10 @@ def find_pairs(
         above = (root.resolve().name, *here.relative_to(root).parts)
         if left := next((name for name in leave_out if name in above), None):
             folders.clear()
-            yield Skipped(_relative(here, root), f"a {left} split")
+            yield Skipped(here.relative_to(root).as_posix(), f"a {left} split")
             continue
         for image, label in _halves(here, folders, sorted(files)):
-            source = _relative(image or label or here, root)
+            source = (image or label or here).relative_to(root).as_posix()
             if image is None or label is None:
                 yield Skipped(source, f"no {'image' if image is None else 'labels'} found")
                 continue
@@ -115,11 +112,7 @@ def find_pairs(
 
 
 def series_files(folder: Path) -> list[Path]:
-    """Files of the one DICOM series in a folder, in the order of slice positions.
-
-    Raises:
-        ImageError: there are several series, or none.
-    """
+    """Files of the one DICOM series in a folder, by slice position; raises ImageError of several series, or none."""
     reader = sitk.ImageSeriesReader
     series = reader.GetGDCMSeriesIDs(itk_path(folder))
     if len(series) > 1:
@@ -127,10 +120,6 @@ def series_files(folder: Path) -> list[Path]:
     if not series:
         raise ImageError("expected a DICOM series in the folder, found none")
     return [Path(file) for file in reader.GetGDCMSeriesFileNames(str(folder), series[0])]
-
-
-def _relative(path: Path, root: Path) -> str:
-    return path.relative_to(root).as_posix()
 
 
 def _stem(name: str, suffixes: tuple[str, ...]) -> str | None:
@@ -159,14 +148,14 @@ def _halves(here: Path, folders: list[str], files: list[str]) -> Iterator[tuple[
         if name.lower().endswith(".npz"):
             yield here / name, here / name
         elif stem and stem.endswith("_image"):
-            label = stem.removesuffix("_image") + "_label"
-            yield here / name, _first(here / f"{label}{suffix}" for suffix in VOLUME_SUFFIXES)
+            yield here / name, _volume(here / f"{stem.removesuffix('_image')}_label")
 
 
 def _same_stems(images: Path, labels: Path) -> Iterator[tuple[Path | None, Path | None]]:
     by_stem: dict[str, Path] = {}
     for image in sorted(images.iterdir(), key=lambda path: (path.is_dir(), path)):  # files win over folders
-        stem = image.name if _is_shown_folder(image) else _stem(image.name, IMAGE_SUFFIXES)
+        is_series = image.is_dir() and not image.is_symlink() and not image.name.startswith(".")
+        stem = image.name if is_series else _stem(image.name, IMAGE_SUFFIXES)
         if stem is not None:
             by_stem.setdefault(stem, image)
     for label in sorted(labels.iterdir()):
@@ -181,16 +170,13 @@ def _same_stems(images: Path, labels: Path) -> Iterator[tuple[Path | None, Path 
     yield from ((image, None) for image in by_stem.values())
 
 
-def _is_shown_folder(path: Path) -> bool:
-    return path.is_dir() and not path.is_symlink() and not path.name.startswith(".")
-
-
 def _label_of_series(folder: Path) -> Path | None:
-    beside = (folder.with_name(f"{folder.name}_label{suffix}") for suffix in VOLUME_SUFFIXES)
-    return _first(folder / f"label{suffix}" for suffix in VOLUME_SUFFIXES) or _first(beside)
+    return _volume(folder / "label") or _volume(folder.with_name(f"{folder.name}_label"))
 
 
-def _first(paths: Iterator[Path]) -> Path | None:
+def _volume(stem: Path) -> Path | None:
+    """The file of this path with a suffix of a volume, if there is one."""
+    paths = (stem.with_name(f"{stem.name}{suffix}") for suffix in VOLUME_SUFFIXES)
     return next((path for path in paths if path.is_file()), None)
 
 
@@ -203,3 +189,62 @@ def _modality(image: Path, here: Path, root: Path) -> Modality | None:
         if image.is_dir() or image.suffix.lower() == ".dcm":
             return read_image(series_files(image)[0] if image.is_dir() else image).modality
     return None
+
+
+@dataclass(frozen=True)
+class SplitPairs:
+    """The pairs to prepare."""
+
+    streams: Mapping[Stream, Sequence[Pair]]  # sorted
+    skipped: Sequence[Skipped]  # images and labels that have no other half, or a name that is taken
+    kept: int  # number of pairs whose split the source says
+    drawn: int  # number of pairs whose split was drawn
+
+
+def split_pairs(config: PrepareConfig) -> SplitPairs:
+    """Find all pairs and give each a split; only names are read."""
+    found = [entry for root in config.sources for entry in find_pairs(root, Modality.parse(config.modality))]
+    skipped = [entry for entry in found if isinstance(entry, Skipped)]
+    pairs = [entry for entry in found if isinstance(entry, Pair)]
+    validation = _validation_patients(config, [pair for pair in pairs if not pair.split])
+    by_name: dict[tuple[str, ...], Pair] = {}
+    kept = 0
+    for pair in pairs:
+        drawn = SPLITS[(pair.modality, pair.dataset, patient_of(pair, config)) in validation]
+        name = (pair.split or drawn, pair.modality.value, pair.dataset, pair.name)
+        if name in by_name:
+            skipped.append(Skipped(pair.source, f"it has the modality, dataset and name of {by_name[name].source}"))
+            continue
+        by_name[name] = replace(pair, split=name[0])
+        kept += bool(pair.split)
+    ordered = [by_name[name] for name in sorted(by_name)]
+    streams = itertools.groupby(ordered, lambda pair: (pair.split, pair.modality))
+    by_stream = {stream: list(of_stream) for stream, of_stream in streams}
+    return SplitPairs(by_stream, skipped, kept, len(ordered) - kept)
+
+
+def patient_of(pair: Pair, config: PrepareConfig) -> str:
+    """The first group of the pattern in the pair's name; the whole name if the pattern does not match."""
+    match = re.search(config.patient_pattern, pair.name)
+    return (match[1] if match else None) or pair.name
+
+
+def _validation_patients(config: PrepareConfig, pairs: Sequence[Pair]) -> set[tuple[Modality, str, str]]:
+    """(modality, data set, patient) of validation: the first patients of each data set by a hash of (seed, patient).
+
+    The data set is not hashed: if several hold the same patients, a patient tends to have the same split in all.
+    """
+    patients: dict[tuple[Modality, str], set[str]] = {}
+    for pair in pairs:
+        patients.setdefault((pair.modality, pair.dataset), set()).add(patient_of(pair, config))
+    chosen = set()
+    for (modality, dataset), names in patients.items():
+        ordered = sorted(names, key=lambda name: (uniform(config.seed, "split", name), name))
+        chosen |= {(modality, dataset, name) for name in ordered[: int(len(names) * config.validation + 0.5)]}
+    return chosen
+
+
+def uniform(*names: str | int) -> float:
+    """A pseudo-random number in [0, 1) that depends on the names alone."""
+    digest = hashlib.sha256(json.dumps(names).encode()).digest()
+    return int.from_bytes(digest[:7], "big") / 2**56

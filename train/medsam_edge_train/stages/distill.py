@@ -24,8 +24,7 @@ from medsam_edge_train.loop.module import StageModule
 from medsam_edge_train.loop.processes import merge
 from medsam_edge_train.loop.trainer import check_output, run
 from medsam_edge_train.models import MedSAM
-from medsam_edge_train.stages.embed import image_tensor
-from medsam_edge_train.stages.store import EmbeddingStore, embedding_key
+from medsam_edge_train.stages.embed import EmbeddingStore, embedding_key, image_tensor
 
 
 @dataclass(frozen=True)
@@ -90,11 +89,8 @@ def freeze_rest(network: MedSAM) -> None:
 
 
 def copy_decoder(teacher: Path, network: MedSAM) -> list[str]:
-    """Copy the teacher's prompt encoder and mask decoder to a student, as far as they fit (Rep-MedSAM, section 2.3).
-
-    Returns:
-        What does not fit, one line for each kind of mismatch.
-    """
+    """Copy a teacher's prompt encoder and mask decoder, as far as they fit (Rep-MedSAM, section 2.3); returns what does
+    not, one line for each kind of mismatch."""
     state = checkpoint.read(teacher).state
     parts = {key: value for key, value in state.items() if not key.startswith("image_encoder.")}
     own = {key: value for key, value in network.state_dict().items() if key.startswith("image_encoder.")}
@@ -123,8 +119,8 @@ class DistillModule(StageModule):
 
     def validation_step(self, batch: EmbeddedImages, _: int) -> None:
         student, teacher = self.network.image_encoder(batch.images).float(), batch.embeddings.float()
-        row = [float(len(teacher)), float((student - teacher).square().mean((1, 2, 3)).sum())]
-        row.append(float(teacher.square().mean((1, 2, 3)).sum()))
+        error, power = (maps.square().mean((1, 2, 3)).sum() for maps in (student - teacher, teacher))
+        row = [float(len(teacher)), float(error), float(power)]
         self._sums["all"] = [a + b for a, b in zip(self._sums.get("all", [0.0] * 3), row, strict=True)]
 
     def scores(self) -> dict[str, float]:
@@ -135,10 +131,7 @@ class DistillModule(StageModule):
 
 
 def distill(config: DistillConfig, resume: bool = False) -> Path | None:
-    """Train the image encoder on stored embeddings.
-
-    Returns:
-        The best checkpoint, `output/best.safetensors`; None if `minutes` are over before training ends.
+    """Train the image encoder on stored embeddings; returns what `loop.trainer.run` does.
 
     Raises:
         InputError: no run to resume, a run would be overwritten, or an image has no embedding of the right size.

@@ -1,27 +1,35 @@
-"""Teacher embeddings, computed once per image and stored in half precision (Rep-MedSAM, section 2.3)."""
+"""Teacher embeddings, computed once per image and stored in half precision (Rep-MedSAM, section 2.3).
+
+A store is a folder of safetensors shards and an `index.json`, which says the teacher that made the embeddings, the
+image size, and each shard's sha256 and keys.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from medsam_edge.errors import FileMissingError, InputError
+from medsam_edge.errors import CheckpointError, FileMissingError, InputError
 from medsam_edge.geometry import Geometry
 from medsam_edge.networks.bundle import sha256
+from medsam_edge.writing.whole import replacing
 from medsam_edge_train import checkpoint
 from medsam_edge_train.data.cases import SPLITS, Case, find_cases, read_case
 from medsam_edge_train.loop.config import Precision, choose_precision
-from medsam_edge_train.models import MedSAM
 from medsam_edge_train.models.vit import ViT
 from medsam_edge_train.options import Output
 from medsam_edge_train.progress import show_progress
 from medsam_edge_train.settings import at_least_one, check, check_choices, is_image_size
-from medsam_edge_train.stages.store import StoreWriter, embedding_key
 
+INDEX = "index.json"
 VIT_FACTOR = 4
 """MedSAM's encoder reduces by 16 and ours by 4: MedSAM is shown the same square, four times larger."""
 
@@ -57,21 +65,24 @@ class EmbedConfig:
 
 
 def embed(config: EmbedConfig, progress: Callable[[str], None] = lambda line: None) -> Path:
-    """Embed every image of both splits that is not in the store yet.
+    """Embed every image of both splits, or of the one there is, that is not in the store yet; returns its folder.
 
     Args:
-        progress: called with a line of text after each shard.
-
-    Returns:
-        The store's folder.
+        progress: told, in a line of text, what there is to do.
 
     Raises:
         FileMissingError: the data have neither train/ nor val/.
         InputError: the folder holds a store of another teacher or size, or MedSAM's encoder needs another size.
         CheckpointError: the teacher or the store's index cannot be read.
     """
-    cases = _find_all(config.data)
-    teacher, name = _load_teacher(config)
+    splits = [split for split in SPLITS if (config.data / split).is_dir()]
+    if not splits:
+        raise FileMissingError(f"data: expected a folder with {' or '.join(SPLITS)}, got {config.data}")
+    cases = [(embedding_key(split, case), case) for split in splits for case in find_cases(config.data / split)]
+    teacher, name = checkpoint.load(config.teacher, config.teacher_architecture)
+    if isinstance(teacher.image_encoder, ViT) and config.image_size * VIT_FACTOR != teacher.image_encoder.image_size:
+        needed = teacher.image_encoder.image_size // VIT_FACTOR
+        raise InputError(f"image_size: {name} needs {needed}, got {config.image_size}")
     made_by = {"teacher": name, "teacher_sha256": sha256(config.teacher.read_bytes()), "image_size": config.image_size}
     store = StoreWriter(config.output, made_by)
     done = store.keys()
@@ -82,22 +93,6 @@ def embed(config: EmbedConfig, progress: Callable[[str], None] = lambda line: No
         for start in range(0, len(missing), config.shard_images):
             store.add(_embed_cases(encoder, missing[start : start + config.shard_images], config, step))
     return config.output
-
-
-def _find_all(data: Path) -> list[tuple[str, Case]]:
-    """Every image of both splits, or of the one there is, with its key in the store."""
-    splits = [split for split in SPLITS if (data / split).is_dir()]
-    if not splits:
-        raise FileMissingError(f"data: expected a folder with {' or '.join(SPLITS)}, got {data}")
-    return [(embedding_key(split, case), case) for split in splits for case in find_cases(data / split)]
-
-
-def _load_teacher(config: EmbedConfig) -> tuple[MedSAM, str]:
-    teacher, name = checkpoint.load(config.teacher, config.teacher_architecture)
-    if isinstance(teacher.image_encoder, ViT) and config.image_size * VIT_FACTOR != teacher.image_encoder.image_size:
-        needed = teacher.image_encoder.image_size // VIT_FACTOR
-        raise InputError(f"image_size: {name} needs {needed}, got {config.image_size}")
-    return teacher, name
 
 
 def _embed_cases(
@@ -129,5 +124,95 @@ def run_teacher(encoder: nn.Module, images: Tensor, precision: str = "32-true") 
         images = nn.functional.interpolate(images, scale_factor=VIT_FACTOR, mode="bicubic").clamp(0, 1)
     half = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(choose_precision(precision))
     with torch.autocast(images.device.type, dtype=half, enabled=half is not None):
-        result: Tensor = encoder(images)
-    return result.float()
+        return cast(Tensor, encoder(images).float())
+
+
+def embedding_key(split: str, case: Case) -> str:
+    """Name of the case in the store."""
+    return f"{split}/{case.key}"
+
+
+class EmbeddingStore:
+    """A store opened for reading; every shard is verified first.
+
+    Raises FileMissingError of a folder without a store, CheckpointError of a missing shard or a damaged shard or index.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        if not (folder / INDEX).is_file():
+            raise FileMissingError(f"embeddings: expected a folder made by `train embed`, got {folder}")
+        index = _read_index(folder)
+        for name, entry in index["shards"].items():
+            if not _is_whole(folder / name, entry):
+                raise CheckpointError(f"embeddings: {folder / name} is missing or damaged; run `train embed` again")
+        self.folder, self.image_size = folder, int(index["image_size"])
+        self._shard_of = {key: name for name, entry in index["shards"].items() for key in entry["keys"]}
+        self._open: dict[str, Any] = {}
+
+    def check(self, keys: Sequence[str]) -> None:
+        """Raise InputError if an embedding is missing."""
+        if missing := [key for key in keys if key not in self._shard_of]:
+            raise InputError(f"embeddings: {len(missing)} images of data have none, for example {missing[0]}")
+
+    def __getitem__(self, key: str) -> Tensor:
+        """(256, S/4, S/4) float16."""
+        name = self._shard_of[key]
+        if name not in self._open:
+            self._open[name] = safe_open(self.folder / name, framework="pt")
+        return cast(Tensor, self._open[name].get_tensor(key))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_open": {}}  # each worker process opens the files itself
+
+
+class StoreWriter:
+    """A store that grows shard by shard: new, or continued after the last whole shard.
+
+    `made_by` has teacher, teacher_sha256 and image_size of every embedding. Raises InputError of a folder that holds a
+    store of others, CheckpointError of a damaged index.
+    """
+
+    def __init__(self, folder: Path, made_by: Mapping[str, object]) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.made_by = folder, made_by
+        self.shards: dict[str, Any] = {}
+        if (folder / INDEX).is_file():
+            index = _read_index(folder)
+            if made_by != {key: index.get(key) for key in made_by}:
+                raise InputError(f"output: {folder} holds embeddings of another teacher or image size")
+            self.shards = {name: entry for name, entry in index["shards"].items() if _is_whole(folder / name, entry)}
+        self._write_index()  # drops damaged shards even if no image needs embedding again
+
+    def keys(self) -> set[str]:
+        """Keys of all embeddings in the store."""
+        return {key for entry in self.shards.values() for key in entry["keys"]}
+
+    def add(self, embeddings: dict[str, Tensor]) -> None:
+        """Write one shard of (256, S/4, S/4) float16 embeddings by key; it appears whole or not at all."""
+        number = 0
+        while (name := f"{number:06d}.safetensors") in self.shards:
+            number += 1
+        with replacing(self.folder / name) as partial:
+            save_file(embeddings, partial)
+            self.shards[name] = {"sha256": sha256(partial.read_bytes()), "keys": list(embeddings)}
+        self._write_index()
+
+    def _write_index(self) -> None:
+        with replacing(self.folder / INDEX) as partial:
+            partial.write_text(json.dumps({**self.made_by, "shards": self.shards}, indent=1), encoding="utf-8")
+
+
+def _read_index(folder: Path) -> dict[str, Any]:
+    try:
+        index = dict(json.loads((folder / INDEX).read_text(encoding="utf-8")))
+        shards = {
+            name: {"sha256": str(entry["sha256"]), "keys": list(entry["keys"])}
+            for name, entry in index["shards"].items()
+        }
+        return {**index, "image_size": int(index["image_size"]), "shards": shards}
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise CheckpointError(f"embeddings: {folder / INDEX} is damaged; choose another folder") from error
+
+
+def _is_whole(path: Path, entry: dict[str, Any]) -> bool:
+    return path.is_file() and sha256(path.read_bytes()) == entry["sha256"]

@@ -45,11 +45,7 @@ class PhantomConfig:
 
 
 def write_phantoms(config: PhantomConfig, progress: Callable[[str], None] = lambda line: None) -> Path:
-    """Write the folder and return its path; it appears whole or not at all.
-
-    Args:
-        progress: called with a line of text after each split.
-    """
+    """Write the folder and return its path; it appears whole or not at all. `progress` is told each split."""
     partial = config.output.with_name(f".{os.getpid()}.partial.{config.output.name}")
     for split, count, first in (
         ("train", config.count, config.seed),

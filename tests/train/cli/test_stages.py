@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from medsam_edge_train.cli.presets import PRESETS
+from medsam_edge_train.cli.stages import PRESETS
 from medsam_edge_train.models import ZOO
 from medsam_edge_train.stages.distill import DistillConfig
 from medsam_edge_train.stages.fit import FitConfig
