@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,17 @@ import openvino as ov
 import torch
 from torch import nn
 
-from medsam_edge import Segmenter
+from medsam_edge import Segmentation, Segmenter
 from medsam_edge.errors import ConversionError
-from medsam_edge.geometry import CELL, Geometry, window_groups
+from medsam_edge.geometry import Geometry
+from medsam_edge.inference.cache import EmbeddingCache
+from medsam_edge.inference.predictor import Predictor, Prompts
 from medsam_edge.intensity import to_display
 from medsam_edge.modality import Modality
+from medsam_edge.networks.model import Model
 from medsam_edge.phantom import Phantom, phantom
+from medsam_edge.prompts import Clicks
+from medsam_edge.results.mask import Logits
 from medsam_edge_convert.torch_model import torch_model
 from medsam_edge_train.models import MedSAM
 
@@ -48,8 +53,7 @@ class Probe:
     phantom: Phantom
     image: npt.NDArray[np.float32]  # (1, 3, S, S)
     boxes: npt.NDArray[np.float32]  # (N, 4) in image pixels
-    prompts: npt.NDArray[np.float32]  # (N, 4) in network pixels
-    cells: npt.NDArray[np.int64]  # (N, P): all of the grid
+    prompts: Prompts  # boxes alone, in network pixels
 
 
 def make_probe(modality: Modality) -> Probe:
@@ -57,8 +61,7 @@ def make_probe(modality: Modality) -> Probe:
     geometry = Geometry.of(source.labels.shape, IMAGE_SIZE)
     image = geometry.image_to_network(to_display(source.image, modality))[None]
     boxes = source.boxes[:PROBE_BOXES]
-    prompts = geometry.boxes_to_network(boxes)
-    return Probe(source, image, boxes, prompts, geometry.windows(prompts, IMAGE_SIZE).cells)
+    return Probe(source, image, boxes, Prompts(geometry.boxes_to_network(boxes)))
 
 
 def check_fusion(network: MedSAM, fused: MedSAM, probes: list[Probe]) -> float:
@@ -85,7 +88,7 @@ def check_decoder(network: MedSAM, probes: list[Probe]) -> float:
     differences = []
     for probe in probes:
         with torch.inference_mode():
-            rows, boxes = network.embed(_thinned(probe)), torch.from_numpy(probe.prompts).double()
+            rows, boxes = network.embed(_thinned(probe)), torch.from_numpy(probe.prompts.boxes).double()
             pairs = zip(network.decode(rows, boxes), cheap.decode(rows, boxes), strict=True)
             differences += [relative_difference(expected.numpy(), got.numpy()) for expected, got in pairs]
     return _within("decoder", differences)
@@ -110,34 +113,45 @@ def check_parity(network: MedSAM, encoder: ov.Model, decoder: ov.Model, probes: 
         ov.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}) for model in (encoder, decoder)
     )
     reference = torch_model(network, IMAGE_SIZE, "PyTorch")
+    predictor = Predictor(reference, EmbeddingCache(0))
     differences, agreements, reaches = [], [], []
     for probe in probes:
         expected, got = reference.encoder.infer({"image": probe.image}), run_encoder({"image": probe.image})
         differences += [relative_difference(value, got[name]) for name, value in expected.items()]
-        prompts: list[dict[str, npt.NDArray[np.float32]]] = [{}]
+        classes: list[dict[str, npt.NDArray[np.float32]]] = [{}]
         if reference.classes:
             likeliest = reference.classes[int(got["class_scores"].argmax())]
-            prompts = [{"classes": reference.one_hot(modality)} for modality in (probe.phantom.modality, likeliest)]
-        for prompt in prompts:
-            inputs: dict[str, npt.NDArray[Any]] = {"boxes": probe.prompts, "cells": probe.cells, **prompt}
-            for asked in (inputs, *_in_windows(network, inputs)):
-                decoded = reference.decoder.infer({"embedding": expected["embedding"], **asked})
-                again = run_decoder({"embedding": got["embedding"], **asked})
+            classes = [{"classes": reference.one_hot(modality)} for modality in (probe.phantom.modality, likeliest)]
+        geometry = Geometry.of(probe.phantom.labels.shape, IMAGE_SIZE)
+        for told, prompts in product(classes, prompts_of_every_kind(reference, probe)):
+            for batch, _, asked in predictor.batches(geometry, prompts):
+                decoded = reference.decoder.infer({"embedding": expected["embedding"], **told, **asked})
+                again = run_decoder({"embedding": got["embedding"], **told, **asked})
                 differences += [relative_difference(value, again[name]) for name, value in decoded.items()]
                 agreements.append(float(((again["logits"] > 0) == (decoded["logits"] > 0)).mean()))
-                if asked is inputs:
-                    reaches.append(reach_of(probe, decoded["logits"]))
+                if prompts.everywhere:
+                    reaches.append(reach_of(geometry, probe.prompts.boxes[batch], decoded["logits"]))
     parity = Parity(float(np.max(differences)), min(agreements), max(reaches))
     if not (parity.difference <= PARITY_LIMIT and parity.agreement >= AGREEMENT_LIMIT):
         raise ConversionError(f"export: OpenVINO differs from PyTorch: {parity}")
     return parity
 
 
-def _in_windows(network: MedSAM, inputs: dict[str, npt.NDArray[Any]]) -> Iterator[dict[str, npt.NDArray[Any]]]:
-    """The same prompts in windows, for a network that has them."""
-    if network.context is not None:
-        for indices, windows in window_groups(inputs["boxes"], network.context, IMAGE_SIZE // CELL):
-            yield {**inputs, "boxes": inputs["boxes"][indices], "cells": windows.cells}
+def prompts_of_every_kind(model: Model, probe: Probe) -> list[Prompts]:
+    """Boxes in the whole grid, first, and in windows; with clicks, with masks, with both; clicks alone."""
+    boxes = probe.prompts.boxes
+    kinds = [Prompts(boxes, everywhere=True), probe.prompts]
+    if model.prompts == ("box",):
+        return kinds
+    middles = (boxes[:, :2] + boxes[:, 2:]) / 2
+    labels = np.array([1, 0])
+    clicks = [Clicks(np.stack([middle, box[:2]]), labels) for middle, box in zip(middles, boxes, strict=True)]
+    rows, columns = np.indices((IMAGE_SIZE, IMAGE_SIZE))
+    disk = (np.float32(40) - np.hypot(columns - middles[0, 0], rows - middles[0, 1]).astype(np.float32)) / 4
+    masks = {0: Logits(0, 0, disk)}  # of the first object; the others have none
+    both = Prompts(boxes, clicks=clicks, priors=masks)
+    alone = Prompts(np.full_like(boxes, np.nan), clicks=clicks)
+    return [*kinds, Prompts(boxes, clicks=clicks), Prompts(boxes, priors=masks), both, alone]
 
 
 def check_bundle(bundle: Path, network: MedSAM, probes: list[Probe]) -> dict[str, float]:
@@ -151,17 +165,27 @@ def check_bundle(bundle: Path, network: MedSAM, probes: list[Probe]) -> dict[str
     for probe in probes:
         ours, reference = (segmenter.embed(probe.phantom.image, probe.phantom.modality) for segmenter in segmenters)
         differences += [abs(score - reference.class_scores[name]) for name, score in ours.class_scores.items()]
-        got, expected = segmenters[0].decode(ours, probe.boxes), segmenters[1].decode(reference, probe.boxes)
-        agreements += [float((got.mask(index) == expected.mask(index)).mean()) for index in range(len(got))]
+        results = [one.decode(own, probe.boxes) for one, own in zip(segmenters, (ours, reference), strict=True)]
+        agreements += _agreements(*results)
+        if len(network.prompt_kinds) > 1:
+            clicks = {
+                "points": (probe.boxes[:, None, :2] + probe.boxes[:, None, 2:]) / 2,
+                "point_labels": [[1]] * len(probe.boxes),
+            }
+            agreements += _agreements(*(result.refine(**clicks) for result in results))
     checks = {"bundle_mask_agreement": min(agreements)}
     return checks | {"bundle_class_difference": max(differences)} if differences else checks
 
 
-def reach_of(probe: Probe, logits: npt.NDArray[np.float32]) -> int:
-    """`REACH` if all of the probe's masks, by (N, P, 4, 4) logits of all cells, lie within it, which lets the decoder
-    look only there; else the whole image."""
-    geometry = Geometry.of(probe.phantom.labels.shape, IMAGE_SIZE)
-    for mask, box in zip(logits.max(axis=(2, 3)) > 0, probe.prompts, strict=True):
+def _agreements(got: Segmentation, expected: Segmentation) -> list[float]:
+    """Share of pixels on which each mask is the same."""
+    return [float((got.mask(index) == expected.mask(index)).mean()) for index in range(len(got))]
+
+
+def reach_of(geometry: Geometry, boxes: npt.NDArray[np.float32], logits: npt.NDArray[np.float32]) -> int:
+    """`REACH` if all masks, by (N, P, 4, 4) logits of all cells, lie within it of their boxes (N, 4) in network pixels,
+    which lets the decoder look only there; else the whole image."""
+    for mask, box in zip(logits.max(axis=(2, 3)) > 0, boxes, strict=True):
         mask[geometry.windows(box[None], REACH).cells[0]] = False
         if mask.any():
             return IMAGE_SIZE

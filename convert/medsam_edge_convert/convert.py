@@ -38,6 +38,7 @@ from medsam_edge_convert.report import ConversionReport, Step, write_report
 from medsam_edge_convert.torch_model import torch_model
 from medsam_edge_train import checkpoint
 from medsam_edge_train.models import TEACHER, MedSAM, fuse
+from medsam_edge_train.models.medsam import PROMPT_KINDS
 from medsam_edge_train.options import FLAT, Output
 
 Precision = Literal["int8", "mixed", "f16", "f32"]
@@ -57,6 +58,7 @@ class ConvertConfig:
             trained quantizers.
         ellipse: strength of the ellipse added to the logits, in place of the checkpoint's own; 4 to 8 help networks on
             images unlike those they were trained on.
+        prompts: `trained`: those that the network was trained to take; `all`: clicks and masks in any case.
         architecture: name of the network where the checkpoint does not say; recognised from the tensors if not given.
         gate: what accuracy is measured on and may be lost; None not to measure. Needed for mixed.
         report: `.html`, with the worst cases, or `.json` file to write, also when a step fails.
@@ -69,6 +71,7 @@ class ConvertConfig:
     precision: Precision = "int8"
     calibration: str | None = None
     ellipse: float | None = None
+    prompts: Literal["trained", "all"] = "trained"
     architecture: str | None = None
     gate: Annotated[Gate | None, FLAT] = None
     report: Path | None = None
@@ -119,6 +122,8 @@ def _convert(config: ConvertConfig, report: ConversionReport) -> Manifest:
         raise InputError(f"architecture: {TEACHER} is only ever a teacher and is not converted")
     if config.ellipse is not None:
         network.mask_decoder.ellipse = config.ellipse
+    if config.prompts == "all":
+        network.prompt_kinds = PROMPT_KINDS
     quantizers, network.quantizers = network.quantizers, None  # first the floating-point network is checked
     needed = config.precision == "mixed" or (config.precision == "int8" and quantizers is None)
     if needed and config.calibration is None:
@@ -177,6 +182,7 @@ def _bundle(config: ConvertConfig, folder: Path, report: ConversionReport, made:
         source_sha256=sha256(config.checkpoint.read_bytes()),
         context=made.network.context,
         ellipse=made.network.mask_decoder.ellipse,
+        prompts=made.network.prompt_kinds,
         classes=classes_of(made.network),
         calibration={"images": "none"},
     )

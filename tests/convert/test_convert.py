@@ -16,13 +16,16 @@ from medsam_edge import CheckpointError, ConversionError, FileMissingError, Imag
 from medsam_edge.cli.main import main
 from medsam_edge.networks.bundle import MANIFEST_FILE, load_bundle
 from medsam_edge_convert import convert as module
-from medsam_edge_convert.checks import check_decoder, check_fusion, check_parity, make_probe
+from medsam_edge_convert.checks import IMAGE_SIZE, check_decoder, check_fusion, check_parity, make_probe
 from medsam_edge_convert.convert import ConvertConfig, convert
 from medsam_edge_convert.export import export_decoder, export_encoder, halve_embedding
 from medsam_edge_convert.quantize import calibration_set
 from medsam_edge_convert.torch_model import torch_model
 from medsam_edge_train import checkpoint
 from medsam_edge_train.models import ZOO, MedSAM
+from medsam_edge_train.models.mask_decoder import MaskDecoder
+from medsam_edge_train.models.medsam import PROMPT_KINDS
+from medsam_edge_train.models.prompt_encoder import PromptEncoder
 from tests.convert.tiny import WIDTH, tiny
 
 KEYS = Path(__file__).parent.parent / "data" / "rep_medsam.keys.json"
@@ -65,7 +68,9 @@ def test_published_checkpoint_becomes_the_same_network(tmp_path: Path) -> None:
     probe = make_probe(Modality.ENDOSCOPY)
     result = Segmenter(bundle).segment(probe.phantom.image, probe.boxes)
     with torch.inference_mode():
-        logits, scores = network.decode(network.embed(torch.from_numpy(probe.image)), torch.from_numpy(probe.prompts))
+        logits, scores = network.decode(
+            network.embed(torch.from_numpy(probe.image)), torch.from_numpy(probe.prompts.boxes)
+        )
     expected = logits[0].numpy() > 0  # the phantom has the network's size: no resizing between
     assert 0.01 < expected.mean() < 0.99
     assert (result.mask(0) == expected).mean() >= 0.999
@@ -141,6 +146,50 @@ def test_windows_and_ellipse_go_through_torch_ir_and_sdk(tmp_path: Path, monkeyp
     assert found.scores == pytest.approx(expected.scores, abs=1e-4)
     one_by_one = [engine.segment(image, [box])[0] for box in boxes]
     assert all((own.mask == alone.mask).mean() > 0.9999 for own, alone in zip(found, one_by_one, strict=True))
+
+
+@pytest.mark.parametrize("context", [None, 0.5])
+def test_clicks_and_masks_go_through_torch_ir_and_sdk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, context: float | None
+) -> None:
+    """With `prompts` all; masks of every kind of prompt are PyTorch's."""
+
+    def build() -> MedSAM:
+        torch.manual_seed(3)
+        encoder = nn.Conv2d(3, 32, 4, 4)
+        decoder = MaskDecoder(32, heads=2, hidden=64, box_prior=context is not None, hints=context is not None)
+        if decoder.hints is not None:
+            nn.init.normal_(decoder.hints.clicks.weight)
+            nn.init.normal_(decoder.hints.share.weight)
+        return MedSAM(encoder, PromptEncoder(32, 4), decoder, context)
+
+    monkeypatch.setitem(ZOO, "tiny", build)
+    network = build()
+    network.prompt_kinds = PROMPT_KINDS if context else PROMPT_KINDS[:1]
+    checkpoint.write(tmp_path / "tiny.safetensors", network, "tiny")
+    config = ConvertConfig(tmp_path / "tiny.safetensors", output=tmp_path / "b", precision="f32", prompts="all")
+    manifest = convert(config)
+    assert manifest.prompts == load_bundle(tmp_path / "b").manifest.prompts == ("box", "points", "mask")
+    loaded, _ = checkpoint.load(tmp_path / "tiny.safetensors")
+    loaded.prompt_kinds = PROMPT_KINDS
+    probe = make_probe(Modality.ENDOSCOPY)
+    image, boxes = probe.phantom.image, probe.boxes
+    both = Segmenter(tmp_path / "b"), Segmenter(torch_model(loaded, IMAGE_SIZE, "torch"))
+    clicks = {"points": [[[30, 40], [200, 9]]] * len(boxes), "point_labels": [[1, 0]] * len(boxes)}
+    mask = np.zeros((len(boxes), *image.shape[:2]), bool)
+    mask[:, 20:90, 30:120] = True
+    plain = both[1].segment(image, boxes)
+    for asked in (
+        {"boxes": boxes, **clicks},
+        {"boxes": boxes, "prior": mask},
+        clicks,
+        {"boxes": boxes, **clicks, "prior": mask},
+    ):
+        got, expected = (segmenter.segment(image, **asked) for segmenter in both)
+        np.testing.assert_allclose(got.scores, expected.scores, atol=1e-4)
+        for index in range(len(boxes)):
+            assert (got.mask(index) == expected.mask(index)).mean() > 0.999
+        assert np.abs(expected.scores - plain.scores).max() > 1e-4  # the prompt is heard
 
 
 def test_bad_settings_are_refused(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from torch import nn
 
 from medsam_edge import ConversionError, FileMissingError, ImageError, InputError, Modality, Segmenter
 from medsam_edge.cli.main import main
+from medsam_edge.geometry import Geometry
 from medsam_edge.networks.bundle import load_bundle
 from medsam_edge_convert import convert as module
 from medsam_edge_convert.accuracy import ObjectScore
@@ -180,12 +181,13 @@ def test_masks_that_keep_to_their_boxes_are_decoded_only_there() -> None:
         last.weight.zero_()
         last.bias.zero_()  # no word of the image: the ellipse alone
     probe = make_probe(Modality.CT)
-    inputs = {"boxes": probe.prompts, "cells": probe.cells}
+    geometry, boxes = Geometry.of(probe.phantom.labels.shape, IMAGE_SIZE), probe.prompts.boxes
+    inputs = {"boxes": boxes, "cells": geometry.windows(boxes, IMAGE_SIZE).cells}
 
     def reach() -> int:
         model = torch_model(network, IMAGE_SIZE, "PyTorch")
         embedding = model.encoder.infer({"image": probe.image})["embedding"]
-        return reach_of(probe, model.decoder.infer({"embedding": embedding, **inputs})["logits"])
+        return reach_of(geometry, boxes, model.decoder.infer({"embedding": embedding, **inputs})["logits"])
 
     assert reach() == REACH
     with torch.no_grad():

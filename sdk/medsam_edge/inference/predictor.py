@@ -130,9 +130,8 @@ class Predictor:
         masks: dict[int, CroppedMask] = {}
         found: dict[int, Logits] = {}
         scores = np.zeros(len(boxes), dtype=np.float32)
-        for batch, windows in self._batches(embedding.geometry, prompts):
-            asked = {**inputs, **self._ports(prompts, batch, windows), "cells": windows.cells}
-            outputs = self.model.decoder.infer(asked)
+        for batch, windows, asked in self.batches(embedding.geometry, prompts):
+            outputs = self.model.decoder.infer({**inputs, **asked})
             watch.lap("decode")
             for index, (logits, top, left) in zip(batch.tolist(), windows.pixels(outputs["logits"]), strict=True):
                 masks[index] = CroppedMask(*embedding.geometry.mask_to_image(logits, top, left))
@@ -141,6 +140,13 @@ class Predictor:
             watch.lap("restore")
         order = range(len(boxes))
         return Decoded(tuple(masks[i] for i in order), scores, tuple(found[i] for i in order), watch.timings_ms)
+
+    def batches(
+        self, geometry: Geometry, prompts: Prompts
+    ) -> Iterator[tuple[npt.NDArray[np.intp], Windows, dict[str, npt.NDArray[Any]]]]:
+        """What is decoded at once: numbers of the objects, their windows, and the decoder's inputs of them."""
+        for batch, windows in self._batches(geometry, prompts):
+            yield batch, windows, {**self._ports(prompts, batch, windows), "cells": windows.cells}
 
     def _ports(self, prompts: Prompts, batch: npt.NDArray[np.intp], windows: Windows) -> dict[str, npt.NDArray[Any]]:
         """The decoder's inputs of some objects that are alike (see `medsam_edge.networks.bundle`)."""
