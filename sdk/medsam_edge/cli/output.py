@@ -1,4 +1,4 @@
-"""What the command prints: results as JSON or as a table; progress, warnings and errors."""
+"""What the command prints and draws: results as JSON, as a table or as tiles; progress, warnings and errors."""
 
 from __future__ import annotations
 
@@ -8,8 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from medsam_edge.results.result import Segmentation, VolumeSegmentation
 from medsam_edge.settings import Progress
+
+COLUMNS = 4
+DARK = 24  # grey value of banners and empty tiles
 
 
 def as_json(result: Segmentation | VolumeSegmentation, output: Path) -> dict[str, Any]:
@@ -51,12 +57,16 @@ def as_table(result: Segmentation | VolumeSegmentation, output: Path) -> str:
 
 def table(rows: Sequence[Sequence[str]]) -> str:
     """Align columns, the first to the left, the others to the right."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = []
-    for row in rows:
-        first, *others = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        lines.append("  ".join([first, *(cell.strip().rjust(len(cell)) for cell in others)]))
-    return "\n".join(lines)
+    first, *others = (max(map(len, column)) for column in zip(*rows, strict=True))
+    form = "  ".join([f"{{:{first}}}", *(f"{{:>{width}}}" for width in others)])
+    return "\n".join(form.format(*row) for row in rows)
+
+
+def contact_sheet(tiles: list[npt.NDArray[np.uint8]]) -> npt.NDArray[np.uint8]:
+    """Join (H, W, 3) tiles of one shape into one image, at most COLUMNS in a row."""
+    columns = min(COLUMNS, len(tiles))
+    filled = tiles + [np.full_like(tiles[0], DARK)] * (-len(tiles) % columns)
+    return np.concatenate([np.concatenate(filled[at : at + columns], 1) for at in range(0, len(filled), columns)])
 
 
 @contextmanager
