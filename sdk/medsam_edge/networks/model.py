@@ -34,11 +34,8 @@ class Model:
     """An encoder and a decoder that belong together; `bundle.py` gives their inputs and outputs.
 
     Attributes:
-        image_size: side of the network's input square, in pixels.
+        image_size, reach, context: as in `Manifest`.
         identity: unique to the model, so that no embedding is decoded by another one.
-        reach: distance beyond its box up to which a mask is decoded, in network pixels; not used with `context`.
-        context: size of the windows that the decoder reads (`medsam_edge.geometry.window_groups`); None for a decoder
-            that reads the whole grid.
         classes: modality of each class prompt, in the network's order; empty without class prompts.
         bundle: the bundle it was loaded from, if any.
     """
@@ -53,11 +50,7 @@ class Model:
     context: float | None = None
 
     def one_hot(self, modality: Modality) -> npt.NDArray[np.float32]:
-        """Return the decoder's class prompt, (1, C).
-
-        Raises:
-            ModalityError: the modality is none of the model's classes.
-        """
+        """Return the decoder's class prompt, (1, C); ModalityError for none of the model's classes."""
         if modality not in self.classes:
             raise ModalityError(f"modality: the model knows {', '.join(self.classes)}, got {modality}")
         return np.array([[modality == other for other in self.classes]], dtype=np.float32)

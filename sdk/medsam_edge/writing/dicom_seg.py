@@ -20,16 +20,9 @@ NAME = "medsam-edge"
 def dicom_seg(labels: npt.NDArray[np.uint16], frame: Frame | None) -> Any:
     """Make a DICOM SEG object (a pydicom dataset) with one binary segment per object that has pixels.
 
-    Args:
-        labels: (H, W), or (D, H, W) in the order of the frame's DICOM files; 0 background, 1..N the objects. Segments
-            keep these numbers in their labels, "object 1" …; segment numbers have no gaps.
-        frame: frame of an image read from DICOM, one file per slice or all slices in one file.
-
-    Raises:
-        InputError: highdicom is not installed.
-        FileMissingError: a source file is gone.
-        ImageError: the image was not read from DICOM, no object has pixels (a SEG without segments is invalid), or a
-            source file is unreadable or lacks what a SEG refers to.
+    Labels are (H, W), or (D, H, W) in the order of the frame's DICOM files; 0 background, 1..N the objects. Segments
+    keep these numbers in their labels, "object 1" …; segment numbers have no gaps. An error says that highdicom is not
+    installed, no object has pixels, or a source file is none, is gone, or lacks what a SEG refers to.
     """
     frame = check_source(frame)
     objects = np.unique(labels[labels > 0])
@@ -41,12 +34,7 @@ def dicom_seg(labels: npt.NDArray[np.uint16], frame: Frame | None) -> Any:
 
 
 def check_source(frame: Frame | None) -> Frame:
-    """Return the frame if a DICOM SEG can be written on it; this needs no labels yet.
-
-    Raises:
-        ImageError: the image was not read from DICOM.
-        InputError: highdicom is not installed.
-    """
+    """Return the frame; ImageError if it is not of DICOM files, InputError if highdicom is not installed."""
     if frame is None or not frame.dicom_files:
         raise ImageError("output: .dcm would be a DICOM SEG, which needs an image read from DICOM; try .nii.gz")
     try:
@@ -62,9 +50,8 @@ def _segmentation(labels: npt.NDArray[np.uint16], objects: list[int], frame: Fra
 
     first = frame.dicom_files[0]
     try:
-        sources = [_source(file, frame) for file in frame.dicom_files]
         return highdicom.seg.Segmentation(
-            source_images=sources,
+            source_images=[_source(file, frame) for file in frame.dicom_files],
             pixel_array=np.searchsorted([0, *objects], labels).astype(np.uint16),
             segmentation_type="BINARY",
             segment_descriptions=[_segment(number, name) for number, name in enumerate(objects, start=1)],
@@ -106,14 +93,13 @@ def _segment(number: int, name: int) -> Any:
     import highdicom
     from pydicom.sr.codedict import codes
 
-    algorithm = highdicom.AlgorithmIdentificationSequence(
-        name=NAME, family=codes.cid7162.ArtificialIntelligence, version=__version__
-    )
     return highdicom.seg.SegmentDescription(
         segment_number=number,
         segment_label=f"object {name}",
         segmented_property_category=codes.SCT.Tissue,
         segmented_property_type=codes.SCT.Tissue,
         algorithm_type="AUTOMATIC",
-        algorithm_identification=algorithm,
+        algorithm_identification=highdicom.AlgorithmIdentificationSequence(
+            name=NAME, family=codes.cid7162.ArtificialIntelligence, version=__version__
+        ),
     )
