@@ -1,8 +1,7 @@
-"""The elements of a DICOM header by pydicom, once every length in the file is known to fit.
+"""The elements of a DICOM header by pydicom, once every length in the file is known to fit (PS3.5, 7, 7.5 and A.4).
 
 GDCM takes as much memory as a length asks for. pydicom cannot check that: it looks into no private sequence, and of
-elements with one tag it keeps the last. Data elements: DICOM PS3.5, chapter 7; sequences and encapsulated pixels: 7.5
-and A.4.
+elements with one tag it keeps the last.
 """
 
 from __future__ import annotations
@@ -106,15 +105,10 @@ def _check_class(file: Path, uid: str | None) -> None:
 
 
 class _Lengths(NamedTuple):
-    """A walk over data elements; ValueError for one that is longer than what holds it, or not encoded as said.
+    """A walk over data elements; ValueError for one that is longer than what holds it, or not encoded as said."""
 
-    Attributes:
-        data: of the file, or inflated.
-        order: ">" for big-endian, "<" for little-endian.
-    """
-
-    data: mmap.mmap | bytes
-    order: str
+    data: mmap.mmap | bytes  # of the file, or inflated
+    order: str  # ">" for big-endian, "<" for little-endian
 
     def check(self, at: int, end: int, explicit: bool, depth: int = 0) -> int:
         """Walk from `at` to `end`, or to the mark that ends an item; returns where the elements end."""
