@@ -110,7 +110,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
     )
     _add_options(segment)
-    segment.set_defaults(handler=_segment)
+    segment.set_defaults(handler=lambda options: (segment_folder if is_batch(options) else segment_file)(options))
 
     info = commands.add_parser("info", help="versions, devices, CPU features and the model")
     info.add_argument("--json", action="store_true", help="print as JSON")
@@ -189,7 +189,3 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         choices=get_args(Compat),
         help="exactly the published scripts' rules; z1 of a box is then its last slice, as in challenge files",
     )
-
-
-def _segment(options: argparse.Namespace) -> int:
-    return segment_folder(options) if is_batch(options) else segment_file(options)

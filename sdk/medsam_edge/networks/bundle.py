@@ -47,44 +47,25 @@ TYPES: dict[str, tuple[type, ...]] = {
 
 @dataclass(frozen=True)
 class Manifest:
-    """A bundle's description of itself.
+    """A bundle's description of itself."""
 
-    Attributes:
-        architecture: name of the network.
-        image_size: side S of the network's input square, in pixels.
-        files: sha256 of every model file, by name.
-        encoder_precision, decoder_precision: precision of the weights: `f32`, `f16` or `int8`.
-        reach: network pixels beyond its box up to which a mask is decoded, 0 to image_size; not used with `context`.
-        context: size of the windows that the decoder reads, as a share of the box's extent on each side of it
-            (`medsam_edge.geometry.window_groups`); None for a decoder that reads the whole grid.
-        ellipse: strength in logits of the inscribed ellipse that the decoder adds; 0 for none.
-        prompts: kinds of prompts that the decoder takes: `box`.
-        openvino: OpenVINO version that made the bundle; older versions are refused.
-        source_sha256: sha256 of the checkpoint.
-        classes: modality of each class prompt, in the network's order; empty without class prompts.
-        calibration: the quantizer's calibration data.
-        checks: result of each step of the conversion.
-        accuracy, latency: measurements of the conversion; see the model card.
-        schema: version of this contract.
-    """
-
-    architecture: str
-    image_size: int
-    files: Mapping[str, str]
-    encoder_precision: str
+    architecture: str  # name of the network
+    image_size: int  # side S of the network's input square, in pixels
+    files: Mapping[str, str]  # sha256 of every model file, by name
+    encoder_precision: str  # of the weights: `f32`, `f16` or `int8`
     decoder_precision: str
-    reach: int
-    openvino: str
-    source_sha256: str
-    context: float | None = None
-    ellipse: float = 0.0
-    prompts: tuple[str, ...] = PROMPTS
-    classes: tuple[str, ...] = ()
-    calibration: Mapping[str, Any] = field(default_factory=dict)
-    checks: Mapping[str, Any] = field(default_factory=dict)
-    accuracy: Mapping[str, Any] = field(default_factory=dict)
+    reach: int  # network pixels beyond its box up to which a mask is decoded, 0 to image_size; not used with `context`
+    openvino: str  # version that made the bundle; older versions are refused
+    source_sha256: str  # of the checkpoint
+    context: float | None = None  # `geometry.window_groups`: share of the box's extent on each side; None: whole grid
+    ellipse: float = 0.0  # strength in logits of the inscribed ellipse that the decoder adds; 0 for none
+    prompts: tuple[str, ...] = PROMPTS  # kinds of prompts that the decoder takes
+    classes: tuple[str, ...] = ()  # modality of each class prompt, in the network's order; empty without class prompts
+    calibration: Mapping[str, Any] = field(default_factory=dict)  # the quantizer's data
+    checks: Mapping[str, Any] = field(default_factory=dict)  # result of each step of the conversion
+    accuracy: Mapping[str, Any] = field(default_factory=dict)  # measured by the conversion; see the model card
     latency: Mapping[str, Any] = field(default_factory=dict)
-    schema: int = SCHEMA
+    schema: int = SCHEMA  # version of this contract
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2, sort_keys=True) + "\n"
@@ -125,11 +106,12 @@ def parse_manifest(raw: bytes, path: Path) -> Manifest:
         raise BundleError(f"bundle: {path / MANIFEST_FILE} is not JSON: {error}") from error
     if not isinstance(values, dict):
         raise BundleError(f"bundle: {path / MANIFEST_FILE}: expected a JSON object, got {type(values).__name__}")
-    if values.get("schema") == 2:
+    schema = values.get("schema")
+    if schema == 2:
         values = {**SCHEMA_2, **values, "schema": SCHEMA}
-    if values.get("schema") != SCHEMA:
+    elif schema != SCHEMA:
         raise BundleError(
-            f"bundle: {path}: expected schema 2 or {SCHEMA}, got {values.get('schema')!r}: convert its checkpoint again"
+            f"bundle: {path}: expected schema 2 or {SCHEMA}, got {schema!r}: convert its checkpoint again"
         )
     for item in fields(Manifest):
         expected = TYPES.get(str(item.type), (dict,))

@@ -31,22 +31,15 @@ class Network(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """An encoder and a decoder that belong together; `bundle.py` gives their inputs and outputs.
-
-    Attributes:
-        image_size, reach, context: as in `Manifest`.
-        identity: unique to the model, so that no embedding is decoded by another one.
-        classes: modality of each class prompt, in the network's order; empty without class prompts.
-        bundle: the bundle it was loaded from, if any.
-    """
+    """An encoder and a decoder that belong together; `bundle.py` gives their inputs and outputs."""
 
     encoder: Network
     decoder: Network
     image_size: int
-    identity: str
-    reach: int
-    classes: tuple[Modality, ...] = ()
-    bundle: Bundle | None = None
+    identity: str  # unique to the model, so that no embedding is decoded by another one
+    reach: int  # as in `Manifest`, like `image_size` and `context`
+    classes: tuple[Modality, ...] = ()  # of the class prompts, in the network's order
+    bundle: Bundle | None = None  # which it was loaded from
     context: float | None = None
 
     def one_hot(self, modality: Modality) -> npt.NDArray[np.float32]:

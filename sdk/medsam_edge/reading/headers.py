@@ -20,9 +20,7 @@ from medsam_edge.reading.layout import Layout
 from medsam_edge.reading.limits import MAXIMUM_RATIO
 from medsam_edge.reading.unreadable import as_image_error
 
-HEADER_BYTES = 1 << 16
-"""Longer text headers are refused."""
-
+HEADER_BYTES = 1 << 16  # longer text headers are refused
 _NIFTI_BYTES = 348
 _NIFTI_RGB = 128
 _NIFTI_TYPES = {

@@ -73,7 +73,11 @@ def read_elements(file: Path) -> tuple[Dataset, str]:
         _Lengths(data, "<").check(start, data.tell(), explicit=True)
         syntax = str(meta.get("TransferSyntaxUID", ""))
         if syntax == DeflatedExplicitVRLittleEndian:
-            elements = _read_body(_inflated(data.read()), 0, syntax)
+            limit = min(MAXIMUM_BYTES, MAXIMUM_RATIO * (len(data) - data.tell()))
+            whole = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data.read(), limit + 1)
+            if len(whole) > limit:
+                raise ValueError(f"it unpacks to more than {limit} bytes")
+            elements = _read_body(whole, 0, syntax)
         else:
             elements = _read_body(data, data.tell(), syntax)
     _check_class(file, elements.get("SOPClassUID"))
@@ -88,14 +92,6 @@ def _read_body(data: Any, start: int, syntax: str) -> Dataset:
     stream = io.BytesIO(data) if isinstance(data, bytes) else data
     stream.seek(start)
     return read_dataset(stream, not explicit, not big, stop_when=lambda tag, *_: tag == PIXELS, specific_tags=TAGS)
-
-
-def _inflated(packed: bytes) -> bytes:
-    limit = min(MAXIMUM_BYTES, MAXIMUM_RATIO * len(packed))
-    whole = zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, limit + 1)
-    if len(whole) > limit:
-        raise ValueError(f"it unpacks to more than {limit} bytes")
-    return whole
 
 
 def _check_class(file: Path, uid: str | None) -> None:

@@ -23,19 +23,13 @@ SAME = 1e-4
 """What orientations (direction cosines) and spacings (mm) of one volume may differ by."""
 ORTHONORMAL = 1e-3  # headers have a few decimals only
 FUNCTIONAL_GROUPS = (
-    ("PlanePositionSequence", "ImagePositionPatient", 3),
-    ("PlaneOrientationSequence", "ImageOrientationPatient", 6),
-    ("PixelMeasuresSequence", "PixelSpacing", 2),
-    ("PixelValueTransformationSequence", "RescaleSlope", 1),
-    ("PixelValueTransformationSequence", "RescaleIntercept", 1),
+    ("PlanePositionSequence", "ImagePositionPatient", 3, "position"),
+    ("PlaneOrientationSequence", "ImageOrientationPatient", 6, "orientation"),
+    ("PixelMeasuresSequence", "PixelSpacing", 2, "pixel spacing"),
+    ("PixelValueTransformationSequence", "RescaleSlope", 1, "rescale slope"),
+    ("PixelValueTransformationSequence", "RescaleIntercept", 1, "intercept"),
 )
-"""What functional groups say about a frame: the sequence, the element in its item, how many numbers."""
-NAMES = {
-    "ImageOrientationPatient": "orientation",
-    "PixelSpacing": "pixel spacing",
-    "RescaleSlope": "rescale slope",
-    "RescaleIntercept": "intercept",
-}
+"""What functional groups say about a frame: the sequence, the element in its item, how many numbers, its name."""
 
 
 def plane_axes(orientation: npt.ArrayLike, source: str) -> Floats:
@@ -97,11 +91,11 @@ def functional_frame(elements: Dataset, frames: int, file: Path) -> Frame | None
     if not own:
         return None
     groups = [*elements.get("SharedFunctionalGroupsSequence", []), *own]
-    positions, *common = (_decimals(groups, *place, file) for place in FUNCTIONAL_GROUPS)
-    for values, (_, keyword, count) in zip(common, FUNCTIONAL_GROUPS[1:], strict=True):
+    positions, *common = (_decimals(groups, *place[:3], file) for place in FUNCTIONAL_GROUPS)
+    for values, (*_, count, name) in zip(common, FUNCTIONAL_GROUPS[1:], strict=True):
         tolerance = SAME if count > 1 else 0.0
         if len(values) and (np.ptp(values, axis=0).max() > tolerance or len(values) not in (1, frames)):
-            raise ImageError(f"image: expected frames of one {NAMES[keyword]}, those of {file} differ")
+            raise ImageError(f"image: expected frames of one {name}, those of {file} differ")
     orientations, spacings = common[:2]
     if not len(positions):
         return None
@@ -117,8 +111,7 @@ def functional_frame(elements: Dataset, frames: int, file: Path) -> Frame | None
 
 def _decimals(groups: list[Dataset], sequence: str, keyword: str, count: int, file: Path) -> Floats:
     """(N, count) the values of an element in all the sequences of one kind."""
-    items = [item for group in groups for item in group.get(sequence, [])]
-    rows = [numbers(item, keyword, count, file) for item in items]
+    rows = [numbers(item, keyword, count, file) for group in groups for item in group.get(sequence, [])]
     return np.array([row for row in rows if row is not None]).reshape(-1, count)
 
 
