@@ -25,12 +25,39 @@ def dicom_seg(labels: npt.NDArray[np.uint16], frame: Frame | None) -> Any:
     installed, no object has pixels, or a source file is none, is gone, or lacks what a SEG refers to.
     """
     frame = check_source(frame)
-    objects = np.unique(labels[labels > 0])
-    if not len(objects):
+    objects = np.unique(labels[labels > 0]).tolist()
+    if not objects:
         raise ImageError("output: no object has pixels, and a DICOM SEG (.dcm) cannot be empty; try .nii.gz")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom warns of values in the source files
-        return _segmentation(labels if labels.ndim == 3 else labels[None], objects.tolist(), frame)
+    import highdicom
+    import pydicom
+
+    planes = labels.reshape(-1, *labels.shape[-2:])
+    refused = f"{frame.dicom_files[0]} cannot be the source of a DICOM SEG"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pydicom warns of values in the source files
+            return highdicom.seg.Segmentation(
+                source_images=[_source(file, frame) for file in frame.dicom_files],
+                pixel_array=np.searchsorted([0, *objects], planes).astype(np.uint16),
+                segmentation_type="BINARY",
+                segment_descriptions=[_segment(number, name) for number, name in enumerate(objects, start=1)],
+                series_instance_uid=highdicom.UID(),
+                series_number=1,
+                sop_instance_uid=highdicom.UID(),
+                instance_number=1,
+                manufacturer=NAME,
+                manufacturer_model_name=NAME,
+                software_versions=__version__,
+                device_serial_number=__version__,
+                content_label="SEGMENTATION",
+                series_description=f"{NAME} segmentation",
+            )
+    except FileNotFoundError as error:
+        raise FileMissingError(f"output: the image's DICOM file {error.filename} is gone") from error
+    except AttributeError as error:
+        raise ImageError(f"output: {refused}, it has no {error.name}") from error
+    except (OSError, KeyError, TypeError, ValueError, pydicom.errors.InvalidDicomError) as error:
+        raise ImageError(f"output: {refused}: {error}") from error
 
 
 def check_source(frame: Frame | None) -> Frame:
@@ -42,36 +69,6 @@ def check_source(frame: Frame | None) -> Frame:
     except ImportError as error:
         raise InputError(f"output: DICOM SEG needs {error.name}: pip install 'medsam-edge[dicom]'") from error
     return frame
-
-
-def _segmentation(labels: npt.NDArray[np.uint16], objects: list[int], frame: Frame) -> Any:
-    import highdicom
-    import pydicom
-
-    first = frame.dicom_files[0]
-    try:
-        return highdicom.seg.Segmentation(
-            source_images=[_source(file, frame) for file in frame.dicom_files],
-            pixel_array=np.searchsorted([0, *objects], labels).astype(np.uint16),
-            segmentation_type="BINARY",
-            segment_descriptions=[_segment(number, name) for number, name in enumerate(objects, start=1)],
-            series_instance_uid=highdicom.UID(),
-            series_number=1,
-            sop_instance_uid=highdicom.UID(),
-            instance_number=1,
-            manufacturer=NAME,
-            manufacturer_model_name=NAME,
-            software_versions=__version__,
-            device_serial_number=__version__,
-            content_label="SEGMENTATION",
-            series_description=f"{NAME} segmentation",
-        )
-    except FileNotFoundError as error:
-        raise FileMissingError(f"output: the image's DICOM file {error.filename} is gone") from error
-    except AttributeError as error:
-        raise ImageError(f"output: {first} cannot be the source of a DICOM SEG, it has no {error.name}") from error
-    except (OSError, KeyError, TypeError, ValueError, pydicom.errors.InvalidDicomError) as error:
-        raise ImageError(f"output: {first} cannot be the source of a DICOM SEG: {error}") from error
 
 
 def _source(file: Path, frame: Frame) -> Any:
