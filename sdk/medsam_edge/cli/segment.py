@@ -115,8 +115,9 @@ def run_job(
     progress: Progress | None,
 ) -> Segmentation | VolumeSegmentation:
     """Segment an image and write its files, the label map last: where it exists, all exist."""
-    modality = choices[0] or name_modality(job.image, segmenter.model.classes)
-    result = segmenter.segment(loaded, boxes, modality, **{**choices[1], "progress": progress})
+    modality, keywords = choices
+    modality = modality or name_modality(job.image, segmenter.model.classes)
+    result = segmenter.segment(loaded, boxes, modality, **keywords | {"progress": progress})
     if job.overlay:
         write_picture(job.overlay, _overlay(result))
     result.save(job.output)
