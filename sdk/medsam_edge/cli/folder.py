@@ -12,12 +12,12 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from medsam_edge.cli.boxes import BOX_SUFFIXES, boxes_of
 from medsam_edge.cli.output import as_json, show_error, slices_shown, table
-from medsam_edge.cli.segment import Choices, Job, choices_of, make_segmenter, read_for, refuse_same, run_job
+from medsam_edge.cli.segment import Choices, Job, boxes_of, choices_of, make_segmenter, read_for, refuse_same, run_job
 from medsam_edge.errors import BoxError, FileMissingError, InputError, MedsamEdgeError
 from medsam_edge.reading.dicom.preamble import is_dicom
 from medsam_edge.reading.suffixes import MEDICAL_SUFFIXES, PICTURE_SUFFIXES
@@ -26,12 +26,12 @@ from medsam_edge.writing.labels import label_writer
 
 SUFFIXES = sorted((*PICTURE_SUFFIXES, *MEDICAL_SUFFIXES, ".npz"), key=len, reverse=True)  # .nii.gz before .gz
 OUTPUT_SUFFIXES = dict.fromkeys(PICTURE_SUFFIXES, ".png") | {".mhd": ".mha", ".dcm": ".nii.gz", "": ".nii.gz"}
+BOX_SUFFIXES = (".json", ".csv")
 OUTCOMES = ("done", "skipped", "failed")
 
 
 def is_batch(options: argparse.Namespace) -> bool:
-    """Whether the image is a folder of images. A DICOM series and nothing else is one image, unless boxes come by
-    folder."""
+    """Whether the image is a folder of images: not a DICOM series and nothing else, unless boxes come by folder."""
     if not options.image.is_dir():
         return False
     files = _visible_files(options.image)
@@ -40,8 +40,7 @@ def is_batch(options: argparse.Namespace) -> bool:
 
 
 def segment_folder(options: argparse.Namespace) -> int:
-    """Segment every image; 0 when all are done, 1 when some failed. Raises InputError for what is wrong with the job
-    as a whole, before anything is segmented."""
+    """Segment every image; 0 when all are done, 1 when some failed. What is wrong with all of it is raised first."""
     choices, jobs = choices_of(options), jobs_of(options)
     segmenter = make_segmenter(options)
     started = time.perf_counter()
@@ -57,17 +56,21 @@ def segment_folder(options: argparse.Namespace) -> int:
             print(json.dumps(report), flush=True)
         reports.append(report)
     counts = Counter("failed" if "error" in it else "skipped" if "skipped" in it else "done" for it in reports)
-    _print_summary(counts, time.perf_counter() - started, reports, options.json)
+    seconds = time.perf_counter() - started
+    if options.json:
+        print(json.dumps({name: counts[name] for name in OUTCOMES} | {"seconds": round(seconds, 3)}), flush=True)
+    else:
+        print(table([(*OUTCOMES, "seconds"), (*(str(counts[name]) for name in OUTCOMES), f"{seconds:.1f}")]))
+        for report in reports:
+            if "error" in report:
+                print(f"failed: {Path(report['image']).name}: {report['error']}")
     return 1 if counts["failed"] else 0
 
 
 def jobs_of(options: argparse.Namespace) -> list[Job]:
-    """The images of a folder, by name, and where their files go.
-
-    Raises:
-        InputError, FileMissingError: no image; options that do not go with a folder; folders that are missing, one
-            and the same, or files; two images whose files would have one name.
-    """
+    """The images of a folder, by name, and where their files go; refuses what no folder of images can have."""
+    if options.point or options.prior:
+        raise InputError("--point, --prior: are for one image, got a folder")
     if options.box:
         raise InputError("--box: is for one image; a folder takes --boxes DIR with NAME.json or NAME.csv")
     if options.boxes is not None and not options.boxes.is_dir():
@@ -82,13 +85,17 @@ def jobs_of(options: argparse.Namespace) -> list[Job]:
         raise InputError(f"image: expected one of {' '.join(sorted(SUFFIXES))} or a DICOM folder in {options.image}")
     if options.boxes is None and not any(job.image.name.lower().endswith(".npz") for job in jobs):
         raise BoxError("boxes: expected --boxes DIR; only npz carry their own")
-    _refuse_collisions(jobs)
+    owners: dict[Path, Path] = {}
+    for job in jobs:
+        for file in job.files:
+            other = owners.setdefault(file, job.image)
+            if other != job.image:
+                raise InputError(f"output: {other.name} and {job.image.name} would both be written to {file}")
     return jobs
 
 
 def find_images(folder: Path, excluded: Sequence[Path] = ()) -> list[Path]:
-    """Files that `read_image` reads and sub-folders that hold DICOM files, but for those excluded, by name. Dot files
-    never count."""
+    """Files that `read_image` reads and sub-folders with DICOM files, but those excluded and dot files, by name."""
     targets = {path.resolve() for path in excluded}
     files = [file for file in _visible_files(folder) if _split(file.name)[1] or _is_dicom(file)]
     folders = [
@@ -105,14 +112,13 @@ def _visible_files(folder: Path) -> list[Path]:
 
 
 def _is_dicom(file: Path) -> bool:
-    try:
+    with suppress(OSError):  # that it cannot be read is said only of what is an image by its name
         return is_dicom(file)
-    except OSError:  # that it cannot be read is said only of what is an image by its name
-        return False
+    return False
 
 
 def _split(name: str) -> tuple[str, str]:
-    """A file's name and its suffix in lower job; an empty one where it is none of `SUFFIXES`."""
+    """A file's name and its suffix in lower case; an empty one where it is none of `SUFFIXES`."""
     suffix = next((suffix for suffix in SUFFIXES if name.lower().endswith(suffix)), "")
     return name[: len(name) - len(suffix)], suffix
 
@@ -131,22 +137,16 @@ def _job(image: Path, options: argparse.Namespace) -> Job:
     return Job(image, options.output / f"{name}{output}", options.overlay and options.overlay / f"{name}.png")
 
 
-def _refuse_collisions(jobs: Sequence[Job]) -> None:
-    owners: dict[Path, Path] = {}
-    for job in jobs:
-        for file in job.files:
-            other = owners.setdefault(file, job.image)
-            if other != job.image:
-                raise InputError(f"output: {other.name} and {job.image.name} would both be written to {file}")
-
-
 def _segment(segmenter: Segmenter, job: Job, choices: Choices, boxes: Path | None) -> dict[str, Any]:
     """Segment one image; the result, or the error of a bad one, as JSON. Anything else that is raised is a bug."""
     try:
         file = _box_file(job.image, boxes)
         with warnings.catch_warnings(), slices_shown() as progress:  # warnings once an image, not once a job
             own = boxes_of([], file)
-            return as_json(run_job(segmenter, job, read_for(job, own), own, choices, progress), job.output)
+            return as_json(
+                run_job(segmenter, job, read_for(job, own, choices[1]["reduced_jpeg"]), own, choices, progress),
+                job.output,
+            )
     except (MedsamEdgeError, OSError, MemoryError) as error:
         reason = str(error) or type(error).__name__
         show_error(f"{job.image.name}: {reason}")
@@ -164,13 +164,3 @@ def _box_file(image: Path, folder: Path | None) -> Path | None:
     if not found and image.name.lower().endswith(".npz"):
         return None
     raise BoxError(f"boxes: expected {' or '.join(map(str, paths))}, found {'both' if found else 'neither'}")
-
-
-def _print_summary(counts: Counter[str], seconds: float, reports: Sequence[dict[str, Any]], as_lines: bool) -> None:
-    if as_lines:
-        print(json.dumps({name: counts[name] for name in OUTCOMES} | {"seconds": round(seconds, 3)}), flush=True)
-        return
-    print(table([(*OUTCOMES, "seconds"), (*(str(counts[name]) for name in OUTCOMES), f"{seconds:.1f}")]))
-    for report in reports:
-        if "error" in report:
-            print(f"failed: {Path(report['image']).name}: {report['error']}")

@@ -11,15 +11,20 @@ import io
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import get_args
 
+from medsam_edge.cli.demo import show_demo
 from medsam_edge.cli.folder import is_batch, segment_folder
 from medsam_edge.cli.info import show_info
-from medsam_edge.cli.options import add_options
-from medsam_edge.cli.output import show_error, show_warning, table
-from medsam_edge.cli.segment import make_segmenter, segment_file
+from medsam_edge.cli.output import show_error, show_warning
+from medsam_edge.cli.segment import segment_file
 from medsam_edge.errors import FileMissingError, InputError, MedsamEdgeError
+from medsam_edge.intensity import WINDOWS
+from medsam_edge.modality import Modality
+from medsam_edge.settings import AXES, BoxSpace, Compat, Detail, Overlap
 from medsam_edge.version import __version__
 
 EXTENSIONS = {
@@ -27,7 +32,17 @@ EXTENSIONS = {
     "convert": "turn a checkpoint into a model bundle",
     "bench": "measure latency and accuracy",
 }
-EXTRAS = {"train": "train", "convert": "convert", "bench": "benchmarks"}
+EPILOG = """\
+examples:
+  medsam-edge segment image.png --box 30,40,120,160 --modality US -o mask.png --overlay overlay.png
+  medsam-edge segment ct.nii.gz --box 30,40,12,120,160,31 --modality CT --window lung -o mask.nii.gz
+  medsam-edge segment images --boxes boxes -o masks --overlay overlays   # boxes/NAME.json for images/NAME.png
+  medsam-edge segment challenge -o segs --compat rep-medsam              # npz with their own boxes
+
+Boxes are in pixels: pixel j covers j to j+1, far edges are exclusive. A folder that holds a DICOM series and no other
+file is one image. In a folder, images with an existing label map are skipped. Exit codes: 0 done, 1 the work failed,
+even for a single image of a folder, 2 wrong usage, bad input, or an output that cannot be written.
+"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,10 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # for file names that the terminal cannot show
     arguments = list(sys.argv[1:] if argv is None else argv)
-    command: Callable[[list[str]], int] = run
     if arguments and arguments[0] in EXTENSIONS:
-        command, arguments = _extension(arguments[0]), arguments[1:]
-    return guarded(command, arguments)
+        return guarded(partial(_extension, arguments[0]), arguments[1:])
+    return guarded(run, arguments)
 
 
 def guarded(command: Callable[[list[str]], int], arguments: list[str]) -> int:
@@ -63,25 +77,19 @@ def guarded(command: Callable[[list[str]], int], arguments: list[str]) -> int:
 def run(argv: list[str]) -> int:
     """Run `demo`, `segment` or `info` and return the exit code."""
     options = _parser().parse_args(argv)
-    handler: Callable[[argparse.Namespace], int] = options.handler
-    return handler(options)
+    return int(options.handler(options))
 
 
-def _extension(name: str) -> Callable[[list[str]], int]:
-    """Return `train`, `convert` or `bench`. It is loaded when it runs, and names the extra to install if that fails."""
-
-    def command(argv: list[str]) -> int:
-        try:
-            for entry in entry_points(group="medsam_edge.commands", name=name):
-                return int(entry.load()(argv))
-            missing = EXTRAS[name]
-        except ModuleNotFoundError as error:
-            missing = error.name or str(error)
-        install = f"pip install 'medsam-edge[{EXTRAS[name]}]'"
-        print(f"medsam-edge: error: {name} needs {missing}, which is not installed: {install}", file=sys.stderr)
-        return 2
-
-    return command
+def _extension(name: str, argv: list[str]) -> int:
+    """Run `train`, `convert` or `bench`. It is loaded only now; if that fails, the extra to install is named."""
+    missing = extra = "benchmarks" if name == "bench" else name
+    try:
+        for entry in entry_points(group="medsam_edge.commands", name=name):
+            return int(entry.load()(argv))
+    except ModuleNotFoundError as error:
+        missing = error.name or str(error)
+    show_error(f"{name} needs {missing}, which is not installed: pip install 'medsam-edge[{extra}]'")
+    return 2
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -93,11 +101,16 @@ def _parser() -> argparse.ArgumentParser:
 
     demo = commands.add_parser("demo", help="segment synthetic images of every modality and draw the result")
     demo.add_argument("-o", "--output", type=Path, default=Path("demo"), metavar="DIR", help="default: demo")
-    demo.set_defaults(handler=_demo)
+    demo.set_defaults(handler=show_demo)
 
-    segment = commands.add_parser("segment", help="segment an image, a volume or a folder of them from boxes")
-    add_options(segment)
-    segment.set_defaults(handler=_segment)
+    segment = commands.add_parser(
+        "segment",
+        help="segment an image, a volume or a folder of them from boxes",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=EPILOG,
+    )
+    _add_options(segment)
+    segment.set_defaults(handler=lambda options: (segment_folder if is_batch(options) else segment_file)(options))
 
     info = commands.add_parser("info", help="versions, devices, CPU features and the model")
     info.add_argument("--json", action="store_true", help="print as JSON")
@@ -113,14 +126,80 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _segment(options: argparse.Namespace) -> int:
-    return segment_folder(options) if is_batch(options) else segment_file(options)
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `segment`."""
+    parser.add_argument(
+        "image",
+        type=Path,
+        help="png jpg tif bmp dcm, nii nrrd mha (also volumes), challenge npz, a DICOM series, or a folder of these",
+    )
+    add = parser.add_argument_group("prompts").add_argument
+    add(
+        "--box",
+        action="append",
+        default=[],
+        metavar="x0,y0,x1,y1",
+        help="pixels; x0,y0,z0,x1,y1,z1 in a volume; repeat",
+    )
+    add(
+        "--boxes",
+        type=Path,
+        metavar="FILE",
+        help=".json ([[x0,y0,x1,y1], …]) or .csv (x0,y0,x1,y1); for a folder, the folder of NAME.json or NAME.csv; "
+        "default: the boxes of a challenge npz",
+    )
+    add("--box-space", choices=get_args(BoxSpace), help="unit of --box and --boxes, not of npz boxes; default: pixel")
+    names = ", ".join(modality.value for modality in Modality)
+    add("--modality", metavar="NAME", help=f"{names}; default: from the file or its challenge name, else recognised")
+    add("--window", metavar="LEVEL,WIDTH", help=f"CT window in HU, or {', '.join(WINDOWS)}; default 40,400")
 
+    add = parser.add_argument_group("output").add_argument
+    add(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="PATH",
+        help="label map: png tif npz nii nrrd mha, dcm (DICOM SEG of DICOM images); a folder for a folder",
+    )
+    add(
+        "--overlay",
+        type=Path,
+        metavar="PATH",
+        help="also draw the masks, for a volume on its middle slices: a png; a folder for a folder",
+    )
+    add("--format", metavar="SUFFIX", help="format of a folder's label maps; default: the image's, png for pictures")
+    add("--overwrite", action="store_true", help="also segment a folder's images whose label maps exist")
+    add("--overlap", choices=get_args(Overlap), default="later", help="owner of a shared pixel; default: later")
+    add(
+        "--detail",
+        choices=get_args(Detail),
+        default="auto",
+        help="where a small box is segmented: image: in the whole image; auto: in a tile around it if the whole image "
+        "shows too little of it; crop: enlarged in a tile around it, slower, better for exact boxes; default: auto",
+    )
+    add(
+        "--point",
+        action="append",
+        default=[],
+        metavar="x,y[,z][,label]",
+        help="a click on the object (label 1, the default) or on the background (0), with one box or none; repeatable",
+    )
+    add("--prior", type=Path, metavar="FILE", help="label map to start from: value i is the object of box i")
+    add(
+        "--reduced-jpeg",
+        action="store_true",
+        help="decode a large jpg at a fraction of its size, which is faster, unless a box needs a tile",
+    )
+    add("--json", action="store_true", help="print JSON; for a folder one line per image, then the totals")
 
-def _demo(options: argparse.Namespace) -> int:
-    from medsam_edge.cli.demo import run_demo
-
-    rows = run_demo(make_segmenter(options), options.output)
-    print(table(rows))
-    print(f"{options.output / 'overlay.png'} and {len(rows) - 1} masks; synthetic images with known truth, times in ms")
-    return 0
+    add = parser.add_argument_group("volumes").add_argument
+    add("--axis", choices=AXES, default="axial", help="axis of a volume's slices; default: axial")
+    add("--streams", type=int, default=1, metavar="N", help="threads that encode slices ahead; default: 1")
+    add("--follow", action="store_true", help="boxes lie on one slice; find the whole objects")
+    add("--stop-when-empty", action="store_true", help="end an object at its first slice without a mask")
+    add(
+        "--compat",
+        choices=get_args(Compat),
+        help="exactly the published scripts' rules; z1 of a box is then its last slice, as in challenge files",
+    )

@@ -1,4 +1,4 @@
-"""What the command prints: results as JSON or as a table; progress, warnings and errors."""
+"""What the command prints and draws: results as JSON, as a table or as tiles; progress, warnings and errors."""
 
 from __future__ import annotations
 
@@ -8,8 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from medsam_edge.results.result import Segmentation, VolumeSegmentation
 from medsam_edge.settings import Progress
+
+COLUMNS = 4
+DARK = 24  # grey value of banners and empty tiles
 
 
 def as_json(result: Segmentation | VolumeSegmentation, output: Path) -> dict[str, Any]:
@@ -19,7 +25,12 @@ def as_json(result: Segmentation | VolumeSegmentation, output: Path) -> dict[str
         "modality": result.modality and result.modality.value,
         "modality_confidence": result.modality_confidence and round(result.modality_confidence, 4),
         "objects": [
-            {"label": index + 1, "box": box.tolist(), "score": round(float(score), 4), **_size(result, index)}
+            {
+                "label": index + 1,
+                "box": None if np.isnan(box[0]) else box.tolist(),
+                "score": round(float(score), 4),
+                **_size(result, index),
+            }
             for index, (box, score) in enumerate(zip(result.boxes, result.scores, strict=True))
         ],
         "timings_ms": {stage: round(ms, 2) for stage, ms in result.timings_ms.items()},
@@ -41,7 +52,7 @@ def as_table(result: Segmentation | VolumeSegmentation, output: Path) -> str:
     unit, corners = ("voxels", "x0, y0, z0, x1, y1, z1") if result.boxes.shape[1] == 6 else ("pixels", "x0, y0, x1, y1")
     rows = [("label", f"box ({corners})", "score", unit)]
     for item in as_json(result, output)["objects"]:
-        box = ", ".join(f"{value:g}" for value in item["box"])
+        box = ", ".join(f"{value:g}" for value in item["box"] or []) or "none"
         rows.append((str(item["label"]), box, f"{item['score']:.2f}", str(item[unit])))
     stages = ", ".join(f"{stage} {ms:.0f}" for stage, ms in result.timings_ms.items())
     confidence = result.modality_confidence
@@ -51,12 +62,16 @@ def as_table(result: Segmentation | VolumeSegmentation, output: Path) -> str:
 
 def table(rows: Sequence[Sequence[str]]) -> str:
     """Align columns, the first to the left, the others to the right."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = []
-    for row in rows:
-        first, *others = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        lines.append("  ".join([first, *(cell.strip().rjust(len(cell)) for cell in others)]))
-    return "\n".join(lines)
+    first, *others = (max(map(len, column)) for column in zip(*rows, strict=True))
+    form = "  ".join([f"{{:{first}}}", *(f"{{:>{width}}}" for width in others)])
+    return "\n".join(form.format(*row) for row in rows)
+
+
+def contact_sheet(tiles: list[npt.NDArray[np.uint8]]) -> npt.NDArray[np.uint8]:
+    """Join (H, W, 3) tiles of one shape into one image, at most COLUMNS in a row."""
+    columns = min(COLUMNS, len(tiles))
+    filled = tiles + [np.full_like(tiles[0], DARK)] * (-len(tiles) % columns)
+    return np.concatenate([np.concatenate(filled[at : at + columns], 1) for at in range(0, len(filled), columns)])
 
 
 @contextmanager

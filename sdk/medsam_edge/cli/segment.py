@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from medsam_edge.boxes import is_volume
-from medsam_edge.cli.boxes import boxes_of, numbers
-from medsam_edge.cli.output import as_json, as_table, slices_shown
+from medsam_edge.cli.output import as_json, as_table, contact_sheet, slices_shown
 from medsam_edge.errors import BoxError, InputError, ModalityError
 from medsam_edge.image import LoadedImage
 from medsam_edge.intensity import WINDOWS, Window, to_display
 from medsam_edge.modality import Modality
-from medsam_edge.reading.read import load_image
+from medsam_edge.reading.read import load_image, read_image
 from medsam_edge.results.result import Segmentation, VolumeSegmentation
 from medsam_edge.segmenter import Segmenter
 from medsam_edge.settings import Progress, Settings
@@ -43,17 +44,8 @@ class Job:
         return [self.output] if self.overlay is None else [self.output, self.overlay]
 
 
-@dataclass(frozen=True)
-class Choices:
-    """What the options choose for every image.
-
-    Attributes:
-        modality: None where each file's header or name says it, or the network recognises it.
-    """
-
-    modality: Modality | None
-    window: Window | None
-    settings: Settings
+Choices = tuple["Modality | None", dict[str, Any]]
+"""A modality, None where each file says it or the network recognises it; and keywords of `Segmenter.segment`."""
 
 
 def segment_file(options: argparse.Namespace) -> int:
@@ -67,7 +59,8 @@ def segment_file(options: argparse.Namespace) -> int:
     if job.overlay:
         check_picture_suffix(job.overlay)
     boxes = boxes_of(options.box, options.boxes)
-    loaded = read_for(job, boxes, choices.settings.reduced_jpeg)
+    loaded = read_for(job, boxes, options.reduced_jpeg, bool(options.point))
+    choices[1].update(prompts_of(options.point, options.prior, loaded, boxes))
     segmenter = make_segmenter(options)
     with slices_shown() as progress:
         result = run_job(segmenter, job, loaded, boxes, choices, progress)
@@ -81,11 +74,9 @@ def make_segmenter(options: argparse.Namespace) -> Segmenter:
 
 def choices_of(options: argparse.Namespace) -> Choices:
     """Raises InputError for what no image can have."""
-    if options.reduced_jpeg and options.image.is_dir():
-        raise InputError("--reduced-jpeg: is for one jpg, not for a folder")
-    names = ("overlap", "axis", "streams", "stop_when_empty", "compat", "detail", "reduced_jpeg")
+    names = ("overlap", "axis", "streams", "stop_when_empty", "compat", "detail", "follow", "reduced_jpeg")
     settings = Settings(options.box_space or "pixel", **{name: getattr(options, name) for name in names})
-    return Choices(Modality.parse(options.modality), _window(options.window), settings)
+    return Modality.parse(options.modality), {**vars(settings), "window": _window(options.window)}
 
 
 def _window(text: str | None) -> Window | None:
@@ -93,7 +84,7 @@ def _window(text: str | None) -> Window | None:
         return text
     if re.fullmatch(r"[a-z-]*", text, re.IGNORECASE):
         raise InputError(f"--window: expected LEVEL,WIDTH or one of {', '.join(WINDOWS)}, got {text!r}")
-    level, width = numbers("--window", text, 2)
+    level, width = _numbers("--window", text, 2)
     to_display(np.zeros((1, 1), np.int16), window=(level, width))  # refuses what no image can be shown through
     return level, width
 
@@ -104,23 +95,21 @@ def refuse_same(paths: Sequence[Path]) -> None:
         raise InputError(f"output: expected image, output and overlay apart, got {', '.join(map(str, paths))}")
 
 
-def read_for(job: Job, boxes: npt.NDArray[np.float64] | None, reduced: bool = False) -> LoadedImage:
-    """Read a job's image, and check that its label map can be written.
+def read_for(
+    job: Job, boxes: npt.NDArray[np.float64] | None, reduced: bool = False, clicked: bool = False
+) -> LoadedImage:
+    """Read a job's image, and check that it has boxes or clicks, and that a label map can be written.
 
     Args:
         boxes: None for those that the image carries.
         reduced: whether a large jpg is decoded at a fraction of its size.
-
-    Raises:
-        BoxError: it carries none.
-        ImageError: it cannot be read, or its label map cannot be written with this suffix.
-        InputError: the suffix is dcm, and highdicom is not installed.
+        clicked: whether there are clicks, which need no box.
     """
     loaded = load_image(job.image, reduced)
     boxes = loaded.boxes if boxes is None else boxes
-    if boxes is None:
-        raise BoxError(f"boxes: {job.image} carries none; expected --box x0,y0,x1,y1 or --boxes")
-    label_writer(job.output, 3 if is_volume(loaded, boxes) and not loaded.color else 2)
+    if boxes is None and not clicked:
+        raise BoxError(f"boxes: {job.image} carries none; expected --box x0,y0,x1,y1, --boxes or --point x,y")
+    label_writer(job.output, 3 if is_volume(loaded, [] if boxes is None else boxes) and not loaded.color else 2)
     if job.output.suffix.lower() == ".dcm":
         check_source(loaded.frame)
     return loaded
@@ -135,9 +124,9 @@ def run_job(
     progress: Progress | None,
 ) -> Segmentation | VolumeSegmentation:
     """Segment an image and write its files, the label map last: where it exists, all exist."""
-    modality = choices.modality or name_modality(job.image, segmenter.model.classes)
-    options = vars(replace(choices.settings, progress=progress))
-    result = segmenter.segment(loaded, boxes, modality, window=choices.window, **options)
+    modality, keywords = choices
+    modality = modality or name_modality(job.image, segmenter.model.classes)
+    result = segmenter.segment(loaded, boxes, modality, **keywords | {"progress": progress})
     if job.overlay:
         write_picture(job.overlay, _overlay(result))
     result.save(job.output)
@@ -157,6 +146,74 @@ def name_modality(image: Path, classes: Sequence[Modality] = ()) -> Modality | N
 def _overlay(result: Segmentation | VolumeSegmentation) -> npt.NDArray[np.uint8]:
     if isinstance(result, Segmentation) or not len(result):
         return result.overlay()
-    from medsam_edge.cli.demo import contact_sheet
-
     return contact_sheet([result.overlay(z) for z in sorted(set(result.middles))])
+
+
+def boxes_of(texts: Sequence[str], file: Path | None) -> npt.NDArray[np.float64] | None:
+    """Return (N, 4) or (N, 6) boxes, first those of --box, then those of the file; None if neither is given."""
+    rows = [_numbers("--box", text, 4, 6) for text in texts]
+    if file is not None:
+        rows += _read_boxes(file)
+    elif not rows:
+        return None
+    columns = len(rows[0]) if rows else 4
+    for number, row in enumerate(rows):
+        if len(row) != columns:
+            raise BoxError(f"boxes: expected {columns} numbers, as in the first box, box {number} has {len(row)}")
+    return np.asarray(rows, dtype=np.float64).reshape(-1, columns)
+
+
+def prompts_of(
+    texts: Sequence[str], prior: Path | None, loaded: LoadedImage, boxes: npt.NDArray[np.float64] | None
+) -> dict[str, Any]:
+    """Keywords of `Segmenter.segment` for --point and --prior. Clicks are on one object, with a box or without."""
+    prompts: dict[str, Any] = {}
+    boxes = loaded.boxes if boxes is None else boxes
+    if texts:
+        if boxes is not None and len(boxes) != 1:
+            raise InputError(f"--point: expected one box or none, got {len(boxes)}")
+        sides = 3 if is_volume(loaded, [] if boxes is None else boxes) and not loaded.color else 2
+        rows = [_numbers("--point", text, sides, sides + 1) for text in texts]
+        prompts = {
+            "points": [[row[:sides] for row in rows]],
+            "point_labels": [[row[sides] if len(row) > sides else 1 for row in rows]],
+        }
+    return prompts if prior is None else {**prompts, "prior": read_image(prior).pixels}
+
+
+def _read_boxes(path: Path) -> list[list[float]]:
+    """Read rows of four or six numbers from .json ([[…], …]) or from CSV, with or without a header."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")  # some programs write a byte order mark
+    except (OSError, UnicodeDecodeError) as error:
+        raise BoxError(f"--boxes: cannot read {path}: {error}") from error
+    try:
+        rows = json.loads(text) if path.suffix.lower() == ".json" else _csv_rows(text)
+        values = [[float(value) for value in row] for row in rows]
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise BoxError(f"--boxes: expected rows of four or six numbers in {path}: {error}") from error
+    for number, row in enumerate(values):
+        if len(row) not in (4, 6):
+            raise BoxError(f"--boxes: expected four or six numbers a row in {path}, row {number} has {len(row)}")
+    return values
+
+
+def _numbers(option: str, text: str, *counts: int) -> list[float]:
+    """Parse an option's numbers; InputError unless there are as many as one of `counts`."""
+    try:
+        found = [float(part) for part in text.split(",")]
+    except ValueError:
+        found = []
+    if len(found) not in counts:
+        raise InputError(
+            f"{option}: expected {' or '.join(map(str, counts))} numbers separated by commas, got {text!r}"
+        )
+    return found
+
+
+def _csv_rows(text: str) -> list[list[str]]:
+    """Return the rows of a CSV without its header line, if any."""
+    rows = [row for row in csv.reader(text.splitlines()) if row]
+    words = {cell.strip().lower() for cell in rows[0] if cell.strip().isidentifier()} if rows else set()
+    has_header = bool(words - {"nan", "inf", "infinity"})
+    return rows[1:] if has_header else rows

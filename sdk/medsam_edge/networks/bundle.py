@@ -24,7 +24,6 @@ import json
 import stat
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +40,6 @@ MANIFEST_FILE = "manifest.json"
 CARD_FILE = "MODEL_CARD.md"
 MAXIMUM_FILE_BYTES = 2 * 1024**3
 MAXIMUM_MANIFEST_BYTES = 1024**2
-DEFAULT_BUNDLE = "default"
-
-
 TYPES: dict[str, tuple[type, ...]] = {
     "str": (str,),
     "int": (int,),
@@ -56,45 +52,25 @@ TYPES: dict[str, tuple[type, ...]] = {
 
 @dataclass(frozen=True)
 class Manifest:
-    """A bundle's description of itself.
+    """A bundle's description of itself."""
 
-    Attributes:
-        architecture: name of the network.
-        image_size: side S of the network's input square, in pixels.
-        files: sha256 of every model file, by name.
-        encoder_precision, decoder_precision: precision of the weights: `f32`, `f16` or `int8`.
-        reach: distance beyond its box up to which a mask is decoded, in network pixels, 0 to image_size; not used with
-            `context`.
-        context: size of the windows that the decoder reads, as a share of the box's extent on each side of it
-            (`medsam_edge.geometry.window_groups`); None for a decoder that reads the whole grid.
-        ellipse: strength in logits of the inscribed ellipse that the decoder adds; 0 for none.
-        prompts: kinds of prompts that the decoder takes: `box`, or `box`, `points`, `mask`.
-        openvino: OpenVINO version that made the bundle; older versions are refused.
-        source_sha256: sha256 of the checkpoint.
-        classes: modality of each class prompt, in the network's order; empty without class prompts.
-        calibration: the quantizer's calibration data.
-        checks: result of each step of the conversion.
-        accuracy, latency: measurements of the conversion; see the model card.
-        schema: version of this contract.
-    """
-
-    architecture: str
-    image_size: int
-    files: Mapping[str, str]
-    encoder_precision: str
+    architecture: str  # name of the network
+    image_size: int  # side S of the network's input square, in pixels
+    files: Mapping[str, str]  # sha256 of every model file, by name
+    encoder_precision: str  # of the weights: `f32`, `f16` or `int8`
     decoder_precision: str
-    reach: int
-    openvino: str
-    source_sha256: str
-    context: float | None = None
-    ellipse: float = 0.0
-    prompts: tuple[str, ...] = PROMPTS[:1]
-    classes: tuple[str, ...] = ()
-    calibration: Mapping[str, Any] = field(default_factory=dict)
-    checks: Mapping[str, Any] = field(default_factory=dict)
-    accuracy: Mapping[str, Any] = field(default_factory=dict)
+    reach: int  # network pixels beyond its box up to which a mask is decoded, 0 to image_size; not used with `context`
+    openvino: str  # version that made the bundle; older versions are refused
+    source_sha256: str  # of the checkpoint
+    context: float | None = None  # `geometry.window_groups`: share of the box's extent on each side; None: whole grid
+    ellipse: float = 0.0  # strength in logits of the inscribed ellipse that the decoder adds; 0 for none
+    prompts: tuple[str, ...] = PROMPTS[:1]  # kinds that the decoder takes: box alone, or all of `PROMPTS`
+    classes: tuple[str, ...] = ()  # modality of each class prompt, in the network's order; empty without class prompts
+    calibration: Mapping[str, Any] = field(default_factory=dict)  # the quantizer's data
+    checks: Mapping[str, Any] = field(default_factory=dict)  # result of each step of the conversion
+    accuracy: Mapping[str, Any] = field(default_factory=dict)  # measured by the conversion; see the model card
     latency: Mapping[str, Any] = field(default_factory=dict)
-    schema: int = SCHEMA
+    schema: int = SCHEMA  # version of this contract
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2, sort_keys=True) + "\n"
@@ -111,17 +87,13 @@ class Bundle:
     """sha256 of the manifest, which holds the hashes of all other files."""
 
 
-def packaged_bundle(name: str = DEFAULT_BUNDLE) -> Path:
-    """Return the folder of a bundle in the package."""
-    return Path(str(resources.files("medsam_edge"))) / "models" / name
+def packaged_bundle() -> Path:
+    """Return the folder of the bundle in the package."""
+    return Path(__file__).parents[1] / "models" / "default"
 
 
 def load_bundle(path: Path) -> Bundle:
-    """Read and verify a bundle.
-
-    Raises:
-        BundleError: a file is missing, too large, or differs from its hash; or the manifest is invalid.
-    """
+    """Read and verify a bundle; BundleError if a file is missing, too large or differs from its hash, or is invalid."""
     raw = _read(path, MANIFEST_FILE, MAXIMUM_MANIFEST_BYTES)
     manifest = parse_manifest(raw, path)
     contents = {name: _read(path, name) for name in MODEL_FILES}
@@ -132,36 +104,27 @@ def load_bundle(path: Path) -> Bundle:
 
 
 def parse_manifest(raw: bytes, path: Path) -> Manifest:
-    """Parse a manifest and check every field.
-
-    Args:
-        raw: content of the manifest file.
-        path: the bundle's folder, for messages.
-
-    Raises:
-        BundleError: the manifest is not JSON or has another schema; or a field is missing, unknown, or invalid.
-    """
+    """Parse a manifest and check every field; `path` is the bundle's folder, for the messages of a BundleError."""
     try:
         values = json.loads(raw)
     except (ValueError, RecursionError) as error:
         raise BundleError(f"bundle: {path / MANIFEST_FILE} is not JSON: {error}") from error
     if not isinstance(values, dict):
         raise BundleError(f"bundle: {path / MANIFEST_FILE}: expected a JSON object, got {type(values).__name__}")
-    if values.get("schema") == 2:
+    schema = values.get("schema")
+    if schema == 2:
         values = {**SCHEMA_2, **values, "schema": SCHEMA}
-    if values.get("schema") != SCHEMA:
+    elif schema != SCHEMA:
         raise BundleError(
-            f"bundle: {path}: expected schema 2 or {SCHEMA}, got {values.get('schema')!r}: convert its checkpoint again"
+            f"bundle: {path}: expected schema 2 or {SCHEMA}, got {schema!r}: convert its checkpoint again"
         )
     for item in fields(Manifest):
         expected = TYPES.get(str(item.type), (dict,))
         if type(values.get(item.name)) not in expected:  # isinstance would accept a bool as an int
             raise BundleError(f"bundle: {path / MANIFEST_FILE}: expected {item.name} to be a {expected[0].__name__}")
-    unknown = sorted(set(values) - {item.name for item in fields(Manifest)})
-    if unknown:
+    if unknown := sorted(set(values) - {item.name for item in fields(Manifest)}):
         raise BundleError(f"bundle: {path / MANIFEST_FILE}: unknown fields {', '.join(unknown)}")
-    missing = [name for name in MODEL_FILES if not isinstance(values["files"].get(name), str)]
-    if missing:
+    if missing := [name for name in MODEL_FILES if not isinstance(values["files"].get(name), str)]:
         raise BundleError(f"bundle: {path / MANIFEST_FILE}: no sha256 of {', '.join(missing)}")
     if not 64 <= values["image_size"] <= 4096:
         raise BundleError(f"bundle: {path / MANIFEST_FILE}: image_size {values['image_size']} is out of range")
@@ -173,8 +136,7 @@ def parse_manifest(raw: bytes, path: Path) -> Manifest:
     if values["prompts"] not in (["box"], list(PROMPTS)):
         raise BundleError(f"bundle: {path}: expected prompts ['box'] or {list(PROMPTS)}, got {values['prompts']}")
     classes = values["classes"][: len(Modality) + 1]  # a longer list still holds a duplicate or an unknown name here
-    invalid = [name for name in classes if name not in list(Modality) or classes.count(name) > 1]
-    if invalid:
+    if invalid := [name for name in classes if name not in list(Modality) or classes.count(name) > 1]:
         raise BundleError(f"bundle: {path / MANIFEST_FILE}: expected classes to be distinct modalities, got {invalid}")
     return Manifest(**{**values, "classes": tuple(classes), "prompts": tuple(values["prompts"])})
 
@@ -193,5 +155,4 @@ def _read(path: Path, name: str, maximum: int = MAXIMUM_FILE_BYTES) -> bytes:
             raise BundleError(f"bundle: {file} is larger than {maximum} bytes")
         return file.read_bytes()
     except (OSError, ValueError) as error:  # a null character in a path is a ValueError
-        reason = getattr(error, "strerror", None) or error
-        raise BundleError(f"bundle: cannot read {file}: {reason}") from error
+        raise BundleError(f"bundle: cannot read {file}: {getattr(error, 'strerror', None) or error}") from error

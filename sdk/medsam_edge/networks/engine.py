@@ -20,19 +20,12 @@ from medsam_edge.networks.model import Arrays, Model, Network
 
 @dataclass(frozen=True)
 class EngineSettings:
-    """How networks are compiled.
-
-    Attributes:
-        device: an OpenVINO device name, such as CPU, GPU or AUTO.
-        num_threads: threads per inference; None lets OpenVINO choose.
-        cache_dir: folder for compiled models, which makes later starts faster; None for no cache.
-        max_requests: number of concurrent inferences; further callers wait.
-    """
+    """How networks are compiled."""
 
     device: str = "CPU"
-    num_threads: int | None = None
-    cache_dir: Path | None = None
-    max_requests: int = 4
+    num_threads: int | None = None  # per inference; None lets OpenVINO choose
+    cache_dir: Path | None = None  # for compiled models, which make later starts faster
+    max_requests: int = 4  # at a time; further callers wait
 
     def __post_init__(self) -> None:
         if self.num_threads is not None and self.num_threads < 1:
@@ -43,13 +36,7 @@ class OpenVinoNetwork:
     """A compiled OpenVINO model with a pool of infer requests."""
 
     def __init__(self, core: ov.Core, xml: bytes, weights: bytes, precision: str, settings: EngineSettings) -> None:
-        """
-        Args:
-            precision: precision of the weights in the manifest; `f32` is computed in f32 even if the CPU prefers bf16.
-
-        Raises:
-            BundleError: OpenVINO cannot read or compile the model.
-        """
+        """`precision` is that of the weights in the manifest; `f32` is computed in f32 even if the CPU prefers bf16."""
         config: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
         if settings.num_threads is not None:
             config["INFERENCE_NUM_THREADS"] = int(settings.num_threads)  # OpenVINO takes no numpy integers
@@ -60,8 +47,8 @@ class OpenVinoNetwork:
         try:  # from memory, where a cached compiled model saves the parsing
             self._compiled = core.compile_model(xml.decode(), settings.device, config, weights=weights)
         except (RuntimeError, UnicodeDecodeError) as error:
-            message = str(error).strip().splitlines()[-1]
-            raise BundleError(f"bundle: OpenVINO cannot compile it for {settings.device}: {message}") from error
+            reason = str(error).strip().splitlines()[-1]
+            raise BundleError(f"bundle: OpenVINO cannot compile it for {settings.device}: {reason}") from error
         self._names = [output.any_name for output in self._compiled.outputs]
         self._pool: queue.LifoQueue[ov.InferRequest] = queue.LifoQueue()
         for _ in range(settings.max_requests):
@@ -92,12 +79,7 @@ class OpenVinoNetwork:
 
 
 def load_model(bundle: Bundle, settings: EngineSettings) -> Model:
-    """Compile a verified bundle.
-
-    Raises:
-        BundleError: the bundle needs a newer OpenVINO, cannot be compiled, or its class prompts differ from its
-            manifest.
-    """
+    """Compile a verified bundle; BundleError if that fails, or if class prompts differ from those of the manifest."""
     manifest = bundle.manifest
     if _release(version()) < _release(manifest.openvino):
         raise BundleError(f"bundle: needs OpenVINO {manifest.openvino} or newer, this is {version()}")

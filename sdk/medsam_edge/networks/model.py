@@ -31,35 +31,20 @@ class Network(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """An encoder and a decoder that belong together; `bundle.py` gives their inputs and outputs.
-
-    Attributes:
-        image_size: side of the network's input square, in pixels.
-        identity: unique to the model, so that no embedding is decoded by another one.
-        reach: distance beyond its box up to which a mask is decoded, in network pixels; not used with `context`.
-        context: size of the windows that the decoder reads (`medsam_edge.geometry.window_groups`); None for a decoder
-            that reads the whole grid.
-        classes: modality of each class prompt, in the network's order; empty without class prompts.
-        prompts: kinds of prompts that the decoder takes: `box`, or `box`, `points`, `mask`.
-        bundle: the bundle it was loaded from, if any.
-    """
+    """An encoder and a decoder that belong together; `bundle.py` gives their inputs and outputs."""
 
     encoder: Network
     decoder: Network
     image_size: int
-    identity: str
-    reach: int
-    classes: tuple[Modality, ...] = ()
-    bundle: Bundle | None = None
+    identity: str  # unique to the model, so that no embedding is decoded by another one
+    reach: int  # as in `Manifest`, like `image_size` and `context`
+    classes: tuple[Modality, ...] = ()  # of the class prompts, in the network's order
+    bundle: Bundle | None = None  # which it was loaded from
     context: float | None = None
-    prompts: tuple[str, ...] = ("box",)
+    prompts: tuple[str, ...] = ("box",)  # kinds that the decoder takes
 
     def one_hot(self, modality: Modality) -> npt.NDArray[np.float32]:
-        """Return the decoder's class prompt, (1, C).
-
-        Raises:
-            ModalityError: the modality is none of the model's classes.
-        """
+        """Return the decoder's class prompt, (1, C); ModalityError for none of the model's classes."""
         if modality not in self.classes:
             raise ModalityError(f"modality: the model knows {', '.join(self.classes)}, got {modality}")
         return np.array([[modality == other for other in self.classes]], dtype=np.float32)

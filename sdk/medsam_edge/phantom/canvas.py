@@ -1,7 +1,4 @@
-"""The canvas that painters draw on: a label map, shapes, textures, and places where objects fit.
-
-Lengths are in units of half the image's shorter side, measured from the centre, x to the right and y down.
-"""
+"""The canvas that painters draw on. Lengths are in halves of the image's shorter side, from the centre, y down."""
 
 from __future__ import annotations
 
@@ -97,46 +94,36 @@ class Canvas:
 
     def noise(self, grain: float, grain_y: float | None = None) -> FloatArray:
         """Return (H, W) smooth noise of about unit variance; it changes over the length `grain`, at least a pixel."""
-        return self._spread(self._coarse(grain, grain_y or grain))
+        return self._octaves(1, grain, grain_y or grain)
 
     def fractal(self, grain: float) -> FloatArray:
         """Return (H, W) noise of five octaves; the widest has the length `grain`."""
-        total = self._coarse(grain, grain)
-        for octave in range(1, 5):
-            finer = self._coarse(grain / 2**octave, grain / 2**octave)
-            total = np.float32(0.6**octave) * finer + cv2.resize(total, finer.shape[::-1])
-        return self._spread(total)
+        return self._octaves(5, grain, grain)
 
-    def _coarse(self, grain_x: float, grain_y: float) -> FloatArray:
-        columns = int(self.width / max(1.0, grain_x * self.unit)) + 3
-        rows = int(self.height / max(1.0, grain_y * self.unit)) + 3
-        return np.asarray(self.rng.standard_normal((rows, columns), dtype=np.float32) * np.float32(1.3))
-
-    def _spread(self, coarse: FloatArray) -> FloatArray:
-        return np.asarray(cv2.resize(coarse, (self.width, self.height), interpolation=cv2.INTER_CUBIC))
+    def _octaves(self, number: int, grain_x: float, grain_y: float) -> FloatArray:
+        total = np.zeros((1, 1), np.float32)
+        for octave in range(number):
+            columns = int(self.width / max(1.0, grain_x / 2**octave * self.unit)) + 3
+            rows = int(self.height / max(1.0, grain_y / 2**octave * self.unit)) + 3
+            finer = self.rng.standard_normal((rows, columns), dtype=np.float32) * np.float32(1.3)
+            total = np.float32(0.6**octave) * finer + cv2.resize(total, (columns, rows))
+        return np.asarray(cv2.resize(total, (self.width, self.height), interpolation=cv2.INTER_CUBIC))
 
     def scaled(self, plane: FloatArray, factor: float) -> FloatArray:
         """Shrink a plane by `factor` towards the centre and repeat its border."""
-        middle = (self.width / 2 - 0.5, self.height / 2 - 0.5)
-        matrix = cv2.getRotationMatrix2D(middle, 0, factor)
+        matrix = cv2.getRotationMatrix2D((self.width / 2 - 0.5, self.height / 2 - 0.5), 0, factor)
         return np.asarray(cv2.warpAffine(plane, matrix, (self.width, self.height), borderMode=cv2.BORDER_REPLICATE))
 
     def places(self, region: BoolArray, number: int, largest: float) -> npt.NDArray[np.float64]:
-        """Place separate circles in `region`, as large as fit, up to radius `largest`; (number, 3) x, y, radius.
-
-        Raises:
-            InputError: they do not fit at the smallest radius of an object.
-        """
+        """Place separate circles in `region`, as large as fit, up to radius `largest`; (number, 3) x, y, radius."""
         inside = np.pad(region.astype(np.uint8)[1:-1, 1:-1], 1)
         room = cv2.distanceTransform(inside, cv2.DIST_L2, 3)
         radius = min(max(largest * self.unit, 1.5 * _MIN_RADIUS), 0.6 * float(np.sqrt(inside.sum() / number)))
         while radius >= _MIN_RADIUS:
             found = self._try_places(np.flatnonzero(room > radius), number, radius)
             if len(found) == number:
-                x, y = np.asarray(found, dtype=np.float64).T
-                sizes = self.rng.uniform(0.8, 1.0, number) * radius
-                shift = (x + 0.5 - self.width / 2, y + 0.5 - self.height / 2, sizes)
-                return np.stack(shift, axis=1) / self.unit  # (number, 3)
+                centres = np.array(found) + 0.5 - np.array([self.width, self.height]) / 2
+                return np.column_stack([centres, self.rng.uniform(0.8, 1.0, number) * radius]) / self.unit
             radius *= 0.9
         raise InputError(f"objects: {number} more do not fit a {self.height}x{self.width} image")
 
@@ -155,14 +142,12 @@ class Canvas:
         missing = natural if self.objects is None else self.objects - self.count
         if missing > 0:
             for x, y, r in self.places(region, missing, largest):
-                slim = self.rng.uniform(0.75, 1.0)
-                self.label(self.ellipse(x, y, r, r * slim, self.rng.uniform(0, np.pi), wobble))
+                self.label(self.ellipse(x, y, r, r * self.rng.uniform(0.75, 1.0), self.rng.uniform(0, np.pi), wobble))
 
     def paint(self, base: npt.NDArray[Any], values: npt.ArrayLike, spread: float = 0.0) -> FloatArray:
         """Fill the labelled objects on the base with their values; the last value serves all further objects."""
         given = np.atleast_1d(np.asarray(values, dtype=np.float32))
-        highest = max(self.count, given.size)
-        table = np.concatenate([[0], given, np.repeat(given[-1], highest - given.size)]).astype(np.float32)
+        table = np.pad(given, (1, max(0, self.count - given.size)), mode="edge")
         if spread:
             table += self.rng.uniform(-spread, spread, table.size).astype(np.float32)
         return np.where(self.labels > 0, table[self.labels], base).astype(np.float32, copy=False)

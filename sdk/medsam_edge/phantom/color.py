@@ -17,8 +17,7 @@ Color = tuple[float, float, float]
 def paint_dermoscopy(c: Canvas) -> Image:
     """Paint one pigmented lesion under hairs; then satellites."""
     x, y = c.grid()
-    skin = _plain(c, (222, 172, 148))
-    skin += (c.fractal(0.7) * 5 + c.noise(0.02) * 2.5).astype(np.float32)
+    skin = _plain(c, (222, 172, 148)) + (c.fractal(0.7) * 5 + c.noise(0.02) * 2.5)
     c.label(c.blob(0, 0, 0.5, 0.42, c.rng.uniform(0, 3), 0.13))
     c.scatter(c.objects_mask(0.03) < 0.01, 0.1, wobble=0.1)
     inside, mottle = c.objects_mask(0.022), c.fractal(0.3)
@@ -40,8 +39,7 @@ def paint_endoscopy(c: Canvas) -> Image:
     turn = c.rng.uniform(0, 2 * np.pi)
     lx, ly = 0.4 * math.cos(turn), 0.4 * math.sin(turn)
     away = np.hypot(x - lx, y - ly)
-    mucosa = _plain(c, (205, 112, 88))
-    mucosa += (c.fractal(0.5) * 9).astype(np.float32)
+    mucosa = _plain(c, (205, 112, 88)) + c.fractal(0.5) * 9
     folds = np.exp(-((((away * 1.9 + 0.3 * c.noise(0.7)) % 1 - 0.5) / 0.13) ** 2))
     _mix(mucosa, (120, 45, 36), 0.45 * folds)
     starts = [(c.rng.uniform(-1, 1), c.rng.uniform(-1, 1), c.rng.uniform(0, 6.3)) for _ in range(6)]
@@ -49,8 +47,7 @@ def paint_endoscopy(c: Canvas) -> Image:
     _mix(mucosa, (150, 40, 42), 0.45 * c.strokes(vessels, soft=0.006))
     _mix(mucosa, (28, 8, 8), np.exp(-((away / 0.3) ** 2)))
     c.label(c.blob(-0.9 * lx, -0.9 * ly, 0.3, 0.25, c.rng.uniform(0, 3), 0.07))
-    free = (away > 0.45) & (np.hypot(x, y) < 0.9) & (c.objects_mask(0.03) < 0.01)
-    c.scatter(free, 0.12)
+    c.scatter((away > 0.45) & (np.hypot(x, y) < 0.9) & (c.objects_mask(0.03) < 0.01), 0.12)
     inside, dome = c.objects_mask(0.012), c.objects_mask(0.09)
     _mix(mucosa, (90, 28, 25), 0.55 * (c.objects_mask(0.05) - inside).clip(0, 1))
     _mix(mucosa, (212, 96, 82), 0.8 * inside)
@@ -66,8 +63,7 @@ def paint_fundus(c: Canvas) -> Image:
     """Paint a retina: the optic disc with its cup inside; then exudates."""
     x, y = c.grid()
     side = float(c.rng.choice([-1, 1]))
-    retina = _plain(c, (188, 88, 40))
-    retina += (c.fractal(0.5) * 6).astype(np.float32)
+    retina = _plain(c, (188, 88, 40)) + c.fractal(0.5) * 6
     _mix(retina, (110, 38, 18), 0.6 * np.exp(-((np.hypot(x + 0.22 * side, y - 0.04) / 0.16) ** 2)))
     dx = 0.45 * side
     c.label(c.blob(dx, 0, 0.15, 0.165, wobble=0.03))

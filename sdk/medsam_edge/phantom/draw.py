@@ -1,8 +1,4 @@
-"""Draw a synthetic image or volume with its ground truth.
-
-Shapes go into a label map, a table turns labels into tissue values, and the modality's own degradation (blur, bias
-field, speckle, noise, hairs, highlights) is applied last.
-"""
+"""Draw a synthetic image or volume with its ground truth: a label map, then tissue values, then blur and noise."""
 
 from __future__ import annotations
 
@@ -16,10 +12,8 @@ from medsam_edge.boxes import boxes_from_masks
 from medsam_edge.errors import ImageError, InputError, ModalityError
 from medsam_edge.geometry import FloatArray
 from medsam_edge.modality import Modality
-from medsam_edge.phantom.bodies import VOLUMES, paint_ct, paint_mr, paint_pet
+from medsam_edge.phantom import color, grey
 from medsam_edge.phantom.canvas import Canvas, Image
-from medsam_edge.phantom.color import paint_dermoscopy, paint_endoscopy, paint_fundus, paint_microscopy
-from medsam_edge.phantom.grey import paint_mammography, paint_oct, paint_us, paint_xray
 
 MIN_SIDE = 64
 """Shortest side in pixels; in a smaller image the smallest organ has fewer than MIN_PIXELS."""
@@ -30,25 +24,20 @@ MIN_DEPTH = 8
 MIN_PIXELS = 10
 """Fewest pixels of a labelled object."""
 
-PAINTERS: dict[Modality, Callable[[Canvas], Image]] = {
-    Modality.CT: paint_ct,
-    Modality.MR: paint_mr,
-    Modality.PET: paint_pet,
-    Modality.US: paint_us,
-    Modality.XRAY: paint_xray,
-    Modality.DERMOSCOPY: paint_dermoscopy,
-    Modality.ENDOSCOPY: paint_endoscopy,
-    Modality.FUNDUS: paint_fundus,
-    Modality.MICROSCOPY: paint_microscopy,
-    Modality.OCT: paint_oct,
-    Modality.MAMMOGRAPHY: paint_mammography,
+PAINTERS: dict[Modality, tuple[Callable[[Canvas], Image], float]] = {
+    Modality.CT: (grey.paint_ct, 400),
+    Modality.MR: (grey.paint_mr, 240),
+    Modality.PET: (grey.paint_pet, 500),
+    Modality.US: (grey.paint_us, 80),
+    Modality.XRAY: (grey.paint_xray, 400),
+    Modality.DERMOSCOPY: (color.paint_dermoscopy, 20),
+    Modality.ENDOSCOPY: (color.paint_endoscopy, 60),
+    Modality.FUNDUS: (color.paint_fundus, 18),
+    Modality.MICROSCOPY: (color.paint_microscopy, 0.12),
+    Modality.OCT: (grey.paint_oct, 6),
+    Modality.MAMMOGRAPHY: (grey.paint_mammography, 240),
 }
-
-FIELD_MM = dict(zip(PAINTERS, (400, 240, 500, 80, 400, 20, 60, 18, 0.12, 6, 240), strict=True))
-"""Length of the image's shorter side."""
-
-SLICE_MM = {Modality.CT: 2.5, Modality.MR: 1.5, Modality.PET: 4.0}
-"""Distance between slices."""
+"""What draws an image, and the length of its shorter side in mm."""
 
 
 @dataclass(frozen=True)
@@ -93,14 +82,13 @@ def phantom(
     """
     kind = _modality(modality)
     _check(shape, (MIN_SIDE, MIN_SIDE), seed, objects)
-    canvas = Canvas(shape, kind, seed, objects)
-    image = PAINTERS[kind](canvas)
+    canvas, (painter, side_mm) = Canvas(shape, kind, seed, objects), PAINTERS[kind]
+    image = painter(canvas)
     labels, number = canvas.labels, objects or canvas.count
     labels[labels > number] = 0
     if np.bincount(labels.ravel(), minlength=number + 1)[1:].min() < MIN_PIXELS:
         raise InputError(f"objects: {number} {kind} objects do not fit a {shape[0]}x{shape[1]} image")
-    pixel_mm = FIELD_MM[kind] / min(shape)
-    return Phantom(image, labels, kind, (pixel_mm, pixel_mm))
+    return Phantom(image, labels, kind, (side_mm / min(shape),) * 2)
 
 
 def phantom_volume(modality: Modality | str, shape: tuple[int, int, int], seed: int = 0, objects: int = 1) -> Phantom:
@@ -118,15 +106,17 @@ def phantom_volume(modality: Modality | str, shape: tuple[int, int, int], seed: 
         InputError: the modality has no volumes, `objects` is below 1 or more than fit, or the seed is negative.
     """
     kind = _modality(modality)
-    if kind not in VOLUMES:
-        raise InputError(f"modality: expected one with volumes ({', '.join(map(str, VOLUMES))}), got {kind}")
+    if kind not in grey.VOLUMES:
+        raise InputError(f"modality: expected one with volumes ({', '.join(map(str, grey.VOLUMES))}), got {kind}")
     _check(shape, (MIN_DEPTH, MIN_SIDE, MIN_SIDE), seed, objects)
     depth, height, width = shape
-    body, finish, tone, dtype = VOLUMES[kind]
+    body, finish, tone, dtype, slice_mm = grey.VOLUMES[kind]
     canvas = Canvas((height, width), kind, seed, objects)
     base, region = body(canvas)
     solids = canvas.places(region, objects, 0.3)
-    middle, half = _spans(canvas.rng, depth, objects)
+    half = canvas.rng.uniform(0.15, 0.4, objects) * depth
+    half[0] = 0.48 * depth
+    middle = np.floor(canvas.rng.uniform(half, depth - half))  # a slice, so that every ellipsoid reaches one
     sway = canvas.rng.uniform(0, 2 * np.pi, objects)
     tones = tone + canvas.rng.uniform(-0.15, 0.15, objects) * abs(tone)
     image, labels = np.empty(shape, dtype=dtype), np.zeros(shape, dtype=np.uint16)
@@ -138,10 +128,9 @@ def phantom_volume(modality: Modality | str, shape: tuple[int, int, int], seed: 
             lean = 0.15 * radius * np.sin(2 * np.pi * z / depth + sway[index])
             size = 0.85 * radius * across[index]
             canvas.label(canvas.ellipse(x + lean, y - lean, size, 0.8 * size, sway[index]), int(index) + 1)
-        shrink = 1 - 0.04 * (2 * z / depth - 1) ** 2
-        image[z] = finish(canvas, canvas.paint(canvas.scaled(base, shrink), tones))
-    pixel_mm = FIELD_MM[kind] / min(height, width)
-    return Phantom(image, labels, kind, (SLICE_MM[kind], pixel_mm, pixel_mm))
+        shrunk = canvas.scaled(base, 1 - 0.04 * (2 * z / depth - 1) ** 2)
+        image[z] = finish(canvas, canvas.paint(shrunk, tones))
+    return Phantom(image, labels, kind, (slice_mm, *(PAINTERS[kind][1] / min(height, width),) * 2))
 
 
 def _modality(modality: Modality | str) -> Modality:
@@ -163,11 +152,3 @@ def _check(shape: Sequence[int], smallest: Sequence[int], seed: int, objects: in
         raise InputError(f"seed: expected a whole number, 0 or more, got {seed!r}")
     if objects is not None and not (_whole(objects) and 1 <= objects < 2**16):
         raise InputError(f"objects: expected a whole number from 1 to 65535, got {objects!r}")
-
-
-def _spans(rng: np.random.Generator, depth: int, objects: int) -> tuple[npt.NDArray[np.float64], ...]:
-    """Return middle slice and half length of each ellipsoid; every one reaches its middle slice."""
-    half = rng.uniform(0.15, 0.4, objects) * depth
-    half[0] = 0.48 * depth
-    middle = rng.uniform(half, depth - half)
-    return np.floor(middle), half

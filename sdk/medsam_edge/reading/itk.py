@@ -11,11 +11,7 @@ from medsam_edge.reading.limits import check_kind, check_size
 
 
 def itk_path(file: Path) -> str:
-    """Return the path as text for SimpleITK, which ends the process if a path is not UTF-8.
-
-    Raises:
-        ImageError: the path is not UTF-8.
-    """
+    """Return the path as text; ImageError unless it is UTF-8, because SimpleITK would end the process."""
     try:
         str(file).encode()
     except UnicodeEncodeError as error:
@@ -24,15 +20,9 @@ def itk_path(file: Path) -> str:
 
 
 def from_simpleitk(image: Any, source: str = "the SimpleITK image") -> LoadedImage:
-    """Convert a SimpleITK image of two or three dimensions; a volume of one slice becomes that slice.
+    """Convert a SimpleITK.Image of two or three dimensions; a volume of one slice becomes that slice.
 
-    Args:
-        image: a SimpleITK.Image.
-        source: words for the image in messages.
-
-    Raises:
-        ImageError: too large, more than three dimensions, neither one nor three components per pixel, three components
-            per voxel, or a label map of objects (sitkLabelUInt8 …).
+    ImageError, which names the source: too large, of other dimensions or components, or a map of objects.
     """
     import SimpleITK as sitk
 

@@ -1,12 +1,16 @@
-"""Where the values of a NIfTI, NRRD or MetaImage file are stored, and in which form."""
+"""Where the values of a file are stored, and how its bytes are unpacked into an array without further memory.
+
+Cut or damaged bytes are refused. ITK fills missing values with zeros or with the output of a damaged stream.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+import zlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,38 +18,25 @@ import numpy.typing as npt
 from medsam_edge.errors import ImageError
 from medsam_edge.image import Frame
 from medsam_edge.reading.limits import check_claim
-from medsam_edge.reading.unpack import fill, inflated
 
-HEADER_BYTES = 1 << 16
-"""Longer text headers are refused."""
+CHUNK = 1 << 20  # bytes
+PACKED_CHUNK = 1 << 16  # bytes; small, because its rest is copied at the end of every part of a gzip file
+_GZIP_OR_ZLIB = 47  # zlib's wbits that accept both headers
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the values of an image are stored.
+    """Where the values of an image are stored; a real value is slope × stored value + intercept."""
 
-    Attributes:
-        file: the file that holds the values.
-        shape: shape of the stored array, slowest axis first as in numpy.
-        dtype: dtype of the stored values, with their byte order.
-        size: pixels along x, y[, z[, t]], without channels.
-        channels: values per pixel.
-        frame: geometry in all dimensions of `size`.
-        start: first byte of the values, or of their packed stream.
-        packed: whether the values are compressed by gzip or zlib.
-        skip: bytes before the values in the unpacked stream.
-        slope, intercept: real value = slope × stored value + intercept.
-    """
-
-    file: Path
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    size: tuple[int, ...]
-    channels: int
-    frame: Frame
-    start: int
-    packed: bool = False
-    skip: int = 0
+    file: Path  # that holds the values
+    shape: tuple[int, ...]  # of the stored array, slowest axis first as in numpy
+    dtype: np.dtype[Any]  # of the stored values, with their byte order
+    size: tuple[int, ...]  # pixels along x, y[, z[, t]], without channels
+    channels: int  # values per pixel
+    frame: Frame  # in all dimensions of `size`
+    start: int  # first byte of the values, or of their packed stream
+    packed: bool = False  # by gzip or zlib
+    skip: int = 0  # bytes before the values in the unpacked stream
     slope: float = 1.0
     intercept: float = 0.0
 
@@ -64,40 +55,46 @@ class Layout:
                 stream.seek(self.start)
                 fill(values, inflated(stream, str(self.file)), str(self.file), self.skip)
         else:
-            count = math.prod(self.shape)
-            values = np.fromfile(self.file, self.dtype, count, offset=self.start).reshape(self.shape)
+            values = np.fromfile(self.file, self.dtype, math.prod(self.shape), offset=self.start).reshape(self.shape)
         if not values.dtype.isnative:
             values = values.byteswap(inplace=True).view(values.dtype.newbyteorder())
-        return values if (self.slope, self.intercept) == (1.0, 0.0) else self._scaled(values)
-
-    def _scaled(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        if (self.slope, self.intercept) == (1.0, 0.0):
+            return values
         scaled = np.empty(self.shape, np.float64 if values.dtype == np.float64 else np.float32)
         for stored, real in zip(values, scaled, strict=True):  # slice by slice: intermediates are float64
             real[...] = stored * self.slope + self.intercept
         return scaled
 
 
-def dtype_of(types: dict[str, str], name: str, big: bool, file: Path) -> np.dtype[Any]:
-    """Look up the dtype of a header's type name, big- or little-endian; ImageError for an unknown name."""
-    if name not in types:
-        raise ImageError(f"image: {file} has values of type {name!r}, which is not read")
-    return np.dtype((">" if big else "<") + types[name])
+def fill(values: npt.NDArray[Any], chunks: Iterable[bytes], source: str, skip: int = 0) -> None:
+    """Fill a contiguous array in place with the bytes after the first `skip`; ImageError if they are too few."""
+    target = values.reshape(-1).view(np.uint8)
+    found = -skip
+    for chunk in chunks:
+        piece = chunk[max(-found, 0) : max(target.size - found, 0)]
+        start = max(found, 0)
+        target[start : start + len(piece)] = np.frombuffer(piece, np.uint8)
+        found += len(chunk)
+        if found > target.size + CHUNK:
+            return  # do not read on: a file may unpack to a thousand times its length
+    if found < target.size:
+        raise ImageError(f"image: {source} is cut: expected {target.size} bytes of values, found {max(found, 0)}")
 
 
-def frame_of(spacing: Iterable[float], origin: Iterable[float], direction: npt.ArrayLike, file: Path) -> Frame:
-    """Make a frame from a header's numbers; `direction` is (n, n) with one axis per column.
-
-    Raises:
-        ImageError: the numbers are not finite, too few or too many, the spacing is not positive, or the direction
-            matrix is singular.
-    """
-    spacing, origin, matrix = tuple(spacing), tuple(origin), np.asarray(direction, np.float64)
-    finite = np.isfinite([*spacing, *origin, *matrix.ravel()]).all()
-    fits = matrix.shape == (len(spacing),) * 2 and len(origin) == len(spacing)
-    with np.errstate(all="ignore"):
-        solid = finite and fits and 1e-6 < abs(np.linalg.det(matrix)) < math.inf
-    if not (solid and min(spacing, default=0) > 0):
-        raise ImageError(
-            f"image: {file} has an invalid geometry: spacing {spacing}, origin {origin}, direction {matrix.tolist()}"
-        )
-    return Frame(spacing, origin, tuple(matrix.ravel().tolist()))
+def inflated(stream: IO[bytes], source: str) -> Iterator[bytes]:
+    """Unpack a gzip or zlib stream in chunks and verify its checksum; ImageError if it is damaged or cut."""
+    data = b""
+    while True:
+        engine = zlib.decompressobj(_GZIP_OR_ZLIB)
+        while not engine.eof:
+            data = data or stream.read(PACKED_CHUNK)
+            if not data:
+                raise ImageError(f"image: {source} is cut: its packed values have no end")
+            try:
+                yield engine.decompress(data, CHUNK)
+            except zlib.error as error:
+                raise ImageError(f"image: {source} is damaged: {error}") from error
+            data = engine.unconsumed_tail
+        data = engine.unused_data + stream.read(2)  # the next part's two magic bytes, even if the chunk cut them
+        if not data.startswith(b"\x1f\x8b"):  # a gzip file may have several parts, and zeros after the last
+            return

@@ -18,12 +18,7 @@ MAXIMUM_RATIO = 2048
 
 
 def check_size(source: Path | str, size: tuple[int, ...]) -> None:
-    """Raise ImageError unless an image of this size has pixels, and at most MAXIMUM_PIXELS.
-
-    Args:
-        source: the file, or words for what is no file; the message begins with it.
-        size: pixels along each side, in any order.
-    """
+    """Raise ImageError, which names the source, unless a size has pixels, and at most MAXIMUM_PIXELS."""
     if min(size, default=1) < 1:
         raise ImageError(f"image: {source} has size {size}: no pixels")
     if math.prod(size) > MAXIMUM_PIXELS:
@@ -31,17 +26,10 @@ def check_size(source: Path | str, size: tuple[int, ...]) -> None:
 
 
 def check_claim(file: Path, size: tuple[int, ...], pixel_bytes: int, stored_bits: int | None = None) -> None:
-    """Check the size and the bytes that a header claims.
+    """`check_size`; and raise ImageError for more than MAXIMUM_BYTES, or more than a file of this length can hold.
 
-    Args:
-        file: the file that holds the values.
-        size: pixels along each side, in any order.
-        pixel_bytes: bytes of one pixel in memory, over all channels.
-        stored_bits: bits of one unpacked pixel in the file, over all channels; None for as many as in memory.
-
-    Raises:
-        ImageError: `check_size` refuses the size, the values need more than MAXIMUM_BYTES, or a file of this length
-            cannot hold them.
+    `pixel_bytes` are those of one pixel in memory, `stored_bits` those of one unpacked pixel in the file (None for as
+    many as in memory), both over all channels.
     """
     check_size(file, size)
     claimed, held = math.prod(size) * pixel_bytes, file.stat().st_size

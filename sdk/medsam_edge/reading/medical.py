@@ -10,19 +10,13 @@ import numpy.typing as npt
 
 from medsam_edge.errors import ImageError
 from medsam_edge.image import Frame, LoadedImage
+from medsam_edge.reading.headers import meta_layout, nifti_layout, nrrd_layout
 from medsam_edge.reading.layout import Layout
 from medsam_edge.reading.limits import check_kind
-from medsam_edge.reading.metaimage import meta_layout
-from medsam_edge.reading.nifti import nifti_layout
-from medsam_edge.reading.nrrd import nrrd_layout
 
 
 def read_medical(file: Path) -> LoadedImage:
-    """Read a slice or a volume; a volume of one slice becomes that slice.
-
-    Raises:
-        ImageError: the file is unreadable, cut, too large, or neither a slice nor a volume.
-    """
+    """Read a slice or a volume; a volume of one slice becomes that slice. ImageError if the file is neither."""
     pixels, frame = read_volume(file)
     dimensions = len(frame.spacing_mm)
     plane = pixels[0] if dimensions == 3 and len(pixels) == 1 else pixels
@@ -30,26 +24,21 @@ def read_medical(file: Path) -> LoadedImage:
 
 
 def read_volume(file: Path) -> tuple[npt.NDArray[Any], Frame]:
-    """Read values and frame in the file's spatial dimensions: (H, W), (H, W, 3), (D, H, W) or (1, H, W, 3).
-
-    Raises:
-        ImageError: as for `read_medical`.
-    """
+    """Read values and frame in the file's spatial dimensions: (H, W), (H, W, 3), (D, H, W) or (1, H, W, 3)."""
     layout = layout_of(file)
     layout.check()
-    size = layout.size
-    while len(size) > 3 and size[-1] == 1:
+    size, frame = layout.size, layout.frame
+    while len(size) > 3 and size[-1] == 1:  # axes of time
         size = size[:-1]
     check_kind(str(file), size, layout.channels)
-    return _arranged(layout.read(), size[::-1], layout.channels, file), _first_axes(layout.frame, len(size))
+    count = len(size)
+    direction = np.reshape(frame.direction, (len(frame.spacing_mm),) * 2)[:count, :count]
+    frame = Frame(frame.spacing_mm[:count], frame.origin_mm[:count], tuple(direction.ravel().tolist()))
+    return _arranged(layout.read(), size[::-1], layout.channels, file), frame
 
 
 def layout_of(file: Path) -> Layout:
-    """Read a header; the suffix says of which format.
-
-    Raises:
-        ImageError: the header is damaged, or describes values that are not read.
-    """
+    """Read a header; the suffix says of which format."""
     name = file.name.lower()
     if name.endswith(".nrrd"):
         return nrrd_layout(file)
@@ -66,9 +55,3 @@ def _arranged(values: npt.NDArray[Any], shape: tuple[int, ...], channels: int, f
     if sides == colors + plain:
         return np.ascontiguousarray(np.moveaxis(values.reshape(*colors, *shape), 0, -1))
     raise ImageError(f"image: {file} has values of shape {values.shape}, its header says {shape}")
-
-
-def _first_axes(frame: Frame, count: int) -> Frame:
-    """Drop a frame's axes after the first `count`, which are those of time."""
-    direction = np.reshape(frame.direction, (len(frame.spacing_mm),) * 2)[:count, :count]
-    return Frame(frame.spacing_mm[:count], frame.origin_mm[:count], tuple(direction.ravel().tolist()))

@@ -15,19 +15,16 @@ import numpy.typing as npt
 from medsam_edge.boxes import are_volume_boxes
 from medsam_edge.errors import ImageError
 from medsam_edge.image import Frame, LoadedImage
+from medsam_edge.reading.layout import CHUNK, fill
 from medsam_edge.reading.limits import check_claim
-from medsam_edge.reading.unpack import CHUNK, fill
 
 HEADER_BYTES = 1 << 14
 """The header of an array of numbers has about 100 bytes; numpy refuses more than 10,000."""
+_HEADER_READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
 def read_npz(file: Path) -> LoadedImage:
-    """Read a challenge file; its volume boxes get an exclusive z1.
-
-    Raises:
-        ImageError: the file is unreadable, too large, or has no `imgs`, or its `spacing` is not three positive numbers.
-    """
+    """Read a challenge file; its volume boxes get an exclusive z1. ImageError without `imgs`, or for bad `spacing`."""
     with zipfile.ZipFile(file) as archive:
         image = read_array(archive, "imgs", file)
         others = {name: read_array(archive, name, file) for name in ("spacing", "boxes") if _holds(archive, name)}
@@ -35,11 +32,7 @@ def read_npz(file: Path) -> LoadedImage:
 
 
 def read_array(archive: zipfile.ZipFile, name: str, file: Path) -> npt.NDArray[Any]:
-    """Read one array of an npz. Its header is checked first, so that a small file cannot claim all memory.
-
-    Raises:
-        ImageError: the array is missing, too large, cut, of Python objects, or packed by a method numpy does not write.
-    """
+    """Read one array of an npz. Its header is checked first, so that a small file cannot claim all memory."""
     if not _holds(archive, name):
         raise ImageError(
             f"image: expected an array {name!r} in {file}, found {', '.join(archive.namelist()[:20]) or 'none'}"
@@ -49,27 +42,20 @@ def read_array(archive: zipfile.ZipFile, name: str, file: Path) -> npt.NDArray[A
         raise ImageError(f"image: expected {name!r} in {file} stored or deflated, got method {member.compress_type}")
     with archive.open(member) as stream:
         head = io.BytesIO(stream.read(HEADER_BYTES))
-        shape, fortran, dtype = _header(head, name, file)
+        version = np.lib.format.read_magic(head)
+        if version not in _HEADER_READERS:
+            raise ImageError(f"image: expected {name!r} in {file} as npy 1.0 or 2.0, got {version}")
+        shape, fortran, dtype = _HEADER_READERS[version](head)
+        if dtype.hasobject:
+            raise ImageError(f"image: {name!r} in {file} holds Python objects, which are not read")
+        if math.prod(shape):
+            check_claim(file, shape, dtype.itemsize)
         expected = head.tell() + math.prod(shape) * dtype.itemsize
         if member.file_size != expected:
             raise ImageError(f"image: {name!r} in {file}: expected {expected} bytes, got {member.file_size}")
         values = np.empty(math.prod(shape), dtype)
         fill(values, itertools.chain([head.read()], iter(lambda: stream.read(CHUNK), b"")), f"{name!r} in {file}")
     return values.reshape(shape, order="F" if fortran else "C")
-
-
-def _header(head: io.BytesIO, name: str, file: Path) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Parse shape, whether in Fortran order, and dtype; `head` ends up where the values start."""
-    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    version = np.lib.format.read_magic(head)
-    if version not in readers:
-        raise ImageError(f"image: expected {name!r} in {file} as npy 1.0 or 2.0, got {version}")
-    shape, fortran, dtype = readers[version](head)
-    if dtype.hasobject:
-        raise ImageError(f"image: {name!r} in {file} holds Python objects, which are not read")
-    if math.prod(shape):
-        check_claim(file, shape, dtype.itemsize)
-    return shape, fortran, dtype
 
 
 def _holds(archive: zipfile.ZipFile, name: str) -> bool:

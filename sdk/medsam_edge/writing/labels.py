@@ -13,6 +13,7 @@ from medsam_edge.errors import ImageError
 from medsam_edge.image import Frame
 from medsam_edge.reading.itk import itk_path
 from medsam_edge.reading.medical import read_medical
+from medsam_edge.writing.dicom_seg import dicom_seg
 from medsam_edge.writing.picture import write_picture
 from medsam_edge.writing.whole import writing_whole
 
@@ -24,27 +25,15 @@ STEP_TOLERANCE = 1e-3
 
 
 def write_labels(path: Path, labels: npt.NDArray[np.uint16], frame: Frame | None) -> None:
-    """Write a label map.
+    """Write a label map, (H, W) or (D, H, W), 0 background, 1..N the objects; medical files keep the frame.
 
-    Args:
-        path: its suffix chooses the format: png, tif, bmp; npz (`segs`, the challenge's name); nii, nii.gz, nrrd, mha;
-            dcm (DICOM SEG).
-        labels: (H, W) or (D, H, W); 0 background, 1..N the objects.
-        frame: frame of the image; medical files keep it.
-
-    Raises:
-        ImageError: an unknown suffix, jpg (it would change the labels), or a picture's suffix for a volume; or the file
-            cannot be written.
+    ImageError for an unknown suffix, jpg (it would change the labels), a volume as a picture, or a failed write.
     """
     label_writer(path, labels.ndim)(path, labels, frame)
 
 
 def label_writer(path: Path, dimensions: int = 2) -> LabelWriter:
-    """Return the function that writes label maps of two or three dimensions to paths with this suffix.
-
-    Raises:
-        ImageError: no format has this suffix, or ITK cannot open the path.
-    """
+    """Return the function that writes label maps of two or three dimensions to a path; ImageError if none can."""
     writers = [item for item in _WRITERS if dimensions == 2 or item[1] is not _write_picture]
     for suffixes, writer in writers:
         if path.name.lower().endswith(suffixes):
@@ -90,8 +79,6 @@ def _steps(frame: Frame) -> npt.NDArray[np.float64]:
 
 
 def _write_dicom(path: Path, labels: npt.NDArray[np.uint16], frame: Frame | None) -> None:
-    from medsam_edge.writing.dicom_seg import dicom_seg
-
     dataset = dicom_seg(labels, frame)
     with writing_whole(path) as partial:
         dataset.save_as(partial)

@@ -15,15 +15,9 @@ from medsam_edge.writing.whole import writing_whole
 
 
 def write_picture(path: Path, image: npt.NDArray[Any]) -> None:
-    """Write an image in the format of the path's suffix.
+    """Write an image in the format of the suffix: (H, W) uint8, or uint16 as png or tif, or (H, W, 3) RGB uint8.
 
-    Args:
-        path: a png, tif, bmp or jpg file.
-        image: (H, W) uint8 or uint16, or (H, W, 3) RGB uint8. 16 bits need png or tif.
-
-    Raises:
-        ImageError: an unknown suffix, or a format that cannot hold 16 bits or this shape; or the file cannot be
-            written.
+    ImageError for an unknown suffix, a format that cannot hold the image, or a file that cannot be written.
     """
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
     check_picture_suffix(path)

@@ -1,8 +1,7 @@
-"""The elements of a DICOM header by pydicom, once every length in the file is known to fit.
+"""The elements of a DICOM header by pydicom, once every length in the file is known to fit (PS3.5, 7, 7.5 and A.4).
 
 GDCM takes as much memory as a length asks for. pydicom cannot check that: it looks into no private sequence, and of
-elements with one tag it keeps the last. Data elements: DICOM PS3.5, chapter 7; sequences and encapsulated pixels: 7.5
-and A.4.
+elements with one tag it keeps the last.
 """
 
 from __future__ import annotations
@@ -74,7 +73,11 @@ def read_elements(file: Path) -> tuple[Dataset, str]:
         _Lengths(data, "<").check(start, data.tell(), explicit=True)
         syntax = str(meta.get("TransferSyntaxUID", ""))
         if syntax == DeflatedExplicitVRLittleEndian:
-            elements = _read_body(_inflated(data.read()), 0, syntax)
+            limit = min(MAXIMUM_BYTES, MAXIMUM_RATIO * (len(data) - data.tell()))
+            whole = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data.read(), limit + 1)
+            if len(whole) > limit:
+                raise ValueError(f"it unpacks to more than {limit} bytes")
+            elements = _read_body(whole, 0, syntax)
         else:
             elements = _read_body(data, data.tell(), syntax)
     _check_class(file, elements.get("SOPClassUID"))
@@ -91,14 +94,6 @@ def _read_body(data: Any, start: int, syntax: str) -> Dataset:
     return read_dataset(stream, not explicit, not big, stop_when=lambda tag, *_: tag == PIXELS, specific_tags=TAGS)
 
 
-def _inflated(packed: bytes) -> bytes:
-    limit = min(MAXIMUM_BYTES, MAXIMUM_RATIO * len(packed))
-    whole = zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, limit + 1)
-    if len(whole) > limit:
-        raise ValueError(f"it unpacks to more than {limit} bytes")
-    return whole
-
-
 def _check_class(file: Path, uid: str | None) -> None:
     for prefix, what in NOT_IMAGES.items():
         if f"{uid}.".startswith(f"{prefix}."):
@@ -106,15 +101,10 @@ def _check_class(file: Path, uid: str | None) -> None:
 
 
 class _Lengths(NamedTuple):
-    """A walk over data elements; ValueError for one that is longer than what holds it, or not encoded as said.
+    """A walk over data elements; ValueError for one that is longer than what holds it, or not encoded as said."""
 
-    Attributes:
-        data: of the file, or inflated.
-        order: ">" for big-endian, "<" for little-endian.
-    """
-
-    data: mmap.mmap | bytes
-    order: str
+    data: mmap.mmap | bytes  # of the file, or inflated
+    order: str  # ">" for big-endian, "<" for little-endian
 
     def check(self, at: int, end: int, explicit: bool, depth: int = 0) -> int:
         """Walk from `at` to `end`, or to the mark that ends an item; returns where the elements end."""

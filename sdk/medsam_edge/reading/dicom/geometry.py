@@ -23,27 +23,17 @@ SAME = 1e-4
 """What orientations (direction cosines) and spacings (mm) of one volume may differ by."""
 ORTHONORMAL = 1e-3  # headers have a few decimals only
 FUNCTIONAL_GROUPS = (
-    ("PlanePositionSequence", "ImagePositionPatient", 3),
-    ("PlaneOrientationSequence", "ImageOrientationPatient", 6),
-    ("PixelMeasuresSequence", "PixelSpacing", 2),
-    ("PixelValueTransformationSequence", "RescaleSlope", 1),
-    ("PixelValueTransformationSequence", "RescaleIntercept", 1),
+    ("PlanePositionSequence", "ImagePositionPatient", 3, "position"),
+    ("PlaneOrientationSequence", "ImageOrientationPatient", 6, "orientation"),
+    ("PixelMeasuresSequence", "PixelSpacing", 2, "pixel spacing"),
+    ("PixelValueTransformationSequence", "RescaleSlope", 1, "rescale slope"),
+    ("PixelValueTransformationSequence", "RescaleIntercept", 1, "intercept"),
 )
-"""What functional groups say about a frame: the sequence, the element in its item, how many numbers."""
-NAMES = {
-    "ImageOrientationPatient": "orientation",
-    "PixelSpacing": "pixel spacing",
-    "RescaleSlope": "rescale slope",
-    "RescaleIntercept": "intercept",
-}
+"""What functional groups say about a frame: the sequence, the element in its item, how many numbers, its name."""
 
 
 def plane_axes(orientation: npt.ArrayLike, source: str) -> Floats:
-    """Image Orientation (Patient), six direction cosines → (3, 3), its rows along x, y and the normal of the plane.
-
-    Raises:
-        ImageError: the two directions are not of length 1 and at right angles.
-    """
+    """Image Orientation (Patient), six direction cosines → (3, 3), its rows along x, y and the normal of the plane."""
     x, y = np.reshape(np.asarray(orientation, dtype=np.float64), (2, 3))
     if not np.allclose([x @ x, y @ y, x @ y], [1, 1, 0], rtol=0, atol=ORTHONORMAL):
         raise ImageError(f"image: {source} has an orientation of no right angle, {[*x.tolist(), *y.tolist()]}")
@@ -60,70 +50,52 @@ def stack_frame(
     spacing_mm: tuple[float, float],
     files: tuple[Path, ...],
 ) -> Frame:
-    """The frame of planes that lie one behind the other, in the order given.
+    """The frame of N ≥ 2 named planes, in the order given; its third axis points from the first to the last.
 
-    Args:
-        names: of the N ≥ 2 planes, for messages.
-        positions: (N, 3) Image Position (Patient) in mm, the centre of each plane's first pixel.
-        axes: from `plane_axes`; the third axis of the frame points from the first plane to the last.
-        spacing_mm: of pixels, along x and y. That of the slices comes from the positions.
-        files: the frame's `dicom_files`.
-
-    Raises:
-        ImageError: two planes in one place, steps of different lengths, or planes shifted sideways.
+    `positions` are (N, 3) Image Position (Patient) in mm, the centre of each plane's first pixel, `axes` come from
+    `plane_axes`, `spacing_mm` is along x and y, that of the slices comes from the positions. ImageError unless the
+    planes lie straight behind each other at equal distances.
     """
     places = positions @ axes[2]
     normal = axes[2] * (1.0 if places[-1] >= places[0] else -1.0)
     places = positions @ normal
-    _check_steps(names, np.diff(places))
-    _check_drift(names, positions - positions[0] - np.outer(places - places[0], normal), spacing_mm)
+    steps = np.diff(places)
+    for first in np.flatnonzero(np.abs(steps) < SAME_PLACE_MM).tolist():
+        raise ImageError(f"image: expected one slice in each place, {names[first]} and {names[first + 1]} share one")
+    usual = float(np.median(steps))
+    odd = np.abs(steps - usual)
+    worst = int(np.argmax(odd))
+    if odd[worst] > max(STEP_SHARE * abs(usual), STEP_MM):
+        raise ImageError(
+            f"image: expected slices at equal distances, they are {usual:.6g} mm apart but {steps[worst]:.6g} mm "
+            f"between {names[worst]} and {names[worst + 1]}"
+        )
+    aside = np.linalg.norm(positions - positions[0] - np.outer(places - places[0], normal), axis=1)
+    worst = int(np.argmax(aside))
+    if aside[worst] > DRIFT_PIXELS * min(spacing_mm):
+        raise ImageError(
+            f"image: expected slices straight behind each other, {names[worst]} lies {aside[worst]:.6g} mm beside "
+            f"{names[0]} (a tilted gantry?); resample them first"
+        )
     step = float(places[-1] - places[0]) / (len(places) - 1)
     direction = np.stack([axes[0], axes[1], normal], axis=1).ravel().tolist()
     return Frame((*spacing_mm, step), tuple(positions[0].tolist()), tuple(direction), files)
 
 
-def _check_steps(names: Sequence[str], steps: Floats) -> None:
-    same = np.flatnonzero(np.abs(steps) < SAME_PLACE_MM)
-    if same.size:
-        first = int(same[0])
-        raise ImageError(f"image: expected one slice in each place, {names[first]} and {names[first + 1]} share one")
-    usual = float(np.median(steps))
-    odd = np.abs(steps - usual) > max(STEP_SHARE * abs(usual), STEP_MM)
-    if odd.any():
-        worst = int(np.argmax(np.abs(steps - usual)))
-        raise ImageError(
-            f"image: expected slices at equal distances, they are {usual:.6g} mm apart but {steps[worst]:.6g} mm "
-            f"between {names[worst]} and {names[worst + 1]}"
-        )
-
-
-def _check_drift(names: Sequence[str], aside: Floats, spacing_mm: tuple[float, float]) -> None:
-    lengths = np.linalg.norm(aside, axis=1)
-    if lengths.max() > DRIFT_PIXELS * min(spacing_mm):
-        worst = int(np.argmax(lengths))
-        raise ImageError(
-            f"image: expected slices straight behind each other, {names[worst]} lies {lengths[worst]:.6g} mm beside "
-            f"{names[0]} (a tilted gantry?); resample them first"
-        )
-
-
 def functional_frame(elements: Dataset, frames: int, file: Path) -> Frame | None:
     """The frame of an enhanced object's frames, from its functional groups; None where they tell no positions.
 
-    SimpleITK takes the first frame's plane and rescale for all of them.
-
-    Raises:
-        ImageError: frames of different orientation, spacing or rescale, or that `stack_frame` refuses.
+    SimpleITK takes the first frame's plane and rescale for all of them. ImageError where they differ.
     """
     own = elements.get("PerFrameFunctionalGroupsSequence")
     if not own:
         return None
     groups = [*elements.get("SharedFunctionalGroupsSequence", []), *own]
-    positions, *common = (_decimals(groups, *place, file) for place in FUNCTIONAL_GROUPS)
-    for values, (_, keyword, count) in zip(common, FUNCTIONAL_GROUPS[1:], strict=True):
+    positions, *common = (_decimals(groups, *place[:3], file) for place in FUNCTIONAL_GROUPS)
+    for values, (*_, count, name) in zip(common, FUNCTIONAL_GROUPS[1:], strict=True):
         tolerance = SAME if count > 1 else 0.0
         if len(values) and (np.ptp(values, axis=0).max() > tolerance or len(values) not in (1, frames)):
-            raise ImageError(f"image: expected frames of one {NAMES[keyword]}, those of {file} differ")
+            raise ImageError(f"image: expected frames of one {name}, those of {file} differ")
     orientations, spacings = common[:2]
     if not len(positions):
         return None
@@ -139,17 +111,12 @@ def functional_frame(elements: Dataset, frames: int, file: Path) -> Frame | None
 
 def _decimals(groups: list[Dataset], sequence: str, keyword: str, count: int, file: Path) -> Floats:
     """(N, count) the values of an element in all the sequences of one kind."""
-    items = [item for group in groups for item in group.get(sequence, [])]
-    rows = [numbers(item, keyword, count, file) for item in items]
+    rows = [numbers(item, keyword, count, file) for group in groups for item in group.get(sequence, [])]
     return np.array([row for row in rows if row is not None]).reshape(-1, count)
 
 
 def numbers(elements: Dataset, keyword: str, count: int, file: Path) -> Floats | None:
-    """(count,) the numbers of an element; None where it is absent or empty.
-
-    Raises:
-        ImageError: another count, or no finite numbers.
-    """
+    """(count,) the numbers of an element; None where it is absent or empty; ImageError for other or infinite ones."""
     try:
         value = elements.get(keyword)
         if value is None or value == "":
