@@ -90,3 +90,38 @@ class SeeingDecoder(FakeDecoder):
 
 def fake_model(identity: str = "fake", classes: tuple[Modality, ...] = (), reach: int = 4) -> Model:
     return Model(FakeEncoder(len(classes)), FakeDecoder(len(classes)), SIZE, identity, reach, classes)
+
+
+class PromptedDecoder(FakeDecoder):
+    """The mask is the mask prompt within the box, without one the box; clicks add or remove a disk of radius 3.
+
+    `asked` lists the inputs of each call.
+    """
+
+    def __init__(self, classes: int = 0) -> None:
+        super().__init__(classes)
+        self.asked: list[dict[str, npt.NDArray[Any]]] = []
+
+    def infer(self, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
+        self.asked.append(dict(inputs))
+        outputs = super().infer(inputs)
+        logits, cells, given = outputs["logits"], inputs["cells"], inputs["has_prior"]
+        prior, boxes = inputs["prior"], inputs["boxes"]
+        assert prior.shape[1] in (1, cells.shape[1])  # 1 where no object has one
+        assert prior.shape[1] == 1 or given.any()
+        inside = np.where(logits > 0, np.minimum(logits, prior), logits)
+        logits = np.where(given[:, None, None, None] > 0, inside, logits)
+        rows, columns = np.indices((SIZE, SIZE))
+        for index, (points, labels) in enumerate(zip(inputs["points"], inputs["point_labels"], strict=True)):
+            ends = labels[labels != 1][labels[labels != 1] != 0].tolist()
+            assert ends == ([2, 3] if boxes[index].any() else [-1])
+            for (x, y), label in zip(points.tolist(), labels.tolist(), strict=True):
+                if label in (0, 1):
+                    disk = np.hypot(columns - x, rows - y) <= 3
+                    near = _of_cells(disk[None], cells[index : index + 1])[0]
+                    logits[index][near] = 1 if label else -1
+        return {**outputs, "logits": logits}
+
+
+def prompted_model(identity: str = "prompted") -> Model:
+    return Model(FakeEncoder(0), PromptedDecoder(), SIZE, identity, SIZE, prompts=("box", "points", "mask"))
