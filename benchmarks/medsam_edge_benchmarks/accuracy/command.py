@@ -121,7 +121,7 @@ def bench_accuracy(settings: AccuracyConfig) -> dict[str, Any]:
                 step(item.key)
                 methods = _methods(networks, settings.grabcut)
                 rows += measure_item(item, methods, settings.jitter, settings.modality, watch)
-        complete = True
+            complete = True
     finally:  # also when interrupted: what is measured is measured
         if rows:
             report = summarize(rows, about, complete, settings.by)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,9 +13,9 @@ import numpy.typing as npt
 from medsam_edge.geometry import BoolArray
 from medsam_edge.metrics import dice
 from medsam_edge.modality import Modality
-from medsam_edge_benchmarks.accuracy.inputs.items import Item, Loaded
+from medsam_edge_benchmarks.accuracy.inputs.items import Item
 from medsam_edge_benchmarks.accuracy.inputs.prompts import Prompts
-from medsam_edge_benchmarks.accuracy.scoring.methods import Found, Image, Method
+from medsam_edge_benchmarks.accuracy.scoring.methods import Image, Method
 from medsam_edge_train.metrics import TOLERANCE, nsd
 
 Telling = Literal["told", "withheld", "wrong"]
@@ -72,25 +72,19 @@ def measure_item(
             if loaded.labels.ndim == 3 or not method.volumes_only
         }
         first = jitter == jitters[0]
-        rows += _score_objects(item, loaded, prompts, found, watch if first else None, timed=first)
+        for index, (label, side) in enumerate(zip(prompts.values.tolist(), prompts.sides.tolist(), strict=True)):
+            truth = loaded.labels == label
+            about = (item.key, item.modality.value, item.dataset, label, truth.ndim, side, int(truth.sum()))
+            for name, own in found.items():
+                mask = own.mask(index)
+                values = scores(mask, truth, loaded.spacing)
+                if watch and first and name == next(iter(found)):
+                    watch(values[0], item, label, loaded.image, mask, truth)
+                predicted = own.scores[index] if own.scores is not None else None
+                recognized = own.recognized.value if own.recognized else None
+                seconds = own.seconds / len(prompts.values) if first and own.seconds is not None else None
+                rows.append(Row(*about, name, jitter, *values, predicted, recognized, seconds))
     return rows
-
-
-def _score_objects(
-    item: Item, loaded: Loaded, prompts: Prompts, found: Mapping[str, Found], watch: Watch | None, timed: bool
-) -> Iterator[Row]:
-    for index, (label, side) in enumerate(zip(prompts.values.tolist(), prompts.sides.tolist(), strict=True)):
-        truth = loaded.labels == label
-        about = (item.key, item.modality.value, item.dataset, label, truth.ndim, side, int(truth.sum()))
-        for name, own in found.items():
-            mask = own.mask(index)
-            values = scores(mask, truth, loaded.spacing)
-            if watch and name == next(iter(found)):
-                watch(values[0], item, label, loaded.image, mask, truth)
-            predicted = own.scores[index] if own.scores is not None else None
-            recognized = own.recognized.value if own.recognized else None
-            seconds = own.seconds / len(prompts.values) if timed and own.seconds is not None else None
-            yield Row(*about, name, prompts.jitter, *values, predicted, recognized, seconds)
 
 
 def scores(mask: BoolArray, truth: BoolArray, spacing: Sequence[float]) -> tuple[float, float, float, float]:
@@ -106,12 +100,12 @@ def scores(mask: BoolArray, truth: BoolArray, spacing: Sequence[float]) -> tuple
 
 
 def challenge_nsd(mask: BoolArray, truth: BoolArray, spacing: Sequence[float]) -> float:
-    """NSD as the challenge's evaluation script takes it, not the distance between outlines: NaN where both are empty.
+    """NSD as the challenge's evaluation script takes it, 0..1: not the distance between outlines.
 
     A picture is to the script a volume of one slice with spacing 1, 1, 1. Both faces of that slice are surface, so that
     all of the object's area counts, and not its outline alone: a disc of radius 60 whose mask lies 10 pixels aside has
     0.93 by the script and 0.16 by its outline. A volume's spacing, here for the axes z, y, x of (D, H, W), is handed
-    over as its file has it, x, y, z.
+    over as its file has it, x, y, z. 0 where one of the two is empty, NaN where both are.
     """
     if mask.ndim == 3:
         return nsd(mask, truth, spacing[::-1])

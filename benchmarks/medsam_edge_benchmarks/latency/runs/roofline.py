@@ -87,7 +87,10 @@ def graphs(size: int, quantized: bool) -> dict[str, ov.Model]:
     if quantized:
         bounds = (np.float32(-4.0), np.float32(4.0)) * 2
         left, filtered = (ops.fake_quantize(own, *bounds, 256) for own in (rows, image))
-        square, kernel = _fake(square, (0,)), _fake(kernel, (1, 2, 3))  # outputs: columns, of a convolution rows
+        square, kernel = (
+            _fake(square, (0,)),
+            _fake(kernel, (1, 2, 3)),
+        )  # not the outputs' axes: a product's are its columns
     product = ops.matmul(left, square, False, False)
     convolved = ops.convolution(filtered, kernel, [1, 1], [1, 1], [1, 1], [1, 1])
     return {"MatMul": ov.Model([product], [rows]), "Convolution": ov.Model([convolved], [image])}

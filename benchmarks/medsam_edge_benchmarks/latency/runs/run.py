@@ -98,13 +98,15 @@ def measure_latency(
         step: told what begins, `steps(plan)` times.
     """
     step("loading the networks")
-    ours, variants = Ours(plan.bundle, plan.threads), dict[str, Variant]()
-    requests = _requests(plan, folder)
-    variants[OURS] = ours
-    for name in BASELINES:
-        own = requests[name]
-        limits = (own.baseline_slices, own.baseline_boxes)
-        variants[name] = load_baseline(Path(str(own.checkpoint)), own.fuse, own.threads, *limits)
+    ours, limits = Ours(plan.bundle, plan.threads), (plan.baseline_slices, plan.baseline_boxes)
+    variants: dict[str, Variant] = {OURS: ours}
+    requests = {OURS: Request(plan.threads, bundle=str(plan.bundle) if plan.bundle else None)}
+    for name, (architecture, fuse) in BASELINES.items():  # as published, with random weights
+        path = folder / f"{architecture}.safetensors"
+        if not path.exists():
+            checkpoint.write(path, build(architecture), architecture)
+        requests[name] = Request(plan.threads, None, None, str(path), fuse, *limits)
+        variants[name] = load_baseline(path, fuse, plan.threads, *limits)
     if ours.model.bundle is None:
         raise BundleError("bundle: expected a model from a folder")
     settings: dict[str, Any] = {field.name: getattr(plan, field.name) for field in fields(LatencyPlan)}
@@ -158,17 +160,6 @@ def _measure_case(
         _, peaks[name] = run_fresh(request, drawn, output)
     drawn.file.unlink()
     return CaseFigures(case, drawn.slices, drawn.masks, summarize(runs, drawn.slices, drawn.masks, peaks))
-
-
-def _requests(plan: LatencyPlan, folder: Path) -> dict[str, Request]:
-    """One per variant; writes the checkpoint of each published network, with random weights."""
-    requests = {OURS: Request(plan.threads, bundle=str(plan.bundle) if plan.bundle else None)}
-    for name, (architecture, fuse) in BASELINES.items():
-        path = folder / f"{architecture}.safetensors"
-        if not path.exists():
-            checkpoint.write(path, build(architecture), architecture)
-        requests[name] = Request(plan.threads, None, None, str(path), fuse, plan.baseline_slices, plan.baseline_boxes)
-    return requests
 
 
 def _notes(plan: LatencyPlan) -> Sequence[str]:
