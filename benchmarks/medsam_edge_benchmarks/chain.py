@@ -27,25 +27,16 @@ from medsam_edge_train.stages.phantoms import PhantomConfig, write_phantoms
 
 FAST = "--preset small --images-per-epoch 64 --batch-size 4 --warmup-steps 10 --ema 0.9 --val-per-modality 4"
 
-Run = Callable[[list[str]], float]
-
 
 @dataclass(frozen=True)
 class Student:
-    """A network to train, and the square it is trained at.
-
-    Attributes:
-        image_size: side of the square.
-        epochs: of distill, fit and finetune.
-        learning_rate: of fit; low where the decoder comes trained from the teacher.
-        told: also say the modality when segmenting; a network with class prompts finds it out.
-    """
+    """A network to train, and the square it is trained at."""
 
     architecture: str
     image_size: int
-    epochs: tuple[int, int, int]
-    learning_rate: float
-    told: bool
+    epochs: tuple[int, int, int]  # of distill, fit and finetune
+    learning_rate: float  # of fit; low where the decoder comes trained from the teacher
+    told: bool  # also say the modality when segmenting; a network with class prompts finds it out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,17 +65,11 @@ STUDENTS = (
 
 @dataclass
 class ChainResult:
-    """What the chain took and what came of it.
+    """What the chain took and what came of it."""
 
-    Attributes:
-        seconds: of each step.
-        changes: of each curve that is asked about, its first and its last value.
-        wrong: curves that did not go the right way.
-    """
-
-    seconds: dict[str, float] = field(default_factory=dict)
-    changes: dict[str, tuple[float, float]] = field(default_factory=dict)
-    wrong: list[str] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)  # of each step
+    changes: dict[str, tuple[float, float]] = field(default_factory=dict)  # first and last value of each curve
+    wrong: list[str] = field(default_factory=list)  # curves that did not go the right way
 
     def __str__(self) -> str:
         lines = [f"{name:44} {first:8.4f} → {last:8.4f}" for name, (first, last) in self.changes.items()]
@@ -97,11 +82,7 @@ class ChainResult:
 
 
 def run_command(words: list[str]) -> float:
-    """Run `medsam-edge` with these words; its output goes to stderr. Seconds it took.
-
-    Raises:
-        MedsamEdgeError: it failed.
-    """
+    """Run `medsam-edge` with these words; its output goes to stderr. Gives the seconds it took."""
     print(f"\n$ medsam-edge {' '.join(words)}", file=sys.stderr, flush=True)
     start = time.perf_counter()
     done = subprocess.run([sys.executable, "-m", "medsam_edge", *words], stdout=sys.stderr, check=False)  # noqa: S603
@@ -126,79 +107,59 @@ def chain(
     output: Path,
     fraction: float = 1.0,
     students: Sequence[Student] = STUDENTS,
-    run: Run = run_command,
+    run: Callable[[list[str]], float] = run_command,
 ) -> ChainResult:
-    """Run the chain.
+    """Run the chain; the settings are those of `ChainConfig`.
 
-    Args:
-        data: anything that `train prepare` reads.
-        teacher: checkpoint of any network of the zoo, or of MedSAM.
-        output: folder to make; holds every run with its curves.png, the bundles, the overlays and chain.json.
-        fraction: random part of the images of each modality that is used.
-
-    Raises:
-        InputError: the output exists.
-        MedsamEdgeError: a step failed.
+    The output holds every run with its curves.png, the bundles, the overlays and chain.json.
     """
     if output.exists():
         raise InputError(f"output: {output} exists already")
     result, shards = ChainResult(), output / "shards"
 
-    def step(name: str, *words: str) -> None:
-        result.seconds[name] = run(list(words))
+    def step(name: str, *words: object) -> None:
+        result.seconds[name] = run([str(word) for word in words])
 
-    def ask(name: str, folder: Path, curve: str, rises: bool) -> None:
-        values = [value for _, value in sorted(read_curves(folder)[curve].items())]
-        result.changes[f"{name} {curve}"] = (values[0], values[-1])
-        if (values[-1] > values[0]) is not rises:
-            result.wrong.append(f"{name} {curve}")
-
-    step("prepare", "train", "prepare", "--sources", str(data), "-o", str(shards), "--fractions", str(fraction))
+    step("prepare", "train", "prepare", "--sources", data, "-o", shards, "--fractions", fraction)
     case = find_cases(shards / "val")[0]
     picture = output / "example.png"  # shards hold png
     picture.write_bytes(case.image.read())
     box = ",".join(str(int(edge)) for edge in boxes_from_masks(read_case(case)[1])[0])
     for student in students:
-        name, size, folder = student.architecture, str(student.image_size), output / student.architecture
-        fast = [*FAST.split(), "--image-size", size]
-        distill, fit, finetune = (str(count) for count in student.epochs)
+        name, size, folder = student.architecture, student.image_size, output / student.architecture
+        distill, fit, finetune = student.epochs
+        known, embeddings = ("--architecture", name), folder / "embeddings"
+        fast = (*FAST.split(), "--image-size", size, "--epochs")
+        trainings: dict[str, tuple[object, ...]] = {
+            "embed": (embeddings, "--teacher", teacher, "--image-size", size),
+            "distill": (folder / "distill", *known, "--embeddings", embeddings, "--teacher", teacher, *fast, distill),
+            "fit": (
+                *(folder / "fit", *known, "--init", folder / "distill" / "best.safetensors", *fast, fit),
+                *("--boxes-per-image", 4, "--learning-rate", student.learning_rate),
+            ),
+            "finetune": (
+                *(folder / "finetune", *known, "--init", folder / "fit" / "best.safetensors", *fast, finetune),
+                *("--boxes-per-image", 4),
+            ),
+        }
+        for stage, words in trainings.items():
+            step(f"{name} {stage}", "train", stage, "--data", shards, "-o", *words)
+        trained, bundle = folder / "finetune" / "best.safetensors", folder / "bundle"
+        step(f"{name} convert", "convert", trained, "-o", bundle, "--calibration", "phantoms")
         step(
-            f"{name} embed",
-            *("train", "embed", "--data", str(shards), "-o", str(folder / "embeddings"), "--teacher", str(teacher)),
-            *("--image-size", size),
-        )
-        step(
-            f"{name} distill",
-            *("train", "distill", "--data", str(shards), "-o", str(folder / "distill"), "--architecture", name),
-            *("--embeddings", str(folder / "embeddings"), "--teacher", str(teacher)),
-            *(*fast, "--epochs", distill),
-        )
-        step(
-            f"{name} fit",
-            *("train", "fit", "--data", str(shards), "-o", str(folder / "fit"), "--architecture", name),
-            *("--init", str(folder / "distill" / "best.safetensors")),
-            *(*fast, "--epochs", fit, "--boxes-per-image", "4", "--learning-rate", str(student.learning_rate)),
-        )
-        step(
-            f"{name} finetune",
-            *("train", "finetune", "--data", str(shards), "-o", str(folder / "finetune"), "--architecture", name),
-            *("--init", str(folder / "fit" / "best.safetensors")),
-            *(*fast, "--epochs", finetune, "--boxes-per-image", "4"),
-        )
-        step(
-            f"{name} convert",
-            *("convert", str(folder / "finetune" / "best.safetensors"), "-o", str(folder / "bundle")),
-            *("--calibration", "phantoms"),
-        )
-        step(
-            f"{name} segment",
-            *("segment", str(picture), "--box", box, "-o", str(folder / "mask.png")),
-            *("--overlay", str(folder / "overlay.png"), "--bundle", str(folder / "bundle")),
+            *(f"{name} segment", "segment", picture, "--box", box, "-o", folder / "mask.png"),
+            *("--overlay", folder / "overlay.png", "--bundle", bundle),
             *(("--modality", case.modality.value) if student.told else ()),
         )
-        ask(f"{name} distill", folder / "distill", "val_mse", rises=False)
-        ask(f"{name} distill", folder / "distill", "train_loss", rises=False)
-        ask(f"{name} fit", folder / "fit", "val_dsc", rises=True)
-        ask(f"{name} fit", folder / "fit", "train_loss", rises=False)
+        for stage, curve in (
+            ("distill", "val_mse"),
+            ("distill", "train_loss"),
+            ("fit", "val_dsc"),
+            ("fit", "train_loss"),
+        ):
+            values = [value for _, value in sorted(read_curves(folder / stage)[curve].items())]
+            result.changes[f"{name} {stage} {curve}"] = (values[0], values[-1])
+            if (values[-1] > values[0]) is not (curve == "val_dsc"):  # the one that is to rise
+                result.wrong.append(f"{name} {stage} {curve}")
     write_json(output / "chain.json", asdict(result))
     return result

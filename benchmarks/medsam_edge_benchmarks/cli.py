@@ -13,14 +13,8 @@ from medsam_edge_benchmarks.report.output import write_json
 from medsam_edge_train.options import layers, new_app, run_app, takes
 
 SUITES = {
-    "latency": (
-        "latency.command",
-        "The papers' cases, file to mask, beside the published scripts in PyTorch.",
-    ),
-    "compare": (
-        "latency.command",
-        "What became slower between two runs of latency; exit code 1 if anything did.",
-    ),
+    "latency": ("latency.command", "The papers' cases, file to mask, beside the published scripts in PyTorch."),
+    "compare": ("latency.command", "What became slower between two runs of latency; exit code 1 if anything did."),
     "encoder": ("network.command", "One slice through the encoder: PyTorch, fused, OpenVINO f32 and int8."),
     "decoder": ("network.command", "Boxes of one image: PyTorch as published, and OpenVINO."),
     "accuracy": ("accuracy.command", "DSC and NSD on images and volumes with labels, beside the ellipse and GrabCut."),

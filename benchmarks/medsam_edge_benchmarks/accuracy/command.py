@@ -16,24 +16,13 @@ from medsam_edge.modality import Modality
 from medsam_edge.networks.model import Model
 from medsam_edge.settings import Detail
 from medsam_edge.writing.picture import check_picture_suffix, write_picture
-from medsam_edge_benchmarks.accuracy.figures.examples import draw_examples
-from medsam_edge_benchmarks.accuracy.figures.pareto import write_pareto
-from medsam_edge_benchmarks.accuracy.figures.worst import Worst
-from medsam_edge_benchmarks.accuracy.inputs.items import Cut, Item, choose, find_items
-from medsam_edge_benchmarks.accuracy.inputs.mosaic import mosaics
+from medsam_edge_benchmarks.accuracy.figures.charts import write_pareto
+from medsam_edge_benchmarks.accuracy.figures.sheets import Worst, draw_examples
+from medsam_edge_benchmarks.accuracy.inputs.items import Cut, choose, find_items, mosaics
 from medsam_edge_benchmarks.accuracy.output import text
-from medsam_edge_benchmarks.accuracy.output.page import write_accuracy_page
-from medsam_edge_benchmarks.accuracy.output.sheet import write_csv
+from medsam_edge_benchmarks.accuracy.output.files import write_accuracy_page, write_csv
 from medsam_edge_benchmarks.accuracy.scoring.measure import Row, Telling, measure_item
-from medsam_edge_benchmarks.accuracy.scoring.methods import (
-    GRABCUT,
-    PER_SLICE,
-    Ellipse,
-    GrabCut,
-    Method,
-    Network,
-    PerSlice,
-)
+from medsam_edge_benchmarks.accuracy.scoring.methods import GRABCUT, Ellipse, GrabCut, Method, Network, PerSlice
 from medsam_edge_benchmarks.accuracy.scoring.report import AccuracyReport, summarize
 from medsam_edge_benchmarks.report.output import SuiteConfig, console, write_json
 from medsam_edge_convert.accuracy import ELLIPSE
@@ -114,19 +103,28 @@ def bench_accuracy(settings: AccuracyConfig) -> dict[str, Any]:
     networks = _networks(settings)
     found = find_items(settings.data, Modality.parse(settings.modality_of))
     items = choose(mosaics(found, settings.mosaic) if settings.mosaic > 1 else found, settings.images, settings.by)
-    worst = Worst() if settings.worst else None
-    rows: list[Row] = []
-    done = 0
+    about = {
+        "data": settings.data.resolve().name,
+        "images": len(items),
+        "by": settings.by,
+        f"images of each {settings.by}": settings.images or "all",
+        "mosaic": settings.mosaic,
+        "detail": settings.detail,
+        "modality": settings.modality,
+        "jitters": settings.jitter,
+    }
+    worst, rows, complete = Worst(), list[Row](), False
+    watch = worst.offer if settings.worst else None
     try:
         with show_progress("accuracy", len(items)) as step:
             for item in items:
                 step(item.key)
                 methods = _methods(networks, settings.grabcut)
-                rows += measure_item(item, methods, settings.jitter, settings.modality, worst.offer if worst else None)
-                done += 1
+                rows += measure_item(item, methods, settings.jitter, settings.modality, watch)
+            complete = True
     finally:  # also when interrupted: what is measured is measured
         if rows:
-            report = summarize(rows, _settings(settings, items), done == len(items), settings.by)
+            report = summarize(rows, about, complete, settings.by)
             _present(report, rows, worst, settings)
     if not rows:
         raise ImageError(f"data: expected labelled objects in {settings.data}, found none")
@@ -176,24 +174,11 @@ def _methods(networks: Mapping[str, tuple[Model, Detail]], grabcut: bool) -> dic
     for name, (model, detail) in networks.items():
         segmenter = Segmenter(model, cache_bytes=CACHE_BYTES)
         methods[name] = Network(segmenter, detail)
-        methods[f"{name}, {PER_SLICE}"] = PerSlice(segmenter, detail)
+        methods[f"{name}, per slice"] = PerSlice(segmenter, detail)
     return {**methods, ELLIPSE: Ellipse(), **({GRABCUT: GrabCut()} if grabcut else {})}
 
 
-def _settings(settings: AccuracyConfig, items: Sequence[Item]) -> dict[str, Any]:
-    return {
-        "data": settings.data.resolve().name,
-        "images": len(items),
-        "by": settings.by,
-        f"images of each {settings.by}": settings.images or "all",
-        "mosaic": settings.mosaic,
-        "detail": settings.detail,
-        "modality": settings.modality,
-        "jitters": settings.jitter,
-    }
-
-
-def _present(report: AccuracyReport, rows: Sequence[Row], worst: Worst | None, settings: AccuracyConfig) -> None:
+def _present(report: AccuracyReport, rows: Sequence[Row], worst: Worst, settings: AccuracyConfig) -> None:
     if settings.json:
         write_json(settings.json, asdict(report))
     text.show(report, console())
@@ -201,7 +186,7 @@ def _present(report: AccuracyReport, rows: Sequence[Row], worst: Worst | None, s
         write_csv(settings.csv, rows)
     if settings.html:
         write_accuracy_page(settings.html, report)
-    if worst and settings.worst:
+    if settings.worst:
         write_picture(settings.worst, worst.sheet())
     if settings.pareto:
         write_pareto(settings.pareto, rows)

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from medsam_edge_benchmarks.latency.output import compare, text
-from medsam_edge_benchmarks.latency.output.page import write_latency_page
-from medsam_edge_benchmarks.latency.output.sheet import write_csv
+from medsam_edge_benchmarks.latency.output.files import write_csv, write_latency_page
 from medsam_edge_benchmarks.latency.runs.figures import LatencyReport
 from medsam_edge_benchmarks.latency.runs.run import QUICK, LatencyPlan, measure_latency, steps
 from medsam_edge_benchmarks.report.output import SuiteConfig, console, write_json
@@ -63,16 +62,12 @@ def bench_latency(settings: LatencyConfig) -> dict[str, Any]:
             report = measure_latency(settings, Path(folder), step, save)
     finally:  # also when interrupted: what is measured is measured
         for own in kept:
-            _present(own, settings)
+            text.show(own, console())
+            if settings.csv:
+                write_csv(settings.csv, own)
+            if settings.html:
+                write_latency_page(settings.html, own)
     return asdict(report)
-
-
-def _present(report: LatencyReport, settings: LatencyConfig) -> None:
-    text.show(report, console())
-    if settings.csv:
-        write_csv(settings.csv, report)
-    if settings.html:
-        write_latency_page(settings.html, report)
 
 
 def bench_compare(settings: CompareConfig) -> dict[str, Any]:

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from medsam_edge_benchmarks.latency.cases.drawn import DrawnCase
+import cv2
+
+from medsam_edge import Segmenter
+from medsam_edge_benchmarks.latency.cases.cases import DrawnCase
 
 STAGES = ("read", "prepare", "encode", "decode", "restore", "write")
 TOTAL = "total"
@@ -26,19 +29,12 @@ BASELINES = {
 
 @dataclass(frozen=True)
 class Run:
-    """One pass over a case.
+    """One pass over a case."""
 
-    Attributes:
-        seconds: by stage.
-        total: wall-clock seconds of the pass, which stages that overlap or are not listed make differ from their sum.
-        scaled_from: what was measured, where seconds are scaled up from a part of the case; None where nothing is.
-        scaled: the stages whose seconds are, `total` among them.
-    """
-
-    seconds: Mapping[str, float]
-    total: float
-    scaled_from: str | None = None
-    scaled: frozenset[str] = frozenset()
+    seconds: Mapping[str, float]  # by stage
+    total: float  # wall-clock seconds; stages that overlap or are not listed make it differ from their sum
+    scaled_from: str | None = None  # what was measured, where seconds are scaled up from a part of the case
+    scaled: frozenset[str] = frozenset()  # the stages whose seconds are, `total` among them
 
 
 class Variant(Protocol):
@@ -52,13 +48,27 @@ class Stopwatch:
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
-        self.start = self._last = time.perf_counter()
+        self._last = time.perf_counter()
 
     def lap(self, stage: str) -> None:
         now = time.perf_counter()
         self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
         self._last = now
 
-    @property
-    def total(self) -> float:
-        return self._last - self.start
+
+class Ours:
+    """medsam-edge as a user calls it, with a bundle or the packaged one: a file and boxes in, a written mask out."""
+
+    def __init__(self, bundle: Path | None, threads: int, cache_dir: Path | None = None) -> None:
+        cv2.setNumThreads(threads)
+        self.model = Segmenter(bundle, num_threads=threads, cache_dir=cache_dir).model
+
+    def run(self, drawn: DrawnCase, output: Path) -> Run:
+        segmenter = Segmenter(self.model)  # with no embedding kept from the round before
+        watch = Stopwatch()
+        result = segmenter.segment(drawn.file, drawn.boxes, drawn.modality)
+        watch.lap("segment")
+        result.save(output)
+        watch.lap("write")
+        seconds = {stage: result.timings_ms[stage] / 1e3 for stage in STAGES if stage != "write"}
+        return Run({**seconds, "write": watch.seconds["write"]}, sum(watch.seconds.values()))

@@ -14,9 +14,8 @@ import torch
 from medsam_edge.cli.info import cpu_features
 from medsam_edge.errors import InputError
 from medsam_edge.networks.bundle import load_bundle, packaged_bundle
-from medsam_edge_benchmarks.network.decoder import measure_decoder
-from medsam_edge_benchmarks.network.encoder import Timing, gmacs, measure_encoder
 from medsam_edge_benchmarks.network.profile import as_table, profile
+from medsam_edge_benchmarks.network.timing import Timing, gmacs, measure_decoder, measure_encoder
 from medsam_edge_benchmarks.report.output import SuiteConfig
 from medsam_edge_train import checkpoint
 from medsam_edge_train.models import TEACHER, build
@@ -115,8 +114,6 @@ def bench_encoder(settings: EncoderConfig) -> dict[str, Any]:
     with show_progress("encoder", settings.rounds + 2) as step:
         timings = measure_encoder(network, settings.rounds, settings.cpu_threads, step)
     work = gmacs(network)
-    print(f"encoder of {name}, 256×256, {work:.1f} GMAC, {_machine(settings)}")
-    _print_timings(timings)
     return {
         "architecture": name,
         "gmacs": work,
@@ -124,24 +121,24 @@ def bench_encoder(settings: EncoderConfig) -> dict[str, Any]:
         "cpu_features": cpu_features(),
         "openvino": ov.__version__,
         "torch": torch.__version__,
-        "timings": {variant: asdict(timing) for variant, timing in timings.items()},
+        "timings": _shown(timings, f"encoder of {name}, 256×256, {work:.1f} GMAC", settings),
     }
 
 
 def bench_decoder(settings: DecoderConfig) -> dict[str, Any]:
     """Measure, and show the figures."""
-    network = build(settings.architecture).eval()
-    found: dict[str, dict[str, Timing]] = {}
+    network, found = build(settings.architecture).eval(), {}
     for count in settings.boxes:
         with show_progress(f"decoder, {count} boxes", settings.rounds + 2) as step:
-            found[str(count)] = measure_decoder(network, count, settings.rounds, settings.cpu_threads, step)
-        print(f"decoder of {settings.architecture}, {count} boxes, {_machine(settings)}; ms per box")
-        _print_timings(found[str(count)])
+            timings = measure_decoder(network, count, settings.rounds, settings.cpu_threads, step)
+        found[str(count)] = _shown(
+            timings, f"decoder of {settings.architecture}, {count} boxes", settings, "; ms per box"
+        )
     return {
         "architecture": settings.architecture,
         "threads": settings.cpu_threads,
         "cpu_features": cpu_features(),
-        "timings": {count: {name: asdict(own) for name, own in timing.items()} for count, timing in found.items()},
+        "timings": found,
     }
 
 
@@ -153,12 +150,11 @@ def bench_model(settings: ModelConfig) -> dict[str, Any]:
     return {"boxes": settings.boxes, "threads": settings.cpu_threads, "parts": [asdict(own) for own in profiles]}
 
 
-def _machine(settings: NetworkConfig) -> str:
-    return f"{settings.cpu_threads} threads, {' '.join(cpu_features())}"
-
-
-def _print_timings(timings: Mapping[str, Timing]) -> None:
+def _shown(timings: Mapping[str, Timing], title: str, settings: NetworkConfig, unit: str = "") -> dict[str, Any]:
+    """The timings as JSON has them, after they are printed."""
+    print(f"{title}, {settings.cpu_threads} threads, {' '.join(cpu_features())}{unit}")
     width = max(map(len, timings))
     for variant, own in timings.items():
         spread = f"{own.low_ms:.0f}–{own.high_ms:.0f}"
         print(f"{variant:{width}} {own.median_ms:7.1f} ms  ({spread})  {own.ratio:5.2f}×")
+    return {variant: asdict(own) for variant, own in timings.items()}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,58 +32,41 @@ class Layer:
 
 @dataclass(frozen=True)
 class PartProfile:
-    """One of a bundle's two models.
-
-    Attributes:
-        parameters: numbers stored, scales and zero points of quantization included.
-        megabytes: of its files.
-        gmacs: thousand millions of multiply-adds of convolutions and matrix products, per inference.
-        ms: sum of the nodes' medians.
-        layers: the slowest first.
-    """
+    """One of a bundle's two models."""
 
     part: str
-    parameters: int
-    megabytes: float
-    gmacs: float
-    ms: float
-    layers: Sequence[Layer]
+    parameters: int  # numbers stored, scales and zero points of quantization included
+    megabytes: float  # of its files
+    gmacs: float  # thousand millions of multiply-adds of convolutions and matrix products, per inference
+    ms: float  # sum of the nodes' medians
+    layers: Sequence[Layer]  # the slowest first
 
 
 def profile(bundle: Bundle, boxes: int = 1, rounds: int = 10, num_threads: int | None = None) -> list[PartProfile]:
-    """Run both parts with OpenVINO's counters on.
-
-    Args:
-        boxes: decoded at once.
-
-    Raises:
-        InputError: boxes or rounds below 1.
-    """
+    """Run both parts, the decoder on `boxes` at once, with OpenVINO's counters on."""
     if boxes < 1 or rounds < 1:
         raise InputError(f"boxes, rounds: expected positive numbers, got {boxes}, {rounds}")
-    core = ov.Core()
     config: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "PERF_COUNT": True}
     if num_threads is not None:
         config["INFERENCE_NUM_THREADS"] = num_threads
     asked = prompts(bundle.manifest, boxes)
     profiles = []
     for part in PARTS:
-        model = read_part(core, bundle, part, boxes)
+        model = read_part(bundle, part, boxes)
         constants = [node for node in model.get_ops() if node.get_type_name() == "Constant"]
         parameters = sum(math.prod(node.get_output_shape(0)) for node in constants)
-        layers = _time(core.compile_model(model, "CPU", config), asked, rounds)
+        layers = _time(ov.compile_model(model, "CPU", config), asked, rounds)
         total = sum(layer.ms for layer in layers)
         stored = sum(len(bundle.contents[f"{part}{suffix}"]) for suffix in (".xml", ".bin"))
         profiles.append(PartProfile(part, parameters, stored / 1e6, macs(model) / 1e9, total, layers))
     return profiles
 
 
-def read_part(core: ov.Core, bundle: Bundle, part: str, boxes: int) -> ov.Model:
+def read_part(bundle: Bundle, part: str, boxes: int) -> ov.Model:
     """One of `PARTS` as stored, its shapes fixed to those of `prompts`."""
-    model = core.read_model(model=bundle.contents[f"{part}.xml"], weights=bundle.contents[f"{part}.bin"])
+    model = ov.Core().read_model(model=bundle.contents[f"{part}.xml"], weights=bundle.contents[f"{part}.bin"])
     if part == "decoder":
-        asked = prompts(bundle.manifest, boxes)
-        model.reshape({name: list(array.shape) for name, array in asked.items()})
+        model.reshape({name: list(array.shape) for name, array in prompts(bundle.manifest, boxes).items()})
     return model
 
 
@@ -128,10 +112,23 @@ def _time(compiled: ov.CompiledModel, asked: dict[str, npt.NDArray[Any]], rounds
             if entry.status == ov.ProfilingInfo.Status.EXECUTED:
                 times.setdefault(entry.node_name, []).append(entry.real_time.total_seconds() * 1e3)
                 nodes[entry.node_name] = entry
-    layers = [
-        Layer(name, nodes[name].node_type, nodes[name].exec_type, float(np.median(own))) for name, own in times.items()
-    ]
-    return sorted(layers, key=lambda layer: -layer.ms)
+    medians = sorted(((float(np.median(own)), name) for name, own in times.items()), key=lambda own: -own[0])
+    return [Layer(name, nodes[name].node_type, nodes[name].exec_type, ms) for ms, name in medians]
+
+
+def time_in_turns(
+    calls: Mapping[str, Callable[[], Any]], rounds: int, report: Callable[[str], None], warm_up: int = 1
+) -> dict[str, list[float]]:
+    """Milliseconds of each call, each made once a round; `warm_up` rounds come before."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for number in range(1 - warm_up, rounds + 1):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            if number > 0:
+                times[name].append((time.perf_counter() - start) * 1e3)
+        report(f"round {number}/{rounds}")
+    return times
 
 
 def as_table(profiles: Sequence[PartProfile], count: int) -> str:
@@ -143,12 +140,12 @@ def as_table(profiles: Sequence[PartProfile], count: int) -> str:
             f"{own.part}: {own.parameters:,} parameters, {own.megabytes:.1f} MB, {own.gmacs:.2f} GMAC, "
             f"{own.ms:.1f} ms in nodes, {rate:.0f} GMAC/s"
         )
-        kinds: dict[tuple[str, str], float] = {}
+        kinds: dict[str, float] = {}
         for layer in own.layers:
-            key = (layer.kind, layer.kernel)
-            kinds[key] = kinds.get(key, 0.0) + layer.ms
-        for (kind, kernel), ms in sorted(kinds.items(), key=lambda item: -item[1])[:count]:
-            lines.append(f"  {ms:8.2f} ms {ms / own.ms:6.1%}  {kind} ({kernel})")
+            kind = f"{layer.kind} ({layer.kernel})"
+            kinds[kind] = kinds.get(kind, 0.0) + layer.ms
+        slowest = sorted(kinds.items(), key=lambda item: -item[1])[:count]
+        lines += [f"  {ms:8.2f} ms {ms / own.ms:6.1%}  {kind}" for kind, ms in slowest]
         lines.append("  slowest nodes")
         lines += [f"  {layer.ms:8.2f} ms {layer.ms / own.ms:6.1%}  {layer.name}" for layer in own.layers[:count]]
     return "\n".join(lines)

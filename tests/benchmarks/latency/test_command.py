@@ -16,9 +16,8 @@ import torch
 from medsam_edge.cli.main import main
 from medsam_edge.errors import InputError, MedsamEdgeError
 from medsam_edge.modality import Modality
-from medsam_edge_benchmarks.latency.cases import papers as cases
-from medsam_edge_benchmarks.latency.cases.drawn import DrawnCase, draw
-from medsam_edge_benchmarks.latency.cases.papers import LatencyCase, PaperSeconds
+from medsam_edge_benchmarks.latency.cases import cases
+from medsam_edge_benchmarks.latency.cases.cases import DrawnCase, LatencyCase, PaperSeconds, draw
 from medsam_edge_benchmarks.latency.runs import fresh, roofline, run
 from medsam_edge_benchmarks.latency.runs.fresh import EMPTY, WARM, Request, cold_starts, run_fresh
 from medsam_edge_benchmarks.latency.runs.run import QUICK, LatencyPlan, steps

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from medsam_edge_benchmarks.accuracy.figures.papers import PUBLISHED, WARNING
 from medsam_edge_benchmarks.accuracy.scoring.report import AccuracyReport
 from medsam_edge_benchmarks.accuracy.scoring.summary import MEAN, METRICS, Estimate, Groups
 
@@ -17,6 +15,30 @@ INTERVALS = (
 )
 
 
+WARNING = (
+    "These are not comparable: the papers' data, splits and boxes are others than those measured here. The challenge's "
+    "rule is the one they were computed by."
+)
+
+
+class Published(NamedTuple):
+    """What the papers of the challenge print: mean (DSC, NSD) in percent; None where nothing is printed."""
+
+    system: str
+    validation: tuple[float, float]
+    test: tuple[float, float] | None = None
+
+
+PUBLISHED = (
+    Published("LiteMedSAM (baseline)", (83.2, 82.7), (78.64, 80.58)),
+    Published("Rep-MedSAM", (85.90, 87.07), (82.44, 84.43)),
+    Published("class-prompt TinyViT", (86.89, 88.04)),
+    Published("MedficientSAM-L1", (86.42, 87.95)),
+    Published("DAFT", (88.07, 89.16), (83.29, 85.59)),
+    Published("QMedSAM int8", (83.51, 86.11), (78.28, 79.83)),
+)
+
+
 class Cell(NamedTuple):
     """A figure and what stands below it."""
 
@@ -24,8 +46,7 @@ class Cell(NamedTuple):
     below: str = ""
 
 
-@dataclass(frozen=True)
-class Grid:
+class Grid(NamedTuple):
     title: str
     words: str
     headings: Sequence[str]
@@ -40,7 +61,10 @@ def main_grids(report: AccuracyReport) -> Iterator[Grid]:
         "mask counts by itself; in the challenge's files later ones lie over earlier ones."
     )
     if report.sets:
-        yield from _sets(report)
+        words = f"Mean over a set's objects, and the mean over sets. {INTERVALS}"
+        for metric, grid in zip(METRICS, _both("by set", words, report.sets, report), strict=True):
+            counts = [Cell(str(report.below_ellipse[metric].get(name, NO_FIGURE))) for name in report.methods]
+            yield grid._replace(rows=[*grid.rows, [Cell("sets below the ellipse"), Cell(""), Cell(""), *counts]])
     yield from _both("by modality", f"Mean over objects. {INTERVALS}", report.modalities["plain"], report)
     yield from _both("by modality, as the challenge counts", rule, report.modalities["challenge"], report)
     yield _papers(report)
@@ -61,7 +85,10 @@ def further_grids(report: AccuracyReport) -> Iterator[Grid]:
     if report.calibration:
         yield _calibration(report)
     if report.recognized:
-        yield _recognition(report)
+        methods, rows = _methods(report.recognized), []
+        for modality, own in report.recognized.items():
+            rows.append([Cell(modality), *(Cell(f"{own[name]:.1f}" if name in own else NO_FIGURE) for name in methods)])
+        yield Grid("Modality recognised", "In percent of images.", ["modality", *methods], rows)
     if report.seconds:
         yield _seconds(report)
 
@@ -85,25 +112,15 @@ def _both(cut: str, words: str, groups: Groups, report: AccuracyReport) -> Itera
         yield Grid(f"{metric.upper()} {cut}", words, headings, rows)
 
 
-def _sets(report: AccuracyReport) -> Iterator[Grid]:
-    """`_both` by set, with the number of sets in which each method is below the ellipse as the last row."""
-    words = f"Mean over a set's objects, and the mean over sets. {INTERVALS}"
-    for metric, grid in zip(METRICS, _both("by set", words, report.sets, report), strict=True):
-        below = report.below_ellipse[metric]
-        counts = [Cell(str(below.get(method, NO_FIGURE))) for method in report.methods]
-        yield replace(grid, rows=[*grid.rows, [Cell("sets below the ellipse"), Cell(""), Cell(""), *counts]])
-
-
 def _papers(report: AccuracyReport) -> Grid:
     """The papers' rows, and each method's mean by the challenge's rule in a column of its own."""
     rows = []
-    for paper in PUBLISHED:
-        pairs = (paper.validation, paper.test)
-        rows.append([Cell(paper.system), *(Cell(f"{p[0]:g} / {p[1]:g}" if p else NO_FIGURE) for p in pairs), Cell("")])
+    for system, *pairs in PUBLISHED:
+        rows.append([Cell(system), *(Cell(f"{p[0]:g} / {p[1]:g}" if p else NO_FIGURE) for p in pairs), Cell("")])
     ours = report.modalities["challenge"][MEAN]
     for method in report.methods:
-        figures = [figure(estimates[method]).text for estimates in (ours.dsc, ours.nsd)]
-        rows.append([Cell(f"{method}, here"), Cell(""), Cell(""), Cell(" / ".join(figures))])
+        figures = " / ".join(figure(estimates[method]).text for estimates in (ours.dsc, ours.nsd))
+        rows.append([Cell(f"{method}, here"), Cell(""), Cell(""), Cell(figures)])
     return Grid("Beside the papers: DSC / NSD", WARNING, ["system", "validation", "test", "these data"], rows)
 
 
@@ -112,25 +129,12 @@ def _calibration(report: AccuracyReport) -> Grid:
         "Predicted against true IoU. The expected calibration error is how far the two are apart on average, within "
         "tenths of the prediction; a volume's prediction is the mean over its slices."
     )
-    rows = [
-        [
-            Cell(method),
-            Cell(str(sum(own.objects for own in found.bins))),
-            Cell(f"{100 * found.error:.1f}"),
-            Cell(NO_FIGURE if found.correlation is None else f"{found.correlation:.2f}"),
-        ]
-        for method, found in report.calibration.items()
-    ]
+    rows = []
+    for method, found in report.calibration.items():
+        correlation = NO_FIGURE if found.correlation is None else f"{found.correlation:.2f}"
+        objects = sum(own.objects for own in found.bins)
+        rows.append([Cell(method), Cell(str(objects)), Cell(f"{100 * found.error:.1f}"), Cell(correlation)])
     return Grid("Calibration of the predicted IoU", words, ["method", "objects", "error, points", "correlation"], rows)
-
-
-def _recognition(report: AccuracyReport) -> Grid:
-    methods = list(dict.fromkeys(name for own in report.recognized.values() for name in own))
-    rows = [
-        [Cell(modality), *(Cell(f"{own[name]:.1f}" if name in own else NO_FIGURE) for name in methods)]
-        for modality, own in report.recognized.items()
-    ]
-    return Grid("Modality recognised", "In percent of images.", ["modality", *methods], rows)
 
 
 def _seconds(report: AccuracyReport) -> Grid:
@@ -139,10 +143,13 @@ def _seconds(report: AccuracyReport) -> Grid:
         "methods ran on one machine, one after another on each image. Each begins each image with an empty cache "
         "of its own and finds nothing that was encoded before. The ellipse, GrabCut and boxes per slice are not timed."
     )
-    methods = list(dict.fromkeys(name for own in report.seconds.values() for name in own))
-    rows = []
+    methods, rows = _methods(report.seconds), []
     for kind, own in report.seconds.items():
-        images = str(max(one.images for one in own.values()))
         figures = [Cell(f"{own[name].mean:.3g}", f"× {own[name].ratio:.2f}") for name in methods]
-        rows.append([Cell(kind), Cell(images), *figures])
+        rows.append([Cell(kind), Cell(str(max(one.images for one in own.values()))), *figures])
     return Grid("Seconds per image", words, ["", "images", *methods], rows)
+
+
+def _methods(table: Mapping[str, Mapping[str, object]]) -> list[str]:
+    """The methods that any row of a table has."""
+    return list(dict.fromkeys(name for own in table.values() for name in own))

@@ -1,18 +1,24 @@
-"""Images and volumes with labels: what `train` reads, or in any other folder what `train prepare` reads."""
+"""Images and volumes with labels: what `train` reads, or in any other folder what `train prepare` reads; and mosaics.
+
+A mosaic has small objects in a large image, made of images at hand: several side by side, as one. A network shrinks all
+it sees to one square, so in a mosaic of 4 × 4 every object is a quarter as long there: what a nucleus is on a whole
+slide.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
-from medsam_edge.errors import FileMissingError, ImageError
+from medsam_edge.errors import FileMissingError, ImageError, InputError
 from medsam_edge.intensity import to_display, volume_to_display
 from medsam_edge.modality import Modality
 from medsam_edge_convert.accuracy import evenly
@@ -26,17 +32,13 @@ Cut = Literal["modality", "set"]
 
 
 class Loaded(NamedTuple):
-    """An item in memory.
+    """An item in memory."""
 
-    Attributes:
-        image: uint8 as a person would see it: (H, W), (H, W, 3) RGB, or (D, H, W).
-        labels: (H, W) or (D, H, W), 0 background, one value per object.
-        spacing: of each axis of `labels`, in the order of its axes: ones for an image, z, y, x in mm for a volume.
-    """
-
-    image: npt.NDArray[np.uint8]
-    labels: Labels
-    spacing: tuple[float, ...]
+    image: npt.NDArray[np.uint8]  # as a person would see it: (H, W), (H, W, 3) RGB, or (D, H, W)
+    labels: Labels  # (H, W) or (D, H, W), 0 background, one value per object
+    spacing: tuple[
+        float, ...
+    ]  # of each axis of `labels`, in their order: ones for an image, z, y, x in mm for a volume
 
 
 @dataclass(frozen=True)
@@ -59,19 +61,18 @@ def find_items(root: Path, modality: Modality | None = None) -> list[Item]:
     <Modality>/<dataset>/images and masks, or shards (`*.tar`): as `train` reads them. In any other folder what
     `train prepare` reads: challenge npz with `imgs` and `gts`, `X_image.nii.gz` with `X_label.nii.gz` (nrrd, mha), …
 
-    Args:
-        modality: of files whose name and folders say none.
-
-    Raises:
-        FileMissingError: the folder does not exist.
-        ImageError: nothing is found, or a damaged tar.
-        ModalityError: in the first layout, a top-level folder is no modality.
+    `modality` is that of files whose name and folders say none.
     """
     if not root.is_dir():
         raise FileMissingError(f"data: expected a folder, got {root}")
     if any(root.glob("*.tar")) or any(root.glob("*/*/masks/*.png")):
         return [Item(case.key, case.modality, case.dataset, partial(_load_case, case)) for case in find_cases(root)]
-    items = list(_pairs(root, modality))
+    items = []
+    for found in find_pairs(root, modality, leave_out=()):
+        if isinstance(found, Skipped):
+            print(f"{found.source}: {found.reason}", file=sys.stderr)
+        else:
+            items.append(Item(found.source, found.modality, found.dataset, partial(_load_pair, found)))
     if not items:
         raise ImageError(
             f"data: expected {root}/<Modality>/<dataset>/images and masks, *.tar, npz with imgs and gts, or "
@@ -80,25 +81,12 @@ def find_items(root: Path, modality: Modality | None = None) -> list[Item]:
     return items
 
 
-def choose(items: Sequence[Item], count: int | None, by: str = "modality") -> list[Item]:
-    """At most `count` items of each modality or set, evenly spread; all for None. In the order of `Modality`.
-
-    Args:
-        by: one of `Cut`.
-    """
+def choose(items: Iterable[Item], count: int | None, by: str = "modality") -> list[Item]:
+    """At most `count` items of each modality or set, evenly spread; all for None. In the order of `Modality`."""
     groups: dict[str, list[Item]] = {}
-    order = list(Modality)
-    for item in sorted(items, key=lambda item: order.index(item.modality)):
+    for item in sorted(items, key=lambda item: list(Modality).index(item.modality)):
         groups.setdefault(item.modality.value if by == "modality" else item.set_name, []).append(item)
     return [item for own in groups.values() for item in evenly(own, count or len(own))]
-
-
-def _pairs(root: Path, modality: Modality | None) -> Iterator[Item]:
-    for found in find_pairs(root, modality, leave_out=()):
-        if isinstance(found, Skipped):
-            print(f"{found.source}: {found.reason}", file=sys.stderr)
-        else:
-            yield Item(found.source, found.modality, found.dataset, partial(_load_pair, found))
 
 
 def _load_case(case: Case) -> Loaded:
@@ -129,3 +117,47 @@ def _spacing(file: Path) -> tuple[float, ...]:
     if saved.shape != (3,) or saved.dtype.kind not in "iuf" or not (np.isfinite(saved) & (saved > 0)).all():
         raise ImageError(f"spacing: expected three positive numbers x, y, z in {file.name}, got {saved}")
     return tuple(saved[::-1].astype(float).tolist())
+
+
+def mosaics(items: Iterable[Item], side: int) -> list[Item]:
+    """Items of `side` × `side` images of one modality and dataset, neighbours in the order given; each in one mosaic.
+
+    There is no mosaic with empty cells: images too few to fill one are left out, which is told on stderr. Nothing is
+    read before a mosaic is loaded; loading one that has a volume raises InputError.
+    """
+    sets: dict[str, list[Item]] = {}
+    for item in items:
+        sets.setdefault(item.set_name, []).append(item)
+    cells, made = side * side, []
+    for name, own in sets.items():
+        if left := len(own) % cells:
+            print(f"{name}: {left} of {len(own)} images fill no mosaic and are left out", file=sys.stderr)
+        for start in range(0, len(own) - left, cells):
+            load = partial(_load_mosaic, own[start : start + cells], side)
+            made.append(replace(own[start], key=f"{own[start].key} + {cells - 1}", load=load))
+    if not made:
+        raise InputError(f"--mosaic {side}: expected {cells} images or more of one modality and dataset")
+    return made
+
+
+def _load_mosaic(parts: Sequence[Item], side: int) -> Loaded:
+    """Cells are as large as the largest image; what an image does not fill of its cell has its own darkest value."""
+    loaded: list[Loaded] = []
+    for part in parts:
+        loaded.append(part.load())
+        if (shape := loaded[-1].labels.shape)[2:]:
+            raise InputError(f"--mosaic: expected pictures, {part.key} is a volume of shape {shape}")
+    height, width = np.max([own.labels.shape for own in loaded], axis=0).tolist()
+    color = (3,) if any(own.image.ndim == 3 for own in loaded) else ()
+    image = np.empty((side * height, side * width, *color), dtype=np.uint8)
+    labels = np.zeros(image.shape[:2], dtype=np.int32)
+    objects = 0
+    for number, own in enumerate(loaded):
+        top, left = height * (number // side), width * (number % side)
+        there = np.s_[top : top + own.labels.shape[0], left : left + own.labels.shape[1]]
+        image[top : top + height, left : left + width] = own.image.min()
+        image[there] = cv2.cvtColor(own.image, cv2.COLOR_GRAY2RGB) if color and own.image.ndim == 2 else own.image
+        values = np.unique(own.labels[own.labels > 0])
+        labels[there] = np.where(own.labels > 0, objects + 1 + np.searchsorted(values, own.labels), 0)
+        objects += len(values)
+    return Loaded(image, labels, (1.0, 1.0))

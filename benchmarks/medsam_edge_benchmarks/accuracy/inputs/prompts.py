@@ -19,17 +19,12 @@ NETWORK = 256
 
 @dataclass(frozen=True, eq=False)
 class Prompts:
-    """The objects of one image or volume and their boxes, of which no method's depend on what another did.
-
-    Attributes:
-        labels, spacing, key: of the item.
-        jitter: network pixels that each side is moved by at most.
-    """
+    """The objects of one image or volume, an item, and their boxes, of which no method's depend on what another did."""
 
     labels: Labels
     spacing: tuple[float, ...]
     key: str
-    jitter: float = 0.0
+    jitter: float = 0.0  # network pixels that each side is moved by at most
 
     @cached_property
     def values(self) -> npt.NDArray[np.int64]:
@@ -71,11 +66,8 @@ def jittered(
 
     The same key draws the same moves, which are in proportion to `jitter`. Along z a volume's sides are moved by as
     many mm, in whole slices. Boxes stay inside; on an axis where one would become thinner than a pixel, it
-    stays as it was.
-
-    Args:
-        boxes: (N, 4) x0, y0, x1, y1 or (N, 6) x0, y0, z0, x1, y1, z1.
-        shape, spacing: (H, W) or (D, H, W), and of the same axes.
+    stays as it was. Boxes are (N, 4) x0, y0, x1, y1 or (N, 6) x0, y0, z0, x1, y1, z1; shape and spacing have the axes
+    (H, W) or (D, H, W).
     """
     axes, ends = len(shape), np.array(shape[::-1])
     pixels = jitter / _scale(shape)

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from medsam_edge_benchmarks.accuracy.figures.grids import Cell, Grid, further_grids, main_grids
+from medsam_edge_benchmarks.accuracy.figures.grids import further_grids, main_grids
 from medsam_edge_benchmarks.accuracy.scoring.report import AccuracyReport
 from medsam_edge_benchmarks.accuracy.scoring.summary import MEAN
+from medsam_edge_benchmarks.report.output import new_table
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
 
 
 def show(report: AccuracyReport, console: Console) -> None:
     """Print everything."""
+    from rich.markup import escape
+
     for grid in (*main_grids(report), *further_grids(report)):
-        console.print(_table(grid))
+        table = new_table(grid.title)
+        for number, heading in enumerate(grid.headings):
+            table.add_column(escape(heading), justify="right" if number else "left", no_wrap=not number)
+        for row in grid.rows:
+            cells = (escape(cell.text) + (f"\n[not bold dim]{cell.below}[/]" if cell.below else "") for cell in row)
+            table.add_row(*cells, style="bold" if row[0].text == MEAN else None)
+        console.print(table)
         console.print(grid.words, "", sep="\n", style="dim", highlight=False)
     for name, value in report.settings.items():
         console.print(f"{name:24} {value}", markup=False, highlight=False)
@@ -26,27 +34,8 @@ def show(report: AccuracyReport, console: Console) -> None:
 def notes(report: AccuracyReport) -> list[str]:
     """What must be known to read the figures."""
     unfinished = [] if report.complete else ["Interrupted: not all images were measured."]
-    quick = (
-        ["A quick look: not all images."] if report.settings[f"images of each {report.settings['by']}"] != "all" else []
-    )
+    some = report.settings[f"images of each {report.settings['by']}"] != "all"
+    quick = ["A quick look: not all images."] if some else []
     side = report.settings["mosaic"]
     laid = [f"Each image is a mosaic of {side} × {side} images of one dataset."] if side > 1 else []
     return [*unfinished, *quick, *laid, "NSD has a tolerance of 2: pixels of the image, or mm in a volume."]
-
-
-def _table(grid: Grid) -> Table:
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(title=grid.title, title_justify="left", title_style="bold", header_style="dim")
-    for number, heading in enumerate(grid.headings):
-        table.add_column(escape(heading), justify="right" if number else "left", no_wrap=not number)
-    for row in grid.rows:
-        table.add_row(*(_cell(cell) for cell in row), style="bold" if row[0].text == MEAN else None)
-    return table
-
-
-def _cell(cell: Cell) -> str:
-    from rich.markup import escape
-
-    return escape(cell.text) + (f"\n[not bold dim]{cell.below}[/]" if cell.below else "")

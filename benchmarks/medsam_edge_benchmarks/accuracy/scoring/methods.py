@@ -20,7 +20,7 @@ from medsam_edge_benchmarks.accuracy.inputs.prompts import Prompts
 from medsam_edge_convert.accuracy import inscribed_ellipse
 
 Image = npt.NDArray[np.uint8]
-GRABCUT, PER_SLICE = "grabcut", "per slice"
+GRABCUT = "grabcut"
 GRABCUT_ROUNDS = 5
 GRABCUT_SIDE = 256
 """Longest side of what GrabCut looks at, in pixels; larger surroundings are shrunk."""
@@ -28,20 +28,12 @@ GRABCUT_SIDE = 256
 
 @dataclass(frozen=True)
 class Found:
-    """What a method found on one image or volume.
+    """What a method found on one image or volume."""
 
-    Attributes:
-        mask: gives the bool mask of object 0..N-1, (H, W) or (D, H, W); made one at a time, because they are large.
-        scores: N, the method's own estimate of each mask's IoU; None if it makes none.
-        recognized: what a network with class prompts took the image for; None if it was told.
-        seconds: wall time of finding them all; None where that is no figure: masks that are made when asked for, or
-            embeddings that another method made.
-    """
-
-    mask: Callable[[int], BoolArray]
-    scores: Sequence[float] | None = None
-    recognized: Modality | None = None
-    seconds: float | None = None
+    mask: Callable[[int], BoolArray]  # of object 0..N-1, (H, W) or (D, H, W); made one at a time: they are large
+    scores: Sequence[float] | None = None  # N, the method's own estimate of each mask's IoU; None if it makes none
+    recognized: Modality | None = None  # what a network with class prompts took the image for; None if it was told
+    seconds: float | None = None  # to find them all; None for masks made when asked for, or of another's embeddings
 
 
 class Method(Protocol):
@@ -62,8 +54,8 @@ class Network:
         start = time.perf_counter()
         result = self.segmenter.segment(image, prompts.boxes, told, detail=self.detail)
         seconds = time.perf_counter() - start
-        seen = result.modality if result.modality_confidence is not None else None
-        return Found(result.mask, result.scores.tolist(), seen, seconds)
+        recognized = None if result.modality_confidence is None else result.modality
+        return Found(result.mask, result.scores.tolist(), recognized, seconds)
 
 
 @dataclass(frozen=True)

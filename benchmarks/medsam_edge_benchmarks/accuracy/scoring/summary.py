@@ -15,6 +15,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -29,8 +30,8 @@ MEAN = "mean"
 DRAWS = 1000
 COUNTED = 0.2
 """Mean DSC of an image above which the challenge computes its NSD."""
-SIZES = ((0.0, 8.0), (8.0, 16.0), (16.0, 32.0), (32.0, 64.0), (64.0, np.inf))
-"""Network pixels."""
+SIZES = (8, 16, 32, 64)
+"""Network pixels that part the bins of boxes' sides."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -40,9 +41,9 @@ class Estimate:
     """A mean in percent with its 95 % interval; no interval for fewer than two images, nothing where nothing was
     measured."""
 
-    mean: float | None
-    low: float | None
-    high: float | None
+    mean: float | None = None
+    low: float | None = None
+    high: float | None = None
 
 
 @dataclass(frozen=True)
@@ -63,12 +64,7 @@ Groups = Mapping[str, Group]
 
 
 def by_modality(rows: Sequence[Row], rule: str = "plain") -> Groups:
-    """Each modality, and `mean`; a method that lacks a modality has no mean.
-
-    Args:
-        rows: of one jitter.
-        rule: one of `RULES`.
-    """
+    """From rows of one jitter, each modality, and `mean`; a method that lacks a modality has no mean."""
     return _groups(rows, lambda row: row.modality, [modality.value for modality in Modality], rule, mean=True)
 
 
@@ -90,9 +86,8 @@ def below_ellipse(groups: Groups) -> dict[str, dict[str, int]]:
 
 def by_size(rows: Sequence[Row]) -> Groups:
     """Bins of the boxes' side in network pixels, each the mean over all its objects of whatever modality."""
-    names = {_size_name(low, high): (low, high) for low, high in SIZES}
-    bins = [high for _, high in SIZES[:-1]]
-    return _groups(rows, lambda row: list(names)[int(np.searchsorted(bins, row.side, side="right"))], list(names))
+    names = [f"< {SIZES[0]}", *(f"{low}–{high}" for low, high in pairwise(SIZES)), f"≥ {SIZES[-1]}"]
+    return _groups(rows, lambda row: names[int(np.searchsorted(SIZES, row.side, side="right"))], names)
 
 
 def by_jitter(rows: Iterable[Row]) -> Groups:
@@ -114,10 +109,6 @@ def recognized(rows: Iterable[Row]) -> dict[str, dict[str, float]]:
         modality: {name: 100 * float(np.mean(list(own.values()))) for name, own in methods.items()}
         for modality, methods in hits.items()
     }
-
-
-def _size_name(low: float, high: float) -> str:
-    return f"< {high:g}" if low == 0 else f"≥ {low:g}" if high == np.inf else f"{low:g}–{high:g}"
 
 
 def _groups(
@@ -187,7 +178,7 @@ def _ratio(sums: Floats, counts: Floats) -> Floats:
 
 def _estimate(mean: float, draws: Floats) -> Estimate:
     if not np.isfinite(mean):
-        return Estimate(None, None, None)
+        return Estimate()
     drawn = draws[np.isfinite(draws)]
-    low, high = np.percentile(drawn, (2.5, 97.5)).tolist() if drawn.size else (None, None)
-    return Estimate(100 * mean, *(None if bound is None else 100 * bound for bound in (low, high)))
+    low, high = (100 * np.percentile(drawn, (2.5, 97.5))).tolist() if drawn.size else (None, None)
+    return Estimate(100 * mean, low, high)

@@ -9,7 +9,7 @@ from medsam_edge_benchmarks.latency.output.text import START_STAGES, duration, m
 from medsam_edge_benchmarks.latency.runs.figures import CaseFigures, Figures
 from medsam_edge_benchmarks.latency.runs.roofline import Roofline
 from medsam_edge_benchmarks.latency.variants import BASELINE, OURS, STAGES
-from medsam_edge_benchmarks.report.plot import FAINT, INK, address, figure, finish, legend
+from medsam_edge_benchmarks.report.output import FAINT, INK, address, figure, finish
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,42 +30,34 @@ BAR = 0.24  # inches of height for each bar
 
 def relative_bars(cases: Sequence[CaseFigures]) -> str:
     """For each case, every variant's stages as shares of the baseline's total."""
-    rows = sum(len(own.variants) + 1.4 for own in cases)
-    picture, axes = figure(rows * BAR + 0.9)
+    picture, axes = figure(sum(len(own.variants) + 1.4 for own in cases) * BAR + 0.9)
     y, ticks = 0.0, []
     for own in cases:
-        base = own.variants[BASELINE].total.p50
         axes.text(0, y, own.case.name, va="center", ha="left", fontweight="bold", color=INK)
         for name, figures in own.variants.items():
             y += 1
-            end = _stack(axes, y, figures, STAGE_COLORS, 1 / base)
-            label = median(figures.total)
-            label += f"  {ratio(figures.total)}" if name != BASELINE else ""
+            end = _stack(axes, y, figures, STAGE_COLORS, 1 / own.variants[BASELINE].total.p50)
+            label = median(figures.total) + (f"  {ratio(figures.total)}" if name != BASELINE else "")
             axes.text(end + 0.008, y, label, va="center", color=INK, fontweight="bold" if name == OURS else "normal")
             ticks.append((y, name))
         y += 1.4
-    finish(axes, ticks, "share of lite_medsam's time on the same case")
+    finish(axes, ticks, "share of lite_medsam's time on the same case", room=1.12)
     axes.xaxis.set_major_formatter("{x:.0%}")
-    axes.set_xlim(0, axes.get_xlim()[1] * 1.12)
-    legend(axes, STAGE_COLORS)
-    return address(picture)
+    return address(picture, STAGE_COLORS)
 
 
 def own_stages(cases: Sequence[CaseFigures]) -> str:
     """Ours alone: the stages' shares of their sum, and the total beside them."""
     picture, axes = figure(len(cases) * BAR * 1.3 + 0.9)
-    ticks = []
     for y, own in enumerate(cases):
         figures = own.variants[OURS]
         whole = sum(spread.p50 for stage, spread in figures.stages.items() if stage in STAGES)
         _stack(axes, y, figures, STAGE_COLORS, 1 / whole)
         axes.text(1.01, y, duration(figures.total.p50), va="center", color=INK)
-        ticks.append((y, own.case.name))
-    finish(axes, ticks, "share of the stages' sum; the total on the right")
+    finish(axes, _names(cases), "share of the stages' sum; the total on the right")
     axes.xaxis.set_major_formatter("{x:.0%}")
     axes.set_xlim(0, 1.09)
-    legend(axes, STAGE_COLORS)
-    return address(picture)
+    return address(picture, STAGE_COLORS)
 
 
 def ratio_dots(cases: Sequence[CaseFigures]) -> str:
@@ -81,7 +73,7 @@ def ratio_dots(cases: Sequence[CaseFigures]) -> str:
                 axes.plot(value, y, ls="", marker=marker, color=color, mfc=color if filled else "none", ms=6)
         label, place = ratio(own.variants[OURS].total), axes.get_yaxis_transform()
         axes.text(1.01, y, label, transform=place, va="center", color=DOTS[0][2], fontweight="bold")
-    finish(axes, [(y, own.case.name) for y, own in enumerate(cases)], "times faster than LiteMedSAM; log scale")
+    finish(axes, _names(cases), "times faster than LiteMedSAM; log scale")
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter("{x:g}×")
@@ -94,6 +86,11 @@ def ratio_dots(cases: Sequence[CaseFigures]) -> str:
     ]
     picture.legend(handles=handles, loc="outside upper left", ncols=3, frameon=False)
     return address(picture)
+
+
+def _names(cases: Sequence[CaseFigures]) -> list[tuple[float, str]]:
+    """A row for each case."""
+    return [(y, own.case.name) for y, own in enumerate(cases)]
 
 
 def _ratios(own: CaseFigures) -> tuple[float | None, ...]:
@@ -112,10 +109,8 @@ def start_bars(variants: Mapping[str, Figures]) -> str:
     for y, figures in enumerate(variants.values()):
         end = _stack(axes, y, figures, START_COLORS, 1)
         axes.text(end, y, f"  {duration(figures.total.p50)}  {ratio(figures.total)}", va="center", color=INK)
-    finish(axes, list(enumerate(variants)), "seconds from the first import to the first mask")
-    axes.set_xlim(0, axes.get_xlim()[1] * 1.12)
-    legend(axes, START_COLORS)
-    return address(picture)
+    finish(axes, list(enumerate(variants)), "seconds from the first import to the first mask", room=1.12)
+    return address(picture, START_COLORS)
 
 
 def rate_bars(roofline: Roofline) -> str:
@@ -129,8 +124,7 @@ def rate_bars(roofline: Roofline) -> str:
     for y, (_, value, note, color) in enumerate(bars):
         axes.barh(y, value, color=color, height=0.72)
         axes.text(value, y, f"  {value:.0f}  {note}", va="center", color=INK)
-    finish(axes, [(y, bar[0]) for y, bar in enumerate(bars)], "GMAC/s")
-    axes.set_xlim(0, axes.get_xlim()[1] * 1.3)
+    finish(axes, [(y, bar[0]) for y, bar in enumerate(bars)], "GMAC/s", room=1.3)
     return address(picture)
 
 

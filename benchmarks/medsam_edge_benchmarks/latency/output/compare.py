@@ -15,34 +15,28 @@ from typing import Any
 import numpy as np
 
 from medsam_edge.errors import FileMissingError, InputError
-from medsam_edge_benchmarks.latency.runs.figures import SCHEMA
+from medsam_edge_benchmarks.latency.runs.figures import COLD_START, SCHEMA
 from medsam_edge_benchmarks.latency.variants import BASELINES, TOTAL
 
 SMALLEST_SHARE = 0.02
 """Of a case's total: a stage below it in both runs is shown and not judged, since a millisecond decides nothing."""
 MUST_AGREE = ("threads", "baseline_slices", "baseline_boxes")
 
-Totals = dict[str, dict[str, dict[str, float]]]
-"""LatencyCase → variant → stage → median seconds."""
+Variants = dict[str, dict[str, Any]]
+"""A case's figures by variant, as the JSON file has them."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """A figure of ours in both runs.
-
-    Attributes:
-        before, after: median seconds.
-        drift: median of after / before over the baselines' totals on this case; 1 where neither run has any.
-        relative: after / before / drift; above 1 is slower.
-    """
+    """A figure of ours in both runs."""
 
     case: str
     variant: str
     stage: str
-    before: float
+    before: float  # median seconds, as after
     after: float
-    drift: float
-    relative: float
+    drift: float  # median of after / before over the baselines' totals on this case; 1 where neither run has any
+    relative: float  # after / before / drift; above 1 is slower
     regressed: bool
 
 
@@ -56,12 +50,7 @@ class Comparison:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """What `bench latency --json` wrote.
-
-    Raises:
-        FileMissingError: there is no such file.
-        InputError: it is none of ours, or of another version's schema.
-    """
+    """What `bench latency --json` wrote."""
     if not path.is_file():
         raise FileMissingError(f"compare: no such file: {path}")
     try:
@@ -77,17 +66,10 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def compare(before: dict[str, Any], after: dict[str, Any], tolerance: float) -> Comparison:
-    """Set two results of `read` against each other.
-
-    Args:
-        tolerance: a share; a figure that is slower by more is a regression.
-
-    Raises:
-        InputError: no case is in both, or a tolerance below 0.
-    """
+    """Set two results of `read` against each other; a figure slower by more than the tolerance, a share, regressed."""
     if not tolerance >= 0:
         raise InputError(f"tolerance: expected 0 or more, got {tolerance:g}")
-    first, second = _medians(before), _medians(after)
+    first, second = _named(before), _named(after)
     shared = [case for case in first if case in second]
     if not shared:
         raise InputError(f"compare: no case is in both: {', '.join(first) or 'none'}; {', '.join(second) or 'none'}")
@@ -119,50 +101,36 @@ def failure(comparison: Comparison) -> str | None:
     )
 
 
-def _medians(result: dict[str, Any]) -> Totals:
-    named = {own["case"]["name"]: own["variants"] for own in result["cases"]}
-    if result["cold_start"]:
-        named["cold start"] = result["cold_start"]
-    return {
-        case: {
-            name: {stage: spread["p50"] for stage, spread in figures["stages"].items()}
-            for name, figures in variants.items()
-        }
-        for case, variants in named.items()
-    }
+def _named(result: dict[str, Any]) -> dict[str, Variants]:
+    cold = {COLD_START: result["cold_start"]} if result["cold_start"] else {}
+    return {own["case"]["name"]: own["variants"] for own in result["cases"]} | cold
 
 
-def _changes(
-    case: str, before: dict[str, dict[str, float]], after: dict[str, dict[str, float]], tolerance: float
-) -> Iterator[Change]:
-    common = [name for name in before if name in after]
-    drifts = [after[name][TOTAL] / before[name][TOTAL] for name in common if name in BASELINES]
+def _changes(case: str, before: Variants, after: Variants, tolerance: float) -> Iterator[Change]:
+    common = {name: (before[name]["stages"], after[name]["stages"]) for name in before if name in after}
+    drifts = [new[TOTAL]["p50"] / old[TOTAL]["p50"] for name, (old, new) in common.items() if name in BASELINES]
     drift = float(np.median(drifts)) if drifts else 1.0
-    for name in common:
-        if name in BASELINES:
-            continue
-        for stage, old in before[name].items():
-            new = after[name].get(stage)
+    for name, runs in common.items():
+        for stage in runs[0] if name not in BASELINES else ():
+            old, new = (own[stage]["p50"] if stage in own else None for own in runs)
             if not old or new is None:
                 continue
             relative = new / old / drift
-            weighs = old >= SMALLEST_SHARE * before[name][TOTAL] or new >= SMALLEST_SHARE * after[name][TOTAL]
+            weighs = any(own[stage]["p50"] >= SMALLEST_SHARE * own[TOTAL]["p50"] for own in runs)
             yield Change(case, name, stage, old, new, drift, relative, weighs and relative > 1 + tolerance)
 
 
-def _notes(before: dict[str, Any], after: dict[str, Any], first: Totals, second: Totals) -> Iterator[str]:
-    for name in MUST_AGREE:
-        if before["settings"][name] != after["settings"][name]:
-            yield f"{name} differs: {before['settings'][name]} and {after['settings'][name]}"
-    for fact in sorted({*before["machine"], *after["machine"]}):
-        if before["machine"].get(fact) != after["machine"].get(fact):
-            yield f"{fact} differs: {before['machine'].get(fact)} and {after['machine'].get(fact)}"
+def _notes(
+    before: dict[str, Any], after: dict[str, Any], first: dict[str, Variants], second: dict[str, Variants]
+) -> Iterator[str]:
+    facts = [("settings", name) for name in MUST_AGREE]
+    facts += [("machine", name) for name in sorted({*before["machine"], *after["machine"]})]
+    for part, name in facts:
+        old, new = before[part].get(name), after[part].get(name)
+        if old != new:
+            yield f"{name} differs: {old} and {new}"
     for case in sorted(first.keys() ^ second.keys()):
         yield f"{case} is in one run only"
-    if any(figures["scaled_from"] for result in (before, after) for figures in _all_figures(result)):
+    cases = (*first.values(), *second.values())
+    if any(figures["scaled_from"] for variants in cases for figures in variants.values()):
         yield "the baselines' figures are scaled up by count from a part of their cases"
-
-
-def _all_figures(result: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for variants in [*(own["variants"] for own in result["cases"]), result["cold_start"]]:
-        yield from variants.values()

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from medsam_edge_benchmarks.latency.cases.papers import LatencyCase
+from medsam_edge_benchmarks.latency.cases.cases import LatencyCase
 from medsam_edge_benchmarks.latency.runs.figures import CaseFigures, Figures, LatencyReport, Spread
 from medsam_edge_benchmarks.latency.runs.roofline import Roofline
 from medsam_edge_benchmarks.latency.variants import BASELINE, STAGES, TOTAL
+from medsam_edge_benchmarks.report.output import new_table
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-PLURALS = {"box to decode": "boxes to decode"}
 START_STAGES = ("import", "load", "first mask")
 PAPERS = (
     "The papers' seconds are from their machines, for other images and trained weights; ours are networks and a "
@@ -54,9 +54,9 @@ def mark(spread: Spread) -> str:
 def work(own: CaseFigures) -> str:
     """A case's size, objects, slices and boxes to decode."""
     shape = "×".join(map(str, own.case.shape)) + ("" if len(own.case.shape) == 3 else "×3")
-    counts = ((own.case.objects, "object"), (own.slices, "slice"), (own.masks, "box to decode"))
-    words = [f"{count} {name if count == 1 else PLURALS.get(name, name + 's')}" for count, name in counts]
-    return ", ".join([shape, *words])
+    counts = ((own.case.objects, "object", "s"), (own.slices, "slice", "s"), (own.masks, "box", "es"))
+    objects, slices, boxes = (f"{count} {name}{'' if count == 1 else end}" for count, name, end in counts)
+    return f"{shape}, {objects}, {slices}, {boxes} to decode"
 
 
 def papers(case: LatencyCase) -> str:
@@ -72,9 +72,8 @@ def papers(case: LatencyCase) -> str:
 
 def scaled(report: LatencyReport) -> list[str]:
     """What is scaled up: a line for each case, or for each part that variants ran of it."""
-    named = [(own.case.name, own.variants) for own in report.cases] + [("cold start", report.cold_start)]
     lines: dict[tuple[str, str], list[str]] = {}
-    for case, variants in named:
+    for case, variants in report.named:
         for name, figures in variants.items():
             if figures.scaled_from:
                 lines.setdefault((case, figures.scaled_from), []).append(name)
@@ -84,9 +83,11 @@ def scaled(report: LatencyReport) -> list[str]:
 def show(report: LatencyReport, console: Console) -> None:
     """Print everything."""
     for own in report.cases:
-        console.print(_case_table(own), "")
+        title = f"{own.case.name}  {work(own)}\n{papers(own.case)}"
+        console.print(_figure_table(title, own.variants, STAGES), "")
     if report.cold_start:
-        console.print(_start_table(report.cold_start), "")
+        title = "Cold start, from the first import to the first mask, in fresh processes"
+        console.print(_figure_table(title, report.cold_start, START_STAGES), "")
     if report.roofline:
         console.print(_roofline_table(report.roofline), "")
     for name, fact in report.machine.items():
@@ -121,9 +122,7 @@ def headings(stages: tuple[str, ...]) -> list[str]:
 
 
 def _figure_table(title: str, variants: Mapping[str, Figures], stages: tuple[str, ...]) -> Table:
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="dim")
+    table = new_table(title)
     table.add_column("variant", no_wrap=True)
     for heading in headings(stages):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -133,28 +132,15 @@ def _figure_table(title: str, variants: Mapping[str, Figures], stages: tuple[str
     return table
 
 
-def _case_table(own: CaseFigures) -> Table:
-    title = f"{own.case.name}  {work(own)}\n{papers(own.case)}"
-    return _figure_table(title, own.variants, STAGES)
-
-
-def _start_table(variants: Mapping[str, Figures]) -> Table:
-    return _figure_table(
-        "Cold start, from the first import to the first mask, in fresh processes", variants, START_STAGES
-    )
-
-
 def _roofline_table(roofline: Roofline) -> Table:
-    from rich.table import Table
-
-    title = f"What the machine can do, measured; it copies {roofline.copy_gb_per_s:.1f} GB/s (read and written)"
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="dim")
+    table = new_table(
+        f"What the machine can do, measured; it copies {roofline.copy_gb_per_s:.1f} GB/s (read and written)"
+    )
     for heading in ("", "GMAC/s", "share of the rate", "how"):
         table.add_column(heading, justify="left" if heading in ("", "how") else "right")
     for rate in roofline.rates:
-        table.add_row(
-            f"{rate.precision} matrix rate", f"{rate.gmacs_per_s:.0f}" if rate.gmacs_per_s else "–", "", rate.kernel
-        )
+        speed = f"{rate.gmacs_per_s:.0f}" if rate.gmacs_per_s else "–"
+        table.add_row(f"{rate.precision} matrix rate", speed, "", rate.kernel)
     for part in roofline.parts:
         share = f"{part.share:.0%} of {part.precision}" if part.share else f"no {part.precision} rate"
         table.add_row(part.part, f"{part.gmacs_per_s:.0f}", share, f"{part.gmacs:.2f} GMAC in {part.ms:.1f} ms")

@@ -13,19 +13,15 @@ import torch
 from medsam_edge.intensity import volume_to_display
 from medsam_edge.reading.read import read_image
 from medsam_edge.writing.whole import replacing
-from medsam_edge_benchmarks.latency.cases.drawn import DrawnCase
+from medsam_edge_benchmarks.latency.cases.cases import DrawnCase
 from medsam_edge_benchmarks.latency.published import scripts as published
 from medsam_edge_benchmarks.latency.variants import TOTAL, Run, Stopwatch
+from medsam_edge_train import checkpoint
 from medsam_edge_train.models import MedSAM, fuse
 
 PER_MASK = {"image": ("decode", "restore"), "volume": ("prepare", "encode", "decode", "restore")}
 """Stages whose work grows with the number of masks; in a volume the scripts encode a slice again for each object."""
 UNITS = {"image": "boxes", "volume": "slices, counted per object"}
-
-
-def fused(network: MedSAM) -> MedSAM:
-    """The network with its branches fused; the one given is used up."""
-    return cast(MedSAM, fuse(network))
 
 
 class Baseline:
@@ -43,7 +39,8 @@ class Baseline:
         self.slices, self.boxes = slices, boxes
 
     def run(self, drawn: DrawnCase, output: Path) -> Run:
-        part = self._part(drawn)
+        limit = self.slices if drawn.is_volume else self.boxes
+        part = drawn.part(self.slices, self.boxes) if 0 < limit < drawn.masks else drawn
         segment = published.segment_volume if drawn.is_volume else published.segment_image
         watch = Stopwatch()
         image = read_image(drawn.file).pixels
@@ -56,9 +53,11 @@ class Baseline:
         watch.lap("write")
         return _scaled(watch.seconds, part, drawn)
 
-    def _part(self, drawn: DrawnCase) -> DrawnCase:
-        limit = self.slices if drawn.is_volume else self.boxes
-        return drawn.part(self.slices, self.boxes) if 0 < limit < drawn.masks else drawn
+
+def load_baseline(path: Path, fused: bool, threads: int, slices: int, boxes: int) -> Baseline:
+    """The network of a checkpoint, with its branches fused or as they are."""
+    network, _ = checkpoint.load(path)
+    return Baseline(cast(MedSAM, fuse(network)) if fused else network, threads, slices, boxes)
 
 
 def _scaled(measured: Mapping[str, float], part: DrawnCase, whole: DrawnCase) -> Run:

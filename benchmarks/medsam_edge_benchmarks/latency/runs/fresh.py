@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from medsam_edge.errors import MedsamEdgeError
-from medsam_edge_benchmarks.latency.cases.drawn import DrawnCase
+from medsam_edge_benchmarks.latency.cases.cases import DrawnCase
 from medsam_edge_benchmarks.latency.variants import BASELINES, OURS, Run
 
 EMPTY, WARM = f"{OURS}, empty cache", f"{OURS}, warm cache"
@@ -20,32 +20,19 @@ EMPTY, WARM = f"{OURS}, empty cache", f"{OURS}, warm cache"
 
 @dataclass(frozen=True)
 class Request:
-    """What a worker is to run.
+    """What a worker is to run."""
 
-    Attributes:
-        threads: CPU threads of the engine.
-        bundle: of ours; None for the packaged one.
-        cache_dir: of ours, for compiled models; None keeps none.
-        checkpoint: of a published network; None runs ours.
-        fuse: that network's branches.
-        baseline_slices, baseline_boxes: see `baselines.Baseline`.
-    """
-
-    threads: int
-    bundle: str | None = None
-    cache_dir: str | None = None
-    checkpoint: str | None = None
-    fuse: bool = False
-    baseline_slices: int = 0
+    threads: int  # of the CPU, for the engine
+    bundle: str | None = None  # of ours; None for the packaged one
+    cache_dir: str | None = None  # of ours, for compiled models; None keeps none
+    checkpoint: str | None = None  # of a published network; None runs ours
+    fuse: bool = False  # that network's branches
+    baseline_slices: int = 0  # these two: see `baselines.Baseline`
     baseline_boxes: int = 0
 
 
 def run_fresh(request: Request, drawn: DrawnCase, output: Path) -> tuple[Run, float | None]:
-    """Run a case once in a new process; also gives the peak of its memory in megabytes, None where it is not known.
-
-    Raises:
-        MedsamEdgeError: the process failed.
-    """
+    """Run a case once in a new process; also gives the peak of its memory in megabytes, None where it is not known."""
     prompts = {"file": str(drawn.file), "boxes": drawn.boxes.tolist(), "modality": drawn.modality.value}
     done = subprocess.run(
         [sys.executable, "-m", "medsam_edge_benchmarks.latency.runs.worker"],
@@ -66,15 +53,10 @@ def cold_starts(
 ) -> tuple[dict[str, list[Run]], dict[str, float | None]]:
     """Start every variant once a round, one after the other; ours both without and with compiled models at hand.
 
-    Args:
-        requests: of `OURS` and `BASELINES`, whatever of them is wanted.
-        folder: for compiled models and masks.
-
-    Returns:
-        runs and peaks of memory (of the last round) by name; ours under `EMPTY` and `WARM`.
+    Gives runs and peaks of memory (of the last round) by name; ours under `EMPTY` and `WARM`. Of the baselines, those
+    run that `requests` has.
     """
-    warm = replace(requests[OURS], cache_dir=str(folder / "warm"))
-    output = folder / "first.npz"
+    warm, output = replace(requests[OURS], cache_dir=str(folder / "warm")), folder / "first.npz"
     report("filling the cache of compiled models")
     run_fresh(warm, drawn, output)
     names = [EMPTY, WARM, *(name for name in BASELINES if name in requests)]

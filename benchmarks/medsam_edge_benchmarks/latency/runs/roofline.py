@@ -6,7 +6,6 @@ int8 graphs are quantized as NNCF writes it: FakeQuantize on activations and, pe
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +17,7 @@ from openvino import opset13 as ops
 
 from medsam_edge.networks.bundle import Bundle
 from medsam_edge.networks.model import Model, Network
-from medsam_edge_benchmarks.network.profile import PARTS, macs, prompts, read_part
+from medsam_edge_benchmarks.network.profile import PARTS, macs, prompts, read_part, time_in_turns
 
 Call = Callable[[], Any]
 PRECISIONS = ("f32", "bf16", "int8")
@@ -30,34 +29,23 @@ NATIVE = {"f32": "FP32", "bf16": "BF16", "int8": "INT8"}
 
 @dataclass(frozen=True)
 class Rate:
-    """A precision's matrix rate.
-
-    Attributes:
-        gmacs_per_s: thousand millions of multiply-adds a second; None where the machine has no such arithmetic.
-        kernel: the implementation that OpenVINO chose for the faster graph; "not native" where there is no rate.
-    """
+    """A precision's matrix rate."""
 
     precision: str
-    gmacs_per_s: float | None
-    kernel: str
+    gmacs_per_s: float | None  # thousand millions of multiply-adds; None where the machine has no such arithmetic
+    kernel: str  # the implementation that OpenVINO chose for the faster graph; "not native" where there is no rate
 
 
 @dataclass(frozen=True)
 class Achieved:
-    """What one part of the bundle makes of the machine.
-
-    Attributes:
-        precision: of the rate it is compared with: int8, or the floating-point type that OpenVINO computes in.
-        ms: median milliseconds of an inference, one image or one box.
-        share: of that rate, 0..1; None where it was not measured.
-    """
+    """What one part of the bundle makes of the machine."""
 
     part: str
-    precision: str
+    precision: str  # of the rate it is compared with: int8, or the floating-point type that OpenVINO computes in
     gmacs: float
-    ms: float
+    ms: float  # median milliseconds of an inference, one image or one box
     gmacs_per_s: float
-    share: float | None
+    share: float | None  # of that rate, 0..1; None where it was not measured
 
 
 @dataclass(frozen=True)
@@ -72,8 +60,7 @@ class Roofline:
 def measure_roofline(model: Model, bundle: Bundle, threads: int, size: int = 1024) -> Roofline:
     """Measure the machine and both parts of the bundle on it, all in turns, so that a slow moment slows all.
 
-    Args:
-        size: of the square matrix product; the convolution is scaled with it.
+    `size` is that of the square matrix product; the convolution is scaled with it.
     """
     probes = [own for precision in PRECISIONS for own in _probes(precision, threads, size)]
     networks = dict(zip(PARTS, (model.encoder, model.decoder), strict=True))
@@ -91,26 +78,26 @@ def measure_roofline(model: Model, bundle: Bundle, threads: int, size: int = 102
 def graphs(size: int, quantized: bool) -> dict[str, ov.Model]:
     """A product of matrices of `size` rows and columns, and a 3×3 convolution of `size` / 4 channels."""
     random = np.random.default_rng(0)
-    rows = ops.parameter([size, size], np.float32, name="input")
-    square = random.standard_normal((size, size), dtype=np.float32)
-    product = ops.matmul(_fake(rows, quantized), _fake_weights(square, quantized), False, False)
     side, channels = size // 16, size // 4
+    rows = ops.parameter([size, size], np.float32, name="input")
+    square: Any = random.standard_normal((size, size), dtype=np.float32)
     image = ops.parameter([1, channels, side, side], np.float32, name="input")
-    kernel = random.standard_normal((channels, channels, 3, 3), dtype=np.float32)
-    strides, pads = [1, 1], [1, 1]
-    filtered = ops.convolution(_fake(image, quantized), _fake_weights(kernel, quantized), strides, pads, pads, [1, 1])
-    return {"MatMul": ov.Model([product], [rows]), "Convolution": ov.Model([filtered], [image])}
+    kernel: Any = random.standard_normal((channels, channels, 3, 3), dtype=np.float32)
+    left, filtered = rows, image
+    if quantized:
+        bounds = (np.float32(-4.0), np.float32(4.0)) * 2
+        left, filtered = (ops.fake_quantize(own, *bounds, 256) for own in (rows, image))
+        square, kernel = (
+            _fake(square, (0,)),
+            _fake(kernel, (1, 2, 3)),
+        )  # not the outputs' axes: a product's are its columns
+    product = ops.matmul(left, square, False, False)
+    convolved = ops.convolution(filtered, kernel, [1, 1], [1, 1], [1, 1], [1, 1])
+    return {"MatMul": ov.Model([product], [rows]), "Convolution": ov.Model([convolved], [image])}
 
 
-def _fake(activations: ov.Node, quantized: bool) -> ov.Node:
-    bounds = (np.float32(-4.0), np.float32(4.0))
-    return ops.fake_quantize(activations, *bounds, *bounds, 256) if quantized else activations
-
-
-def _fake_weights(values: np.ndarray[Any, np.dtype[np.float32]], quantized: bool) -> Any:
-    if not quantized:
-        return values
-    axes = (0,) if values.ndim == 2 else (1, 2, 3)  # a product's outputs are its columns, a convolution's its rows
+def _fake(values: np.ndarray[Any, np.dtype[np.float32]], axes: tuple[int, ...]) -> ov.Node:
+    """Weights quantized per output channel; `axes` are the others."""
     high = np.abs(values).max(axis=axes, keepdims=True)
     return ops.fake_quantize(ops.constant(values), -high, high, -high, high, 255)
 
@@ -127,13 +114,12 @@ class _Probe:
 
 def _probes(precision: str, threads: int, size: int) -> Iterator[_Probe]:
     """Both graphs, where the machine computes in this precision without converting."""
-    core = ov.Core()
-    if NATIVE[precision] not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    if NATIVE[precision] not in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         return
     hint = "bf16" if precision == "bf16" else "f32"
     config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": hint}
     for kind, graph in graphs(size, precision == "int8").items():
-        compiled = core.compile_model(graph, "CPU", config)
+        compiled = ov.compile_model(graph, "CPU", config)
         values = np.random.default_rng(1).standard_normal(graph.inputs[0].shape, dtype=np.float32)
         call = partial(compiled.create_infer_request().infer, {0: values})
         yield _Probe(precision, f"{kind} {_kernel(compiled)}", macs(graph) / 1e9, call)
@@ -159,7 +145,7 @@ def _achieved(part: str, network: Network, bundle: Bundle, seconds: float, rates
     manifest = bundle.manifest
     stored = manifest.encoder_precision if part == "encoder" else manifest.decoder_precision
     precision = "int8" if stored == "int8" else network.effective_precision
-    gmacs = macs(read_part(ov.Core(), bundle, part, 1)) / 1e9
+    gmacs = macs(read_part(bundle, part, 1)) / 1e9
     rate = next((own.gmacs_per_s for own in rates if own.precision == precision), None)
     return Achieved(part, precision, gmacs, seconds * 1e3, gmacs / seconds, gmacs / seconds / rate if rate else None)
 
@@ -175,10 +161,5 @@ def _inputs(model: Model, part: str) -> dict[str, Any]:
 
 def _seconds(calls: Mapping[str, Call]) -> dict[str, float]:
     """Medians of `REPEATS` rounds, after two that warm up."""
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(REPEATS + 2):
-        for name, call in calls.items():
-            start = time.perf_counter()
-            call()
-            times[name].append(time.perf_counter() - start)
-    return {name: float(np.median(own[2:])) for name, own in times.items()}
+    times = time_in_turns(calls, REPEATS, lambda _: None, warm_up=2)
+    return {name: float(np.median(own)) / 1e3 for name, own in times.items()}

@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
+import cv2
+import numpy as np
+import openvino as ov
+import torch
+
+import medsam_edge
+from medsam_edge.cli.info import cpu_features
 from medsam_edge.errors import BundleError, InputError
-from medsam_edge_benchmarks.latency.cases.drawn import DrawnCase, draw
-from medsam_edge_benchmarks.latency.cases.papers import CASES, LatencyCase, choose
-from medsam_edge_benchmarks.latency.published.baselines import Baseline, fused
+from medsam_edge.networks.engine import OpenVinoNetwork
+from medsam_edge.networks.model import Model, Network
+from medsam_edge_benchmarks.latency.cases.cases import CASES, DrawnCase, LatencyCase, choose, draw
+from medsam_edge_benchmarks.latency.published.baselines import load_baseline
 from medsam_edge_benchmarks.latency.runs import roofline
 from medsam_edge_benchmarks.latency.runs.figures import CaseFigures, LatencyReport, summarize
 from medsam_edge_benchmarks.latency.runs.fresh import Request, cold_starts, run_fresh
-from medsam_edge_benchmarks.latency.runs.machine import describe
-from medsam_edge_benchmarks.latency.runs.ours import Ours
-from medsam_edge_benchmarks.latency.variants import BASELINES, OURS, Run, Variant
+from medsam_edge_benchmarks.latency.variants import BASELINES, OURS, Ours, Run, Variant
 from medsam_edge_train import checkpoint
 from medsam_edge_train.models import build
 
 START_CASE = "US_0525"
 """Drawn for the cold start: the smallest."""
+ENGINE_SETTINGS = ("PERFORMANCE_HINT", "NUM_STREAMS", "INFERENCE_NUM_THREADS")
 RANDOM_WEIGHTS = (
     "The PyTorch baselines have random weights: they do the work of the published networks, their masks mean nothing."
 )
@@ -87,18 +96,22 @@ def measure_latency(
     Args:
         folder: for drawn cases, masks, checkpoints and compiled models.
         step: told what begins, `steps(plan)` times.
-
-    Raises:
-        BundleError: the bundle cannot be used.
-        MedsamEdgeError: a fresh process failed.
     """
     step("loading the networks")
-    ours = Ours(plan.bundle, plan.threads)
-    requests = _requests(plan, folder)
-    variants: dict[str, Variant] = {OURS: ours, **{name: _baseline(requests[name]) for name in BASELINES}}
+    ours, limits = Ours(plan.bundle, plan.threads), (plan.baseline_slices, plan.baseline_boxes)
+    variants: dict[str, Variant] = {OURS: ours}
+    requests = {OURS: Request(plan.threads, bundle=str(plan.bundle) if plan.bundle else None)}
+    for name, (architecture, fuse) in BASELINES.items():  # as published, with random weights
+        path = folder / f"{architecture}.safetensors"
+        if not path.exists():
+            checkpoint.write(path, build(architecture), architecture)
+        requests[name] = Request(plan.threads, None, None, str(path), fuse, *limits)
+        variants[name] = load_baseline(path, fuse, plan.threads, *limits)
     if ours.model.bundle is None:
         raise BundleError("bundle: expected a model from a folder")
-    report = LatencyReport(_settings(plan), describe(ours.model, plan.threads), _notes(plan))
+    settings: dict[str, Any] = {field.name: getattr(plan, field.name) for field in fields(LatencyPlan)}
+    settings |= {"cases": list(plan.cases), "bundle": str(plan.bundle) if plan.bundle else "packaged"}
+    report = LatencyReport(settings, _describe(ours.model, plan.threads), _notes(plan))
     step("matrix rates and bandwidth of the machine")
     report.roofline = roofline.measure_roofline(ours.model, ours.model.bundle, plan.threads)
     for case in choose(plan.cases):
@@ -149,29 +162,6 @@ def _measure_case(
     return CaseFigures(case, drawn.slices, drawn.masks, summarize(runs, drawn.slices, drawn.masks, peaks))
 
 
-def _requests(plan: LatencyPlan, folder: Path) -> dict[str, Request]:
-    """One per variant; writes the checkpoint of each published network, with random weights."""
-    ours = Request(plan.threads, bundle=str(plan.bundle) if plan.bundle else None)
-    requests = {OURS: ours}
-    for name, (architecture, fuse) in BASELINES.items():
-        path = folder / f"{architecture}.safetensors"
-        if not path.exists():
-            checkpoint.write(path, build(architecture), architecture)
-        requests[name] = Request(plan.threads, None, None, str(path), fuse, plan.baseline_slices, plan.baseline_boxes)
-    return requests
-
-
-def _baseline(request: Request) -> Baseline:
-    network, _ = checkpoint.load(Path(str(request.checkpoint)))
-    network = fused(network) if request.fuse else network
-    return Baseline(network, request.threads, request.baseline_slices, request.baseline_boxes)
-
-
-def _settings(plan: LatencyPlan) -> dict[str, object]:
-    own = {field.name: getattr(plan, field.name) for field in fields(LatencyPlan)}
-    return {**own, "cases": list(plan.cases), "bundle": str(plan.bundle) if plan.bundle else "packaged"}
-
-
 def _notes(plan: LatencyPlan) -> Sequence[str]:
     notes = [RANDOM_WEIGHTS]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -197,3 +187,39 @@ def _notes(plan: LatencyPlan) -> Sequence[str]:
     if plan.rounds < 100:
         notes.append(f"Rounds of each case: {plan.rounds}; the 99th percentile is nearly the slowest of them.")
     return notes
+
+
+def _describe(model: Model, threads: int) -> dict[str, str]:
+    """What a figure depends on besides the code, by name, for people; OpenVINO says its own threads."""
+    return {
+        "processor": _cpu_model(),
+        "vector extensions": " ".join(cpu_features()) or "not reported",
+        "system": platform.platform(),
+        "threads": f"{threads} for PyTorch, OpenCV and OpenVINO",
+        "encoder": _engine(model.encoder),
+        "decoder": _engine(model.decoder),
+        "model": f"{model.bundle.manifest.architecture}, {model.identity[:12]}" if model.bundle else model.identity,
+        "medsam-edge": medsam_edge.__version__,
+        "OpenVINO": str(ov.__version__),
+        "PyTorch": torch.__version__,
+        "NumPy": np.__version__,
+        "OpenCV": cv2.__version__,
+        "Python": platform.python_version(),
+    }
+
+
+def _cpu_model() -> str:
+    """The processor's name as the system gives it."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        text = ""
+    names = [line.partition(":")[2].strip() for line in text.splitlines() if line.lower().startswith("model name")]
+    return f"{names[0]}, {len(names)} logical" if names else platform.processor() or platform.machine()
+
+
+def _engine(network: Network) -> str:
+    own = f"floating point in {network.effective_precision}"
+    if isinstance(network, OpenVinoNetwork):
+        own += "".join(f", {name} {network.setting(name)}" for name in ENGINE_SETTINGS)
+    return own

@@ -10,52 +10,36 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from medsam_edge_benchmarks.latency.variants import Variant
 
 CLOCK_STARTED = time.perf_counter()
 
 
 def main() -> None:
-    request: dict[str, Any] = json.load(sys.stdin)
-    begun = CLOCK_STARTED
-    build = _ours if request["checkpoint"] is None else _published
+    request = json.load(sys.stdin)
     import numpy as np
 
     from medsam_edge.modality import Modality
-    from medsam_edge_benchmarks.latency.cases.drawn import DrawnCase
+    from medsam_edge_benchmarks.latency.cases.cases import DrawnCase
 
-    variant, imported = build(request)
+    if request["checkpoint"] is None:
+        import openvino  # noqa: F401  what loading would import otherwise
+
+        from medsam_edge_benchmarks.latency.variants import Ours
+
+        imported = time.perf_counter()
+        bundle, cache = (Path(request[key]) if request[key] else None for key in ("bundle", "cache_dir"))
+        segment = Ours(bundle, request["threads"], cache).run
+    else:
+        from medsam_edge_benchmarks.latency.published.baselines import load_baseline
+
+        imported = time.perf_counter()
+        settings = (request[key] for key in ("fuse", "threads", "baseline_slices", "baseline_boxes"))
+        segment = load_baseline(Path(request["checkpoint"]), *settings).run
     loaded = time.perf_counter()
     boxes = np.asarray(request["boxes"], dtype=np.float32)
-    run = variant.run(DrawnCase(Modality(request["modality"]), Path(request["file"]), boxes), Path(request["output"]))
-    seconds = {"import": imported - begun, "load": loaded - imported, "first mask": run.total}
+    run = segment(DrawnCase(Modality(request["modality"]), Path(request["file"]), boxes), Path(request["output"]))
+    seconds = {"import": imported - CLOCK_STARTED, "load": loaded - imported, "first mask": run.total}
     print(json.dumps({"seconds": seconds, "scaled_from": run.scaled_from, "peak_mb": peak_mb()}))
-
-
-def _ours(request: dict[str, Any]) -> tuple[Variant, float]:
-    """The runtime, loaded, and when its imports were done."""
-    import openvino  # noqa: F401  what loading would import otherwise
-
-    from medsam_edge_benchmarks.latency.runs.ours import Ours
-
-    imported = time.perf_counter()
-    bundle, cache = (Path(request[key]) if request[key] else None for key in ("bundle", "cache_dir"))
-    return Ours(bundle, request["threads"], cache), imported
-
-
-def _published(request: dict[str, Any]) -> tuple[Variant, float]:
-    """A network of a checkpoint, fused where its name says so, and when its imports were done."""
-    from medsam_edge_benchmarks.latency.published.baselines import Baseline, fused
-    from medsam_edge_train import checkpoint
-
-    imported = time.perf_counter()
-    network, _ = checkpoint.load(Path(request["checkpoint"]))
-    if request["fuse"]:
-        network = fused(network)
-    return Baseline(network, request["threads"], request["baseline_slices"], request["baseline_boxes"]), imported
 
 
 def peak_mb() -> float | None:

@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from medsam_edge_benchmarks.accuracy.scoring.calibration import calibrate, calibrations
 from medsam_edge_benchmarks.accuracy.scoring.measure import Row
 from medsam_edge_benchmarks.accuracy.scoring.summary import (
     DRAWS,
@@ -117,23 +116,3 @@ def test_recognition_counts_images_not_objects() -> None:
     rows = [replace(ROW, key="a", label=label, recognized="CT") for label in range(3)]
     rows += [replace(ROW, key="b", recognized="US"), replace(ROW, key="c", method="ellipse")]
     assert recognized(rows) == {"CT": {"net": 50.0}}
-
-
-def test_a_perfect_prediction_has_no_error() -> None:
-    true = np.random.default_rng(0).random(200).tolist()
-    perfect = calibrate(true, true)
-    assert perfect.error == pytest.approx(0)
-    assert perfect.correlation == pytest.approx(1)
-    assert sum(own.objects for own in perfect.bins) == 200
-
-
-def test_calibration_by_hand() -> None:
-    found = calibrate([0.95, 0.91, 0.25, 1.2], [0.75, 0.71, 0.45, 1.0])
-    assert [own.objects for own in found.bins] == [1, 3]  # what is beyond 1 is in the last bin
-    assert found.bins[0].predicted == pytest.approx(0.25)
-    assert found.bins[0].true == pytest.approx(0.45)
-    assert found.error == pytest.approx(0.2)
-    assert calibrate([0.5, 0.5], [0.1, 0.9]).error == pytest.approx(0)
-    assert calibrate([0.5, 0.5], [0.1, 0.9]).correlation is None
-    rows = [replace(ROW, predicted_iou=0.5), replace(ROW, method="ellipse"), replace(ROW, iou=float("nan"))]
-    assert {name: len(own.bins) for name, own in calibrations(rows).items()} == {"net": 1}

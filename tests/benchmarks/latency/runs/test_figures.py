@@ -8,13 +8,11 @@ import torch
 from tests.benchmarks.helpers import EchoNetwork
 
 from medsam_edge.modality import Modality
-from medsam_edge_benchmarks.latency.cases.drawn import DrawnCase, draw
-from medsam_edge_benchmarks.latency.cases.papers import LatencyCase, PaperSeconds
+from medsam_edge_benchmarks.latency.cases.cases import DrawnCase, LatencyCase, PaperSeconds, draw
 from medsam_edge_benchmarks.latency.published.baselines import Baseline, _scaled
 from medsam_edge_benchmarks.latency.runs.figures import summarize
-from medsam_edge_benchmarks.latency.runs.ours import Ours
 from medsam_edge_benchmarks.latency.runs.run import interleave
-from medsam_edge_benchmarks.latency.variants import BASELINE, OURS, STAGES, Run
+from medsam_edge_benchmarks.latency.variants import BASELINE, OURS, STAGES, Ours, Run
 
 
 class Recorder:

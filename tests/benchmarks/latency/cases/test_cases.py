@@ -9,8 +9,7 @@ import pytest
 from medsam_edge.errors import InputError
 from medsam_edge.modality import Modality
 from medsam_edge.reading.read import read_image
-from medsam_edge_benchmarks.latency.cases.drawn import DrawnCase, draw
-from medsam_edge_benchmarks.latency.cases.papers import CASES, LatencyCase, PaperSeconds, choose
+from medsam_edge_benchmarks.latency.cases.cases import CASES, DrawnCase, LatencyCase, PaperSeconds, choose, draw
 
 PAPER = PaperSeconds(4, 2, 1)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from medsam_edge.errors import InputError
-from medsam_edge_benchmarks.accuracy.figures.worst import COUNT, STRIP, TILE, Worst
+from medsam_edge_benchmarks.accuracy.figures.sheets import COUNT, STRIP, TILE, Worst
 from tests.benchmarks.helpers import NEEDLE, item
 
 

@@ -1,22 +1,35 @@
-"""An accuracy report as an HTML page."""
+"""An accuracy report as an HTML page, and every row as CSV."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from dataclasses import astuple, fields
 from pathlib import Path
 
 from medsam_edge_benchmarks.accuracy.figures import charts
-from medsam_edge_benchmarks.accuracy.figures.grids import Cell, figure, further_grids, main_grids
+from medsam_edge_benchmarks.accuracy.figures.grids import figure, further_grids, main_grids
 from medsam_edge_benchmarks.accuracy.output.text import notes
+from medsam_edge_benchmarks.accuracy.scoring.measure import Row
 from medsam_edge_benchmarks.accuracy.scoring.report import AccuracyReport
 from medsam_edge_benchmarks.accuracy.scoring.summary import MEAN
+from medsam_edge_benchmarks.report.output import write_table
 from medsam_edge_convert.accuracy import ELLIPSE
 from medsam_edge_convert.page import Line, write_page
+
+COLUMNS = tuple(field.name for field in fields(Row))
+
+
+def write_csv(path: Path, rows: Iterable[Row]) -> None:
+    """One line per object, method and jitter, in the order of `Row`."""
+    write_table(path, COLUMNS, map(astuple, rows))
 
 
 def write_accuracy_page(path: Path, report: AccuracyReport) -> None:
     """Write the page; the file appears whole or not at all."""
-    grids = (*main_grids(report), *further_grids(report))
+    tables = []
+    for grid in (*main_grids(report), *further_grids(report)):
+        rows = [Line(row, "ours" if row[0].text == MEAN else "") for row in grid.rows]
+        tables.append((grid.title, grid.words, grid.headings, rows))
     write_page(
         path,
         "medsam_edge_benchmarks.report",
@@ -25,7 +38,7 @@ def write_accuracy_page(path: Path, report: AccuracyReport) -> None:
         notes=notes(report),
         numbers=list(_numbers(report)),
         charts=_charts(report),
-        tables=[(grid.title, grid.words, grid.headings, [_line(row) for row in grid.rows]) for grid in grids],
+        tables=tables,
         settings=report.settings,
     )
 
@@ -52,7 +65,3 @@ def _charts(report: AccuracyReport) -> dict[str, str]:
         "jitter": charts.lines(jitters, methods, moves, list(map(float, jitters))) if len(jitters) > 1 else "",
         "calibration": charts.reliability(report.calibration, methods) if report.calibration else "",
     }
-
-
-def _line(row: Sequence[Cell]) -> Line:
-    return Line(row, "ours" if row[0].text == MEAN else "")

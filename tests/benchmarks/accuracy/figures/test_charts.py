@@ -7,7 +7,7 @@ import cv2
 import pytest
 
 from medsam_edge.errors import InputError
-from medsam_edge_benchmarks.accuracy.figures.pareto import _of_pictures, front, write_pareto
+from medsam_edge_benchmarks.accuracy.figures.charts import _of_pictures, front, write_pareto
 from tests.benchmarks.helpers import ROW
 
 
