@@ -15,7 +15,7 @@ from medsam_edge import Modality, Segmenter
 from medsam_edge.cli.main import main
 from medsam_edge.inference.predictor import Predictor
 from medsam_edge.phantom import phantom, phantom_volume
-from tests.sdk.fake import fake_model
+from tests.sdk.fake import fake_model, prompted_model
 from tests.sdk.jpegs import write_jpeg
 
 
@@ -34,7 +34,7 @@ def test_segment_writes_mask_overlay_and_json(image: Path, tmp_path: Path, capsy
 
 
 def test_a_reduced_jpg_has_a_label_map_and_an_overlay_of_its_size(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("medsam_edge.cli.segment.Segmenter", lambda bundle, **settings: Segmenter(fake_model()))
     path, shapes = write_jpeg(tmp_path / "x.jpg", np.eye(640, 1024, dtype=np.uint8) * 200), []
@@ -46,8 +46,12 @@ def test_a_reduced_jpg_has_a_label_map_and_an_overlay_of_its_size(
         assert cv2.imread(str(tmp_path / "y.png")).shape == cv2.imread(str(tmp_path / "z.png")).shape == (640, 1024, 3)
     assert shapes == [(640, 1024), (320, 512)]
     assert main([*arguments, "--reduced-jpeg", "--compat", "rep-medsam"]) == 2
-    assert main(["segment", str(tmp_path), "--boxes", str(tmp_path), "--reduced-jpeg", "-o", str(tmp_path / "o")]) == 2
-    assert capsys.readouterr().err.splitlines()[-1].endswith("--reduced-jpeg: is for one jpg, not for a folder")
+    (tmp_path / "in").mkdir()
+    path.rename(tmp_path / "in" / "x.jpg")
+    (tmp_path / "in" / "x.json").write_text("[[160, 160, 480, 320]]")
+    folder = ["segment", str(tmp_path / "in"), "--boxes", str(tmp_path / "in"), "-o", str(tmp_path / "out")]
+    assert main([*folder, "--reduced-jpeg"]) == 0
+    assert shapes[2:] == [(320, 512)]
 
 
 def test_challenge_npz_brings_its_own_boxes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -188,3 +192,51 @@ def test_a_file_name_that_the_terminal_cannot_show_is_escaped(image: Path, tmp_p
     assert ended.returncode == 0, ended.stderr
     assert b"\\u8111.png" in ended.stdout
     assert target.exists()
+
+
+@pytest.fixture
+def prompted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("medsam_edge.cli.segment.Segmenter", lambda bundle, **settings: Segmenter(prompted_model()))
+
+
+@pytest.mark.usefixtures("prompted")
+def test_clicks_and_a_mask_prompt(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The mask of the prompt, and a disk of radius 3 around the click; another click takes a disk away."""
+    labels = np.zeros((64, 64), np.uint8)
+    labels[20:30, 20:30] = 1
+    cv2.imwrite(str(tmp_path / "x.png"), np.eye(64, dtype=np.uint8) * 200)
+    cv2.imwrite(str(tmp_path / "prior.png"), labels)
+    base = ["segment", str(tmp_path / "x.png"), "-o", str(tmp_path / "y.png")]
+    clicks = ["--point", "50,50", "--point", "24,24,0"]
+    assert main([*base, "--box", "16,16,40,40", "--prior", str(tmp_path / "prior.png"), *clicks]) == 0
+    found = cv2.imread(str(tmp_path / "y.png"), cv2.IMREAD_UNCHANGED)
+    assert found[50, 50] == 1 and found[20, 20] == 1 and found[24, 24] == 0 and found[35, 35] == 0
+    assert main([*base, "--point", "50,50", "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert printed["objects"][0]["box"] is None
+    assert main([*base, "--point", "50,50"]) == 0
+    assert "none" in capsys.readouterr().out
+    wrong = [
+        (["--point", "50"], "--point: expected 2 or 3 numbers"),
+        (["--point", "1,2", "--box", "1,1,9,9", "--box", "1,1,9,9"], "--point: expected one box or none, got 2"),
+        (["--point", "90,2"], "inside 64x64"),
+    ]
+    for options, message in wrong:
+        assert main([*base, *options]) == 2
+        assert message in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("prompted")
+def test_following_from_a_click_or_a_box_on_one_slice(tmp_path: Path) -> None:
+    volume = sitk.GetImageFromArray(np.random.default_rng(0).integers(0, 255, (5, 64, 64), dtype=np.uint8))
+    sitk.WriteImage(volume, str(tmp_path / "v.nii.gz"))
+    base = ["segment", str(tmp_path / "v.nii.gz"), "-o", str(tmp_path / "y.nii.gz")]
+    for options in (["--point", "30,20,2"], ["--box", "16,16,2,40,40,3", "--follow"]):
+        assert main([*base, *options]) == 0
+        labels = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "y.nii.gz")))
+        assert labels.any(axis=(1, 2)).all()
+    assert main([*base, "--box", "16,16,1,40,40,3", "--follow"]) == 2
+
+
+def test_prompts_are_for_one_image(tmp_path: Path) -> None:
+    assert main(["segment", str(tmp_path), "-o", str(tmp_path / "o"), "--point", "1,2"]) == 2
