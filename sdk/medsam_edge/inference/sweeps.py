@@ -136,11 +136,19 @@ class Sweeps:
     def _decode(self, z: int, embedding: Embedding, alive: Sequence[Track]) -> None:
         if not alive:  # all of them ended while this slice was encoded ahead
             return
-        before = [None if z == track.middle else z - 1 if z > track.middle else z + 1 for track in alive]
+        before = [
+            None if z == track.middle else self._source(track, z, 1 if z > track.middle else -1) for track in alive
+        ]
         self._segment(z, embedding, alive, before)
         for track in alive:
             if self._ended(track, z):
                 track.end(z)
+
+    def _source(self, track: Track, z: int, step: int) -> int:
+        """The slice whose mask prompts slice z: the one before; if it is empty and the object followed, one further."""
+        further = track.masks.get(z - 2 * step)
+        empty = track.masks[z - step].empty and further is not None and not further.empty
+        return z - 2 * step if self.settings.follow and empty else z - step
 
     @property
     def _takes_masks(self) -> bool:
@@ -181,7 +189,7 @@ class Sweeps:
             drawn = track.middle if self.settings.follow and not np.isnan(track.box[0]) else None
             while track.first <= at <= track.last and at not in track.clicks and at != drawn and not ended:
                 was = track.masks.get(at)
-                self._segment(at, self._embed(at), [track], [at - step])
+                self._segment(at, self._embed(at), [track], [self._source(track, at, step)])
                 now = track.masks[at]
                 ended = was is not None and _same(was, now)
                 if self.settings.follow and now.empty and track.masks[at - step].empty:
