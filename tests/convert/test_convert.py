@@ -12,7 +12,16 @@ import pytest
 import torch
 from torch import nn
 
-from medsam_edge import CheckpointError, ConversionError, FileMissingError, ImageError, InputError, Modality, Segmenter
+from medsam_edge import (
+    BundleError,
+    CheckpointError,
+    ConversionError,
+    FileMissingError,
+    ImageError,
+    InputError,
+    Modality,
+    Segmenter,
+)
 from medsam_edge.cli.main import main
 from medsam_edge.networks.bundle import MANIFEST_FILE, load_bundle
 from medsam_edge_convert import convert as module
@@ -190,6 +199,10 @@ def test_clicks_and_masks_go_through_torch_ir_and_sdk(
         for index in range(len(boxes)):
             assert (got.mask(index) == expected.mask(index)).mean() > 0.999
         assert np.abs(expected.scores - plain.scores).max() > 1e-4  # the prompt is heard
+    said = json.loads((tmp_path / "b" / MANIFEST_FILE).read_text())
+    (tmp_path / "b" / MANIFEST_FILE).write_text(json.dumps({**said, "prompts": ["box"]}))
+    with pytest.raises(BundleError, match="prompts box, but the decoder takes points and masks"):
+        Segmenter(tmp_path / "b")
 
 
 def test_bad_settings_are_refused(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import openvino as ov
 from medsam_edge.errors import BundleError, InputError
 from medsam_edge.modality import Modality
 from medsam_edge.networks.bundle import Bundle
-from medsam_edge.networks.model import Arrays, Model, Network
+from medsam_edge.networks.model import Arrays, Model
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ class OpenVinoNetwork:
         except (RuntimeError, UnicodeDecodeError) as error:
             reason = str(error).strip().splitlines()[-1]
             raise BundleError(f"bundle: OpenVINO cannot compile it for {settings.device}: {reason}") from error
+        self.inputs = {name for port in self._compiled.inputs for name in port.names}
         self._names = [output.any_name for output in self._compiled.outputs]
         self._pool: queue.LifoQueue[ov.InferRequest] = queue.LifoQueue()
         for _ in range(settings.max_requests):
@@ -79,14 +80,14 @@ class OpenVinoNetwork:
 
 
 def load_model(bundle: Bundle, settings: EngineSettings) -> Model:
-    """Compile a verified bundle; BundleError if that fails, or if class prompts differ from those of the manifest."""
+    """Compile a verified bundle; BundleError if that fails, or if its prompts differ from those of the manifest."""
     manifest = bundle.manifest
     if _release(version()) < _release(manifest.openvino):
         raise BundleError(f"bundle: needs OpenVINO {manifest.openvino} or newer, this is {version()}")
     core = ov.Core()
     classes = tuple(Modality(name) for name in manifest.classes)
 
-    def load(part: str, precision: str, class_port: str) -> Network:
+    def load(part: str, precision: str, class_port: str) -> OpenVinoNetwork:
         xml, weights = bundle.contents[f"{part}.xml"], bundle.contents[f"{part}.bin"]
         network = OpenVinoNetwork(core, xml, weights, precision, settings)
         expected, shape = (1, len(classes)) if classes else None, network.shape(class_port)
@@ -100,6 +101,12 @@ def load_model(bundle: Bundle, settings: EngineSettings) -> Model:
     with ThreadPoolExecutor(2) as pool:  # OpenVINO compiles without the interpreter's lock
         encoder = pool.submit(load, "encoder", manifest.encoder_precision, "class_scores")
         decoder = pool.submit(load, "decoder", manifest.decoder_precision, "classes")
+    takes_more = decoder.result().inputs >= {"points", "point_labels", "prior", "has_prior"}
+    if takes_more is not (len(manifest.prompts) > 1):
+        more = "points and masks" if takes_more else "boxes alone"
+        raise BundleError(
+            f"bundle: the manifest has prompts {', '.join(manifest.prompts)}, but the decoder takes {more}"
+        )
     return Model(
         encoder.result(),
         decoder.result(),
