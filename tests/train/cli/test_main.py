@@ -44,10 +44,10 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["fit", *FAST, "--data", str(data), "-o", str(tmp_path / "run"), "--dry-run", "--crop-size", "64"]
-    assert run([*words, "--epochs", "10", "--image-size", "128", "--images-per-epoch", "0"]) == 0
+    assert run([*words, "--epochs", "10", "--image-size", "128", "--images-per-epoch", "20"]) == 0
     plan = capsys.readouterr().out
     assert "5 training images: CT 3, Fundus 2" in plan
-    assert "10 (2 at 128, 8 of crops at 64 px) of 5 images, 2 steps each" in plan
+    assert "10 of 20 images, 10 steps each (10 at 128, 90 of crops at 64 px)" in plan
     parameters = sum(parameter.numel() for parameter in tiny().parameters())
     assert f"tiny, {parameters:,} parameters, {parameters:,} trained" in plan
     assert not (tmp_path / "run").exists()

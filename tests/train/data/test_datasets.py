@@ -92,8 +92,8 @@ def test_crops_show_an_object_larger_than_the_whole_image_does(tmp_path: Path) -
     case = write_case(tmp_path, "CT/a/x.png", *discs(400, 300, (7,)))
     crops = TrainingData([case], 128, 3, 0, STILL, crop_size=64)
     shrunk = TrainingData([case], 64, 3, 0, STILL)[0, 0, 0]
-    assert [crops[epoch, 0, 0].image.shape[-1] for epoch in range(8)] == [64, 64, 64, 128] * 2
-    areas = [int(sample.masks.sum()) for sample in (shrunk, crops[0, 0, 0], crops[3, 0, 0])]
+    assert [crops[0, step, 0].image.shape[-1] for step in range(16)] == ([64] * 7 + [128]) * 2
+    areas = [int(sample.masks.sum()) for sample in (shrunk, crops[0, 0, 0], crops[0, 7, 0])]
     radius = 100 * 64 / 400
     assert areas[0] == pytest.approx(np.pi * radius**2, rel=0.05)
     assert areas[1] == pytest.approx(np.pi * (0.85 * 32) ** 2, rel=0.05)  # at 128 it would not fit

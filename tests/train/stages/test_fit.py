@@ -177,8 +177,10 @@ def test_bad_settings_are_refused(settings: dict[str, Any], message: str) -> Non
         tiny_config(Path("data"), Path("run"), **settings)
 
 
-def test_whole_images_follow_three_epochs_of_crops(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = tiny_config(data, tmp_path / "run", image_size=128, crop_size=64, epochs=5)
+def test_a_batch_of_whole_images_follows_seven_of_crops(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny_config(data, tmp_path / "run", image_size=128, crop_size=64, images_per_epoch=20)
     sides: list[int] = []
     step = PipelineModule.training_step
 
@@ -188,7 +190,7 @@ def test_whole_images_follow_three_epochs_of_crops(data: Path, tmp_path: Path, m
 
     monkeypatch.setattr(PipelineModule, "training_step", spy)
     fit(config)
-    assert sides == [64] * 12 + [128] * 4 + [64] * 4
+    assert sides == 2 * ([64] * 7 + [128] + [64] * 2)
 
 
 @pytest.fixture(scope="module")

@@ -44,12 +44,13 @@ def plan(config: FitConfig | DistillConfig) -> str:
     own = config.batch_size // world_size()
     macs, activations = _cost(network, config.image_size, own, boxes)
     copies = everything * (2 if config.ema else 1) + 3 * trained  # weights, average, gradient, AdamW's two moments
-    crops = sum(map(is_of_crops, range(config.epochs))) if crop_size else 0
-    sizes = f"{config.epochs - crops} at {config.image_size}" + (f", {crops} of crops at {crop_size}" if crops else "")
+    steps = config.epochs * len(training)
+    crops = config.epochs * sum(map(is_of_crops, range(len(training)))) if crop_size else 0
+    sizes = f"{steps - crops} at {config.image_size}" + (f", {crops} of crops at {crop_size}" if crops else "")
     return "\n".join(
         [
             f"data        {len(cases)} training images: " + ", ".join(f"{k} {v}" for k, v in sorted(counts.items())),
-            f"epochs      {config.epochs} ({sizes} px) of {images} images, {len(training)} steps each",
+            f"epochs      {config.epochs} of {images} images, {len(training)} steps each ({sizes} px)",
             f"batch       {config.batch_size} images in {world_size()} process(es), up to {boxes} boxes each",
             f"network     {config.architecture}, {everything:,} parameters, {trained:,} trained",
             f"arithmetic  {macs / own / 1e9:.2f} GMAC forward per image at {config.image_size} px",

@@ -33,6 +33,7 @@ from medsam_edge_train.models.class_prompt import one_hot
 
 POSES = 100  # random poses of one sample, after which the data count as empty
 MINIMUM_OBJECT_PIXELS = 10  # at network size; the challenge drops smaller 2D objects
+WHOLE_EVERY = 8  # of so many batches, one shows whole images
 CACHE_BYTES = 4 << 30  # memory of each process for images; images beyond it are read each time
 CACHE_ZOOM = 1.25  # images in memory are larger than the square by this factor, so that zooming in stays sharp
 
@@ -83,9 +84,9 @@ def collate(samples: Sequence[Sample]) -> Batch:
     )
 
 
-def is_of_crops(epoch: int) -> bool:
-    """Three epochs of crops, then one of whole images, so that the network does not forget whole images."""
-    return epoch % 4 != 3
+def is_of_crops(step: int) -> bool:
+    """Seven batches of crops, then one of whole images, so that the network does not forget whole images."""
+    return step % WHOLE_EVERY != WHOLE_EVERY - 1
 
 
 @dataclass
@@ -95,7 +96,8 @@ class TrainingData(Dataset[Sample]):
     Args:
         size: side of the square that a whole image fills.
         withhold: share of images whose modality is withheld.
-        crop_size: side of the crops that `is_of_crops` epochs show at the same scale; 0 for whole images in all epochs.
+        crop_size: side of the crops that `is_of_crops` batches show at the same scale; 0 for whole images in all.
+        batch_size: images of a batch, over all processes.
         synthetic: share of images whose label is superpixels of the image, not its mask; always so without a mask.
         scales: range of the superpixels' scale.
         following: shares of samples with mask prompts.
@@ -108,6 +110,7 @@ class TrainingData(Dataset[Sample]):
     augmentation: Augmentation
     withhold: float = 0.0
     crop_size: int = 0
+    batch_size: int = 1
     synthetic: float = 0.0
     scales: tuple[float, float] = (20.0, 500.0)
     following: Following = field(default_factory=Following)
@@ -123,7 +126,7 @@ class TrainingData(Dataset[Sample]):
 
     def __getitem__(self, draw: Draw) -> Sample:
         epoch, position, index = draw
-        crop = self.crop_size > 0 and is_of_crops(epoch)
+        crop = self.crop_size > 0 and is_of_crops(position // self.batch_size)
         side = self.crop_size if crop else self.size
         rng = np.random.default_rng((self.seed, epoch, position))
         follows = rng.random() < self.following.follow

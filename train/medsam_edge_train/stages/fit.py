@@ -50,8 +50,8 @@ class FitConfig(RunConfig):
         synthetic: share of the other images whose label is superpixels, not their mask; needs scikit-image.
         superpixel_scales: smallest and largest scale of superpixels; larger scales give larger regions.
         leave_out: modalities of data that are not trained on; extra_data may contain them.
-        crop_size: side of square crops around one object that three of four epochs show instead of whole images, at the
-            same scale and less cost; a multiple of 64, 0 for whole images in all epochs.
+        crop_size: side of square crops around one object that seven of eight batches show instead of whole images, at
+            the same scale and less cost; a multiple of 64, 0 for whole images in all batches.
         follow: share of images whose objects are also prompted with their masks on a neighbouring slice of the same
             volume; for images of no volume the mask is deformed.
         ended: of followed slices on which objects of the neighbour have ended, the share that asks for these.
@@ -300,6 +300,7 @@ def loaders(config: FitConfig) -> tuple[ResumableLoader, DataLoader[Any]]:
         AUGMENTATIONS[config.augmentation],
         withhold=config.withhold_modality,
         crop_size=config.crop_size,
+        batch_size=config.batch_size,
         synthetic=config.synthetic,
         scales=(config.superpixel_scales[0], config.superpixel_scales[1]),
         following=Following(config.follow, config.ended, config.wrong),
