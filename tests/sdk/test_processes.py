@@ -25,11 +25,11 @@ def test_a_segmenter_refuses_to_be_pickled_or_copied() -> None:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Whether two values are equal field by field, arrays bit by bit."""
+    """Whether two values are equal field by field, arrays bit by bit; but for the segmenter, which is not sent."""
     if isinstance(one, np.ndarray):
         return one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes()
     if isinstance(one, dict):
-        return list(one) == list(other) and all(same(one[key], other[key]) for key in one)
+        return list(one) == list(other) and all(same(one[key], other[key]) for key in one if key != "segmenter")
     if isinstance(one, tuple):
         return len(one) == len(other) and all(map(same, one, other))
     if hasattr(one, "__dict__") and not isinstance(one, (str, Frame)):

@@ -101,15 +101,15 @@ def load_model(bundle: Bundle, settings: EngineSettings) -> Model:
     with ThreadPoolExecutor(2) as pool:  # OpenVINO compiles without the interpreter's lock
         encoder = pool.submit(load, "encoder", manifest.encoder_precision, "class_scores")
         decoder = pool.submit(load, "decoder", manifest.decoder_precision, "classes")
-    takes_more = decoder.result().inputs >= {"points", "point_labels", "prior", "has_prior"}
+    networks = encoder.result(), decoder.result()
+    takes_more = networks[1].inputs >= {"points", "point_labels", "prior", "has_prior"}
     if takes_more is not (len(manifest.prompts) > 1):
         more = "points and masks" if takes_more else "boxes alone"
         raise BundleError(
             f"bundle: the manifest has prompts {', '.join(manifest.prompts)}, but the decoder takes {more}"
         )
     return Model(
-        encoder.result(),
-        decoder.result(),
+        *networks,
         manifest.image_size,
         bundle.identity,
         manifest.reach,

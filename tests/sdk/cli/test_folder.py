@@ -303,7 +303,7 @@ def test_a_folder_with_a_dicom_series_is_one_image(
     assert find_images(tmp_path / "study") == [series]
     assert find_images(tmp_path / "study", [series]) == []
     read: list[Path] = []
-    monkeypatch.setattr("medsam_edge.cli.segment.read_image", lambda path: read.append(path) or LoadedImage(NOISE))
+    monkeypatch.setattr("medsam_edge.cli.segment.load_image", lambda path, _: read.append(path) or LoadedImage(NOISE))
     own = ["--boxes", str(tmp_path / "boxes" / "chest.1.json"), "-o", str(tmp_path / "one.nii.gz")]
     assert main(["segment", str(series), *own]) == 0
     assert "voxels" in capsys.readouterr().out
