@@ -234,7 +234,8 @@ def test_slices_are_prompted_with_the_mask_of_the_slice_before() -> None:
     assert isinstance(result, VolumeSegmentation)
     assert [int(asked["has_prior"][0]) for asked in asked_of(own)] == [0, 1, 1, 1, 1, 1, 1]
     assert sorted(result.masks[0]) == [1, 2, 3, 4, 5, 6, 7]
-    assert all(mask.pixels.shape == (24, 24) for mask in result.masks[0].values())
+    assert result.masks[0][4].pixels.shape == (24, 24)  # the middle; towards the ends the box is narrowed
+    assert all(16 <= mask.pixels.shape[0] <= 24 for mask in result.masks[0].values())
 
 
 def test_following_finds_the_whole_object_from_one_slice() -> None:

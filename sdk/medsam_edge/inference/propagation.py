@@ -16,6 +16,8 @@ from medsam_edge.geometry import FloatArray, Geometry
 from medsam_edge.results.mask import CroppedMask
 from medsam_edge.settings import Compat
 
+NARROWING = 0.5
+"""How far a whole object's box is narrowed, on a slice, to the section of the ellipsoid inscribed in it: 0 to 1."""
 MARGIN = 3
 """Network pixels by which a mask's bounding box grows before it prompts the next slice (LiteMedSAM, Rep-MedSAM)."""
 
@@ -39,13 +41,16 @@ class Rule(Protocol):
         """(N, 4) boxes in image pixels → (N, 4) prompts in network pixels."""
         ...
 
-    def follow(self, mask: CroppedMask, label: int, box: FloatArray, geometry: Geometry) -> FloatArray:
+    def follow(
+        self, mask: CroppedMask, label: int, box: FloatArray, geometry: Geometry, along: float = 0.0
+    ) -> FloatArray:
         """The next slice's prompt, (4,) in network pixels.
 
         Args:
             mask: of the slice before, in image pixels.
             label: the object's number, from 1.
             box: (4,) the user's box in image pixels; it prompts again where the mask gives no box.
+            along: where the slice's middle lies in the user's box: 0 in the middle, ±1 at its ends.
         """
         ...
 
@@ -55,7 +60,8 @@ class Corrected:
     """The bounding box of the mask, grown by MARGIN network pixels, inside the user's box.
 
     The user's box holds the whole object, so no slice's box need be larger. Without that bound, masks that are slightly
-    too large grow from slice to slice. Where the grown box and the user's do not meet, the user's box prompts again.
+    too large grow from slice to slice. Most objects are smaller towards their ends, so the bound is, too (`NARROWING`).
+    Where the grown box and the bound do not meet, the bound prompts.
 
     Attributes:
         bounded: whether the user's box holds the whole object. If not, it prompts its own slice alone.
@@ -71,12 +77,23 @@ class Corrected:
     def start(self, boxes: FloatArray, geometry: Geometry) -> FloatArray:
         return geometry.boxes_to_network(boxes)
 
-    def follow(self, mask: CroppedMask, label: int, box: FloatArray, geometry: Geometry) -> FloatArray:
-        height, width = geometry.height, geometry.width
-        bound = box if self.bounded else np.array([0, 0, width, height], dtype=np.float32)
+    def follow(
+        self, mask: CroppedMask, label: int, box: FloatArray, geometry: Geometry, along: float = 0.0
+    ) -> FloatArray:
+        if self.bounded:
+            box = bound = _narrowed(box, along)
+        else:
+            bound = np.array([0, 0, geometry.width, geometry.height], dtype=np.float32)
         next_box = box if mask.empty else _grown(mask, MARGIN / geometry.scale, bound)
         prompt: FloatArray = geometry.boxes_to_network(next_box[None])[0]
         return prompt
+
+
+def _narrowed(box: FloatArray, along: float) -> FloatArray:
+    """The box (4,) with its sides shortened, around its middle, towards the ends of the object."""
+    share = 1 - NARROWING * (1 - np.sqrt(max(0.0, 1 - along * along)))
+    middle, half = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]) / 2 * share
+    return np.asarray(np.concatenate([middle - half, middle + half]), dtype=np.float32)
 
 
 def _grown(mask: CroppedMask, margin: float, box: FloatArray) -> FloatArray:
@@ -105,7 +122,9 @@ class Published:
     def start(self, boxes: FloatArray, geometry: Geometry) -> FloatArray:
         return np.trunc(boxes.astype(np.float64) * geometry.scale).astype(np.float32)
 
-    def follow(self, mask: CroppedMask, label: int, box: FloatArray, geometry: Geometry) -> FloatArray:
+    def follow(
+        self, mask: CroppedMask, label: int, box: FloatArray, geometry: Geometry, along: float = 0.0
+    ) -> FloatArray:
         plane = np.zeros((geometry.height, geometry.width), dtype=np.uint8)
         plane[mask.where][mask.pixels] = label
         small = cv2.resize(plane, (geometry.new_width, geometry.new_height), interpolation=cv2.INTER_AREA)

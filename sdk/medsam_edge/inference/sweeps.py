@@ -35,6 +35,7 @@ class Track:
         label: its number, from 1.
         middle: the slice on which its box is the prompt.
         box: (4,) its box on a slice, in pixels of the slice; NaN where there is none.
+        extent: first and last slice of its box; `first` and `last` change where it ends.
         clicks: by slice, x, y of the slice.
         given: (S, rows, columns), the caller's mask prompt on each slice, if any.
         masks, logits, scores: by slice, masks in pixels of the slice.
@@ -45,6 +46,7 @@ class Track:
     middle: int
     last: int
     box: FloatArray
+    extent: tuple[int, int] = (0, 0)
     clicks: dict[int, Clicks] = field(default_factory=dict)
     given: npt.NDArray[np.generic] | None = None
     masks: dict[int, CroppedMask] = field(default_factory=dict)
@@ -83,7 +85,7 @@ def tracks_of(asked: Asked, axis: int, depth: int, follow: bool) -> list[Track]:
         middle, (low, high) = (low + high) // 2, (0, depth - 1) if follow else (low, high)
         on_slices = {z: clicks.on_slice(z, axis) for z in clicked}
         given = np.moveaxis(asked.priors[label - 1], axis, 0) if asked.priors else None
-        tracks.append(Track(label, low, middle, high, flat, on_slices, given))
+        tracks.append(Track(label, low, middle, high, flat, (low, high), on_slices, given))
     return tracks
 
 
@@ -207,7 +209,10 @@ class Sweeps:
             around = box_around(mask, track.clicks[z], self.slices.shape[1:])
             corrected: FloatArray = self.rule.start((around - corner)[None], geometry)[0]
             return corrected
-        return self.rule.follow(mask.moved(-self.view.top, -self.view.left), track.label, track.box - corner, geometry)
+        low, high = track.extent
+        along = (2 * z - low - high) / (high - low + 1)
+        moved = mask.moved(-self.view.top, -self.view.left)
+        return self.rule.follow(moved, track.label, track.box - corner, geometry, along)
 
     def _clicks(self, track: Track, z: int, geometry: Geometry) -> Clicks:
         own = track.clicks.get(z)
