@@ -328,6 +328,8 @@ def test_a_published_layout_round_trips(tmp_path: Path, name: str, layout: str) 
 @pytest.mark.parametrize("name", ["rep_medsam", "rep_medsam_s", "rep_medsam_cp", "lite_medsam", "class_prompt_tinyvit"])
 def test_a_fused_checkpoint_gives_the_fused_network(tmp_path: Path, name: str) -> None:
     fused = fuse(build(name))
+    if fused.mask_decoder.hints is not None:
+        fused.prompt_encoder.forget_masks()  # as loading does where nothing says that they were trained
     torch.save(fused.state_dict(), tmp_path / "fused.pth")
     network, found = checkpoint.load(tmp_path / "fused.pth")
     assert found == name
