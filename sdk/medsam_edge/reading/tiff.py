@@ -255,7 +255,12 @@ def _check(page: Page) -> None:
     expected = reason = ""
     if photometric not in COLORS:
         expected, reason = "grey, RGB, a palette, CMYK or YCbCr", f"photometric interpretation {photometric}"
-    elif extra < 0 or extra > 1 or (extra and not is_grey and photometric != RGB) or (extra and is_grey and page.value(EXTRA, 0) not in ALPHA):
+    elif (
+        extra < 0
+        or extra > 1
+        or (extra and not is_grey and photometric != RGB)
+        or (extra and is_grey and page.value(EXTRA, 0) not in ALPHA)
+    ):
         expected, reason = "1 value a pixel, or RGB", f"{samples} channels"
     elif len({*page.values(BITS, 1)}) > 1 or len({*page.values(FORMAT, UNSIGNED)}) > 1:
         expected, reason = "samples of one kind", f"bits {page.values(BITS, 1)}, formats {page.values(FORMAT, 1)}"
