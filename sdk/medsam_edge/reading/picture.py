@@ -7,6 +7,7 @@ therefore parsed here first: the format, the size, and whether the file is compl
 from __future__ import annotations
 
 import struct
+import zlib
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from medsam_edge.errors import ImageError
 from medsam_edge.image import LateArray, LoadedImage
 from medsam_edge.reading.limits import check_claim
 from medsam_edge.reading.tiff import claims as tiff_claims
-from medsam_edge.reading.tiff import read_page, read_tiff, warn_of_alpha
+from medsam_edge.reading.tiff import COLOR_MAP, PALETTE, indices, read_page, read_tiff, warn_of_alpha
 
 JPEG_SCANS = 100
 """A progressive picture has about ten scans. Each costs a pass over all pixels, however few bytes it has."""
@@ -63,6 +64,40 @@ def read_picture(file: Path, reduced: bool = False) -> LoadedImage:
     small = _reduced(raw, file, *claims[0][:2]) if reduced and raw.startswith(_JPEG) else None
     pixels, whole = small or (_decode(raw, file), None)
     return LoadedImage(pixels, color=pixels.ndim == 3 or None, whole=whole)
+
+
+def read_indices(file: Path) -> npt.NDArray[Any] | None:
+    """(H, W) uint8: the indices of a png's or tif's pixels in its palette of colours; None for a file without one.
+
+    Raises:
+        ImageError: as `read_picture`.
+    """
+    raw = file.read_bytes()
+    for claim in _claims(raw, file):
+        check_claim(file, claim[:2], *claim[2:])
+    if raw.startswith(_PNG) and raw[25] == _PNG_PALETTE:
+        grey, colors = _with_grey_palette(raw)
+        return _decode_plain(file, grey, False)[..., 0] if np.ptp(colors, axis=1).any() else None
+    if raw.startswith(_TIFF) and (page := read_page(raw, file)).photometric == COLOR_MAP and page.bits == 8:
+        colors = page.array(PALETTE).reshape(3, -1)
+        return _decode_plain(file, indices(page), False) if np.ptp(colors, axis=0).any() else None
+    return None
+
+
+def _with_grey_palette(raw: bytes) -> tuple[bytes, npt.NDArray[Any]]:
+    """The png with a palette that gives each index its own grey, without transparency; and its (N, 3) colours."""
+    parts, at = [raw[:8]], 8
+    colors = np.zeros((1, 3), np.uint8)
+    while at < len(raw):
+        length, kind = struct.unpack_from(">I4s", raw, at)
+        body = raw[at + 8 : at + 8 + length]
+        if kind == b"PLTE":
+            colors = np.frombuffer(body, np.uint8).reshape(-1, 3)
+            body = bytes(index // 3 for index in range(length))
+        if kind != b"tRNS":
+            parts.append(struct.pack(">I4s", length, kind) + body + struct.pack(">I", zlib.crc32(kind + body)))
+        at += 12 + length
+    return b"".join(parts), colors
 
 
 def _reduced(raw: bytes, file: Path, height: int, width: int) -> tuple[npt.NDArray[Any], LateArray] | None:

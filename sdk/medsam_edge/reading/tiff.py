@@ -198,7 +198,8 @@ def warn_of_alpha(file: Path, alpha: Pixels) -> None:
 
 
 def indices(page: Page) -> bytes:
-    """The file's bytes with the indices of its palette as grey values."""
+    """The bytes of a checked page with the indices of its palette as grey values."""
+    _check(page)
     return rewritten(page, {PHOTOMETRIC: [BLACK_IS_ZERO], EXTRA: [], PALETTE: []})
 
 
