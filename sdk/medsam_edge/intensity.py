@@ -7,8 +7,9 @@ value is left out of the percentiles: a negative lowest value of many pixels, fa
 Values that do not fit their modality give a wrong image without an error, so `warn_of_values` checks them. Only CT has
 an absolute scale, so only CT has rules, and `uint8` is never checked:
 
-- Some value lies from -1024 to -200 HU, as air does in or around the patient; what is lower is padding. If none does, the
-  values were windowed or scaled before, or lack the file's intercept. A crop from inside an organ causes a false alarm.
+- Some value lies from -1024 to -200 HU, as air does in or around the patient; what is lower is padding. If none does,
+  the values were windowed or scaled before, or lack the file's intercept. A crop from inside an organ causes a false
+  alarm.
 - No value lies outside the 16 bits in which CT is stored.
 - Without a modality, values that can only be HU are shown as CT, with a warning: `looks_like_ct`.
 """
@@ -16,6 +17,7 @@ an absolute scale, so only CT has rules, and `uint8` is never checked:
 from __future__ import annotations
 
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -101,13 +103,13 @@ def looks_like_ct(image: npt.NDArray[np.generic]) -> bool:
     if image.dtype.kind not in "if" or image.dtype == np.int8:
         return False
     step = 4 if image.size > 1 << 20 else 1
-    seen = image[..., ::step, ::step]
+    seen: npt.NDArray[Any] = image[..., ::step, ::step]
     low, high = float(seen.min()), float(seen.max())
     if not (-32768 <= low <= AIR[1] and high <= 32767):
         return False
     air, tissue = (np.count_nonzero((seen >= first) & (seen <= last)) for first, last in (AIR, TISSUE))
     below = np.count_nonzero((seen < AIR[0]) & (seen > low))  # all but one padding value
-    return min(air, tissue) >= SHARE * seen.size and below < SHARE * seen.size
+    return bool(min(air, tissue) >= SHARE * seen.size and below < SHARE * seen.size)
 
 
 def warn_of_values(image: npt.NDArray[np.generic], modality: Modality | None, window: Window | None = None) -> None:
@@ -119,14 +121,13 @@ def warn_of_values(image: npt.NDArray[np.generic], modality: Modality | None, wi
     """
     if modality is None and window is None and looks_like_ct(image):
         warn(
-            "image: its values are those of CT in HU, so it is shown as CT; modality='CT' says so, another one overrides"
+            "image: its values are those of CT in HU, so it is shown as CT; say modality='CT', or which other one it is"
         )
     if modality is not Modality.CT or image.dtype == np.uint8:
         return
     low, high = float(image.min()), float(image.max())
-    lowest = low
-    if low < LOWEST_AIR:
-        lowest = float(image.min(where=image >= LOWEST_AIR, initial=high))  # type: ignore[call-overload]
+    values: npt.NDArray[Any] = image
+    lowest = low if low >= LOWEST_AIR else float(values.min(where=values >= LOWEST_AIR, initial=high))
     if low < -32768 or high > 32767:
         expected = "-32768 to 32767 HU"
     elif lowest >= HIGHEST_AIR:
@@ -182,7 +183,7 @@ def _color(values: npt.NDArray[np.float32], unit_range: bool) -> npt.NDArray[np.
 def _grey(
     planes: npt.NDArray[np.generic], modality: Modality | None, window: tuple[float, float] | None
 ) -> npt.NDArray[np.uint8]:
-    """Show (D, H, W) through a window, or through the percentiles of all planes. Zero is black unless values are lower."""
+    """Show (D, H, W) through a window, or through the percentiles of all planes."""
     if window is None and (modality is Modality.CT or (modality is None and looks_like_ct(planes))):
         window = SOFT_TISSUE
     low, high = _percentiles(planes) if window is None else (window[0] - window[1] / 2, window[0] + window[1] / 2)

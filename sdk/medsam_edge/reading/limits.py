@@ -9,8 +9,8 @@ from pathlib import Path
 from medsam_edge.errors import ImageError, InputError
 
 MAXIMUM_BYTES = 1 << 31
-"""Bytes of an image's values in memory, where nothing else is said: a whole-body CT of 512 × 512 × 1200 with two bytes a
-voxel has 0.6 × 10^9, and 1.9 × 10^9 while it is rescaled to float32."""
+"""Bytes of an image's values in memory, where nothing else is said: a whole-body CT of 512 × 512 × 1200 with two bytes
+a voxel has 0.6 × 10^9, and 1.9 × 10^9 while it is rescaled to float32."""
 
 MAXIMUM_BYTES_VARIABLE = "MEDSAM_EDGE_MAXIMUM_BYTES"
 """Environment variable with another number of bytes."""

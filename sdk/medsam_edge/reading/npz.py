@@ -26,7 +26,8 @@ _HEADER_READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.f
 def read_npz(file: Path) -> LoadedImage:
     """Read a challenge file; its volume boxes get an exclusive z1. ImageError without `imgs`, or for bad `spacing`.
 
-    Boxes that are Python objects, as in the challenge of 2025, are not read: `check_boxes` refuses what stands for them.
+    Boxes that are Python objects, as in the challenge of 2025, are not read; `check_boxes` refuses what stands for
+    them.
     """
     with zipfile.ZipFile(file) as archive:
         image = read_array(archive, "imgs", file)

@@ -193,9 +193,8 @@ def test_other_kinds_are_refused_by_name(tmp_path: Path, tags: dict[str, int], m
         read_image(tmp_path / "x.tif")
 
 
-@pytest.mark.parametrize("bits", [8])
-def test_a_palette_becomes_rgb(tmp_path: Path, bits: int) -> None:
-    colors = np.random.default_rng(0).integers(0, 1 << 16, (3, 1 << bits), np.uint16)
+def test_a_palette_becomes_rgb(tmp_path: Path) -> None:
+    colors = np.random.default_rng(0).integers(0, 1 << 16, (3, 256), np.uint16)
     grey = noise("uint8", 1)[..., 0]
     path = write(tmp_path / "x.tif", grey, photometric="palette", colormap=colors)
     np.testing.assert_array_equal(read_image(path).pixels, np.moveaxis(colors[:, grey] >> 8, 0, -1))
@@ -229,7 +228,7 @@ def test_one_plane_of_imagej_is_read(tmp_path: Path) -> None:
 def test_an_ome_stack_is_refused(tmp_path: Path, axis: str) -> None:
     tifffile.imwrite(tmp_path / "x.ome.tif", STACK, metadata={"axes": f"{axis}YX"}, ome=True)
     sizes = " ".join(f'Size{name}="{6 if name == axis else 1}"' for name in "ZCT")
-    text = f'<?xml version="1.0"?><OME><Image ID="Image:0"><Pixels ID="0" SizeX="20" SizeY="24" {sizes}></Pixels></Image></OME>'
+    text = f'<?xml version="1.0"?><OME><Image ID="0"><Pixels SizeX="20" SizeY="24" {sizes}></Pixels></Image></OME>'
     write(tmp_path / "one.ome.tif", STACK[0], description=text)  # one file of a set
     for name in ("x", "one"):
         with pytest.raises(ImageError, match="expected one page"):
@@ -245,9 +244,8 @@ def test_one_plane_of_ome_is_read(tmp_path: Path) -> None:
 
 
 def test_a_stack_in_one_page_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "shaped.tif").write_bytes(b"")
     write(tmp_path / "shaped.tif", STACK[0], description=json.dumps({"shape": [6, 24, 20]}))
-    with pytest.raises(ImageError, match="expected one page, .* has 6 planes"):
+    with pytest.raises(ImageError, match=r"expected one page, .* has 6 planes"):
         read_image(tmp_path / "shaped.tif")
     for image in (STACK[0], noise("uint8", 3)):
         tifffile.imwrite(tmp_path / "x.tif", image, metadata={})
@@ -255,7 +253,7 @@ def test_a_stack_in_one_page_is_refused(tmp_path: Path) -> None:
 
 
 def test_pages_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match="expected one page, .* has more"):
+    with pytest.raises(ImageError, match=r"expected one page, .* has more"):
         read_image(write(tmp_path / "x.tif", STACK))
 
 

@@ -11,7 +11,7 @@ from medsam_edge.modality import Modality
 from medsam_edge.phantom import phantom, phantom_volume
 from medsam_edge_train.data.cases import Case, read_case
 from medsam_edge_train.prepare.config import PrepareConfig
-from medsam_edge_train.prepare.sources import Pair, Skipped, find_pairs, split_pairs
+from medsam_edge_train.prepare.sources import Pair, find_pairs, split_pairs
 from tests.train.prepare.folders import dicom_series, picture, reasons, report_of, run, square, volume
 
 

@@ -27,7 +27,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from medsam_edge.errors import FileMissingError, ImageError, MedsamEdgeError, ModalityError
+from medsam_edge.errors import FileMissingError, MedsamEdgeError, ModalityError
 from medsam_edge.modality import Modality
 from medsam_edge.reading.dicom.preamble import is_dicom
 from medsam_edge.reading.read import read_image
