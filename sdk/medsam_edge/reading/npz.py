@@ -55,7 +55,7 @@ def read_array(archive: zipfile.ZipFile, name: str, file: Path, objects: bool = 
             raise ImageError(f"image: expected {name!r} in {file} as npy 1.0 or 2.0, got {version}")
         shape, fortran, dtype = _HEADER_READERS[version](head)
         if dtype.hasobject and objects:
-            return np.array([["Python objects, which are not read", *[""] * 5]])
+            return np.array([["Python objects", *[""] * 5]])
         if dtype.hasobject:
             raise ImageError(f"image: {name!r} in {file} holds Python objects, which are not read")
         if math.prod(shape):
