@@ -97,7 +97,8 @@ class Segmenter:
                 path. uint8 is taken as display-ready; other dtypes go through the modality's intensity rule.
             modality: one of the eleven; None takes what a DICOM file says, if anything. It chooses the intensity rule
                 and the class prompt of networks that have one. Without it, such a network is prompted with the class
-                that it recognises; the intensities have then followed the rule for an unknown modality.
+                that it recognises; the intensities have then followed the rule for CT, if values are those
+                of CT in HU (a warning says so), else that for an unknown modality.
             window: CT (level, width) in HU, or of any other grey image in its own units; or the name of a CT window:
                 soft-tissue, lung, brain, bone or liver (`medsam_edge.intensity.WINDOWS`).
 

@@ -150,5 +150,5 @@ def picture_display(loaded: LoadedImage, modality: Modality | None, window: Wind
         display = display.copy()  # the caller may change theirs; an embedding never changes
     display.setflags(write=False)
     if loaded.pixels.ndim == 2:
-        warn_of_values(loaded.pixels, modality)
+        warn_of_values(loaded.pixels, modality, window)
     return display

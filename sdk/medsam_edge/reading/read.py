@@ -25,7 +25,8 @@ def read_image(path: str | os.PathLike[str]) -> LoadedImage:
     """Read an image: png jpg tif bmp; a DICOM image, or a folder with one series; a NIfTI, NRRD or MetaImage slice or
     volume; a challenge npz.
 
-    A file holds one picture, page or volume. Not read are animations, several pages, series of volumes, complex values,
+    A file holds one picture, page or volume, of at most 2 GiB of values (`medsam_edge.reading.limits`). Not read are
+    animations, several pages or stacks in one, channels that are no colours, series of volumes, complex values,
     NIfTI-2, Analyze and NIfTI pairs, NRRD with its values in another file, and values written as text. NaN and infinite
     values are returned unchanged; segmenting refuses them.
 

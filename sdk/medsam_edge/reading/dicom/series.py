@@ -69,7 +69,7 @@ def _stacked(folder: Path, headers: list[DicomHeader]) -> LoadedImage:
     axes = plane_axes(headers[0].orientation, headers[0].file.name)
     headers = sorted(headers, key=lambda header: float(header.position @ axes[2]))
     first = headers[0]
-    check_size(folder, (*first.size[:2], len(headers)))
+    check_size(folder, (*first.size[:2], len(headers)), max(header.dtype.itemsize for header in headers))
     positions = np.stack([header.position for header in headers])
     files = tuple(header.file for header in headers)
     frame = stack_frame([file.name for file in files], positions, axes, first.spacing_mm, files)
