@@ -32,6 +32,8 @@ def dicom_seg(labels: npt.NDArray[np.uint16], frame: Frame | None) -> Any:
     import pydicom
 
     planes = labels.reshape(-1, *labels.shape[-2:])
+    if frame.dicom_frames:  # highdicom takes planes in the order of the file
+        planes = planes[np.argsort(frame.dicom_frames)]
     refused = f"{frame.dicom_files[0]} cannot be the source of a DICOM SEG"
     try:
         with warnings.catch_warnings():

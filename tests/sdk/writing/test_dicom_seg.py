@@ -108,7 +108,7 @@ def test_results_of_slices_and_volumes_are_saved_as_seg(tmp_path: Path) -> None:
 
 
 def test_labels_lie_on_the_frames_of_a_multi_frame_file(tmp_path: Path) -> None:
-    for name, places in (("up", (0, 2, 4)), ("down", (4, 2, 0))):
+    for name, places in (("up", (0, 2, 4)), ("down", (4, 2, 0)), ("mixed", (2, 4, 0)), ("other", (4, 0, 2))):
         frame = read_image(write(tmp_path / "frames.dcm", enhanced(places, orientation_is_shared=True))).frame
         assert frame is not None
         write_labels(tmp_path / f"{name}.dcm", LABELS, frame)
