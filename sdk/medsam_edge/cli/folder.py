@@ -157,7 +157,7 @@ def _job(image: Path, options: argparse.Namespace) -> Job:
     name = str(image.parent.relative_to(options.image) / _name(image))
     target = options.output / f"{name}{output}"
     overlay = options.overlay and options.overlay / f"{name}.png"
-    return Job(image, target, overlay, options.series, names_of(options, target))
+    return Job(image, target, overlay, options.series, names_of(options, target), options.binary)
 
 
 def _segment(segmenter: Segmenter, job: Job, choices: Choices, boxes: Path | None) -> dict[str, Any]:
@@ -178,7 +178,7 @@ def _segment(segmenter: Segmenter, job: Job, choices: Choices, boxes: Path | Non
 
 def _beside(image: Path, options: argparse.Namespace) -> Path | None:
     """The folder of an image's boxes: in folders of the same names, for one that lies in folders below."""
-    return options.boxes and options.boxes / image.parent.relative_to(options.image)
+    return None if options.boxes is None else Path(options.boxes) / image.parent.relative_to(options.image)
 
 
 def _box_file(image: Path, folder: Path | None) -> Path | None:

@@ -170,6 +170,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         help="also draw the masks, for a volume on its middle slices: a png; a folder for a folder",
     )
     add("--labels", metavar="NAMES", help="names of the objects in a DICOM SEG, as liver,tumor")
+    add("--binary", action="store_true", help="write all objects as one: 255 in pictures, 1 elsewhere")
     add("--format", metavar="SUFFIX", help="format of a folder's label maps; default: the image's, png for pictures")
     add("--overwrite", action="store_true", help="also segment a folder's images whose label maps exist")
     add("--overlap", choices=get_args(Overlap), default="later", help="owner of a shared pixel; default: later")

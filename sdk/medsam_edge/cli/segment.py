@@ -41,6 +41,7 @@ class Job:
     overlay: Path | None = None
     series: str | None = None
     labels: Sequence[str] | None = None
+    binary: bool = False
 
     @property
     def files(self) -> list[Path]:
@@ -56,7 +57,8 @@ def segment_file(options: argparse.Namespace) -> int:
     if options.format:
         raise InputError("--format: is for folders; one image's label map is named by -o")
     choices = choices_of(options)
-    job = Job(options.image, options.output, options.overlay, options.series, names_of(options, options.output))
+    names = names_of(options, options.output)
+    job = Job(options.image, options.output, options.overlay, options.series, names, options.binary)
     refuse_same([job.image, *job.files])
     label_writer(job.output)
     if job.overlay:
@@ -75,6 +77,8 @@ def names_of(options: argparse.Namespace, output: Path) -> list[str] | None:
     """What --labels calls the objects; InputError for an output that holds no names."""
     if options.labels is None:
         return None
+    if options.binary:
+        raise InputError("--labels: expected none with --binary, where all objects are one")
     check_names(output)
     return [name.strip() for name in options.labels.split(",")]
 
@@ -142,7 +146,7 @@ def run_job(
     result = segmenter.segment(loaded, boxes, modality, **keywords | {"progress": progress})
     if job.overlay:
         write_picture(job.overlay, _overlay(result))
-    result.save(job.output, job.labels)
+    result.save(job.output, job.labels, job.binary)
     return result
 
 

@@ -16,6 +16,7 @@ from medsam_edge.reading.dicom.preamble import is_dicom
 from medsam_edge.reading.limits import check_size
 from medsam_edge.reading.medical import read_medical
 from medsam_edge.reading.npz import read_npz
+from medsam_edge.reading.palette import read_label_png
 from medsam_edge.reading.picture import read_picture
 from medsam_edge.reading.suffixes import MEDICAL_SUFFIXES, PICTURE_SUFFIXES
 from medsam_edge.reading.unreadable import as_image_error
@@ -85,6 +86,8 @@ def _read_kind(file: Path, reduced: bool, series: str | None) -> LoadedImage:
         from medsam_edge.reading.dicom.series import read_series
 
         return read_series(file, series)
+    if name.endswith(".png") and (labels := read_label_png(file)) is not None:
+        return LoadedImage(labels, color=False)
     if name.endswith(PICTURE_SUFFIXES):
         return read_picture(file, reduced)
     if name.endswith(".npz"):

@@ -138,7 +138,7 @@ class _Objects(ABC):
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "segmenter": None}  # compiled networks cannot be pickled
 
-    def save(self, path: str | Path, labels: Sequence[Label] | None = None) -> Path:
+    def save(self, path: str | Path, labels: Sequence[Label] | None = None, binary: bool = False) -> Path:
         """Write the label map: npz (`segs`), or nii, nii.gz, nrrd, mha with the image's geometry; png, tif, bmp (to
         255 objects) for all but volumes; dcm, a DICOM SEG, of images from DICOM (see `medsam_edge.writing.dicom_seg`).
 
@@ -147,6 +147,8 @@ class _Objects(ABC):
         Args:
             labels: for dcm, what each object is, in the order of the boxes: a name, which gets its SNOMED CT code if it
                 is one of `medsam_edge.writing.segments`, or (name, (code value, scheme, meaning)).
+            binary: all objects are one: 255 in pictures, 1 elsewhere. Without it a png of up to 255 objects has a
+                palette: viewers show colours, `read_image` and PIL read the numbers.
 
         Raises:
             ImageError: another suffix, or what `dicom_seg` refuses.
@@ -155,7 +157,7 @@ class _Objects(ABC):
         target = Path(path)
         if labels is not None:
             named(labels, len(self))
-        write_labels(target, self.label_map, self.frame, labels)
+        write_labels(target, self.label_map, self.frame, labels, binary)
         return target
 
 

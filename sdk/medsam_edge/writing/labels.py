@@ -15,6 +15,7 @@ from medsam_edge.reading.itk import itk_path
 from medsam_edge.reading.medical import read_medical
 from medsam_edge.writing.dicom_seg import dicom_seg
 from medsam_edge.writing.nifti import write_nifti
+from medsam_edge.writing.palette import write_label_png
 from medsam_edge.writing.picture import write_picture
 from medsam_edge.writing.segments import Label
 from medsam_edge.writing.whole import writing_whole
@@ -27,16 +28,23 @@ STEP_TOLERANCE = 1e-3
 
 
 def write_labels(
-    path: Path, labels: npt.NDArray[np.uint16], frame: Frame | None, names: Sequence[Label] | None = None
+    path: Path,
+    labels: npt.NDArray[np.uint16],
+    frame: Frame | None,
+    names: Sequence[Label] | None = None,
+    binary: bool = False,
 ) -> None:
     """Write a label map, (H, W) or (D, H, W), 0 background, 1..N the objects; medical files keep the frame.
 
-    `names` of the objects are for DICOM SEG. ImageError for an unknown suffix, jpg (it would change the labels), a
-    volume as a picture, or a failed write; InputError for names in another format.
+    A png of up to 255 objects has a palette. `names` of the objects are for DICOM SEG. `binary` writes all objects as
+    one, 255 in pictures and 1 elsewhere. ImageError for an unknown suffix, jpg (it would change the labels), a
+    volume as a picture, or a failed write; InputError for names in another format, or of one object.
     """
+    if binary and names is not None:
+        raise InputError("labels: expected none with binary, where all objects are one")
     writer = label_writer(path, labels.ndim)
     if names is None:
-        writer(path, labels, frame)
+        (_write_binary if binary else writer)(path, labels, frame)
         return
     check_names(path)
     _write_dicom(path, labels, frame, names)
@@ -61,7 +69,20 @@ def label_writer(path: Path, dimensions: int = 2) -> LabelWriter:
 
 
 def _write_picture(path: Path, labels: npt.NDArray[np.uint16], _: Frame | None) -> None:
-    write_picture(path, labels.astype(np.uint8) if labels.max(initial=0) < 256 else labels)
+    small = labels.max(initial=0) < 256
+    if small and path.name.lower().endswith(".png"):
+        write_label_png(path, labels.astype(np.uint8))
+    else:
+        write_picture(path, labels.astype(np.uint8) if small else labels)
+
+
+def _write_binary(path: Path, labels: npt.NDArray[np.uint16], frame: Frame | None) -> None:
+    """All objects as one: 255 in a picture, 1 elsewhere."""
+    writer, inside = label_writer(path, labels.ndim), labels > 0
+    if writer is _write_picture:
+        write_picture(path, inside * np.uint8(255))
+    else:
+        writer(path, inside.astype(np.uint16), frame)
 
 
 def _write_npz(path: Path, labels: npt.NDArray[np.uint16], _: Frame | None) -> None:

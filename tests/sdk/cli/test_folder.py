@@ -24,6 +24,7 @@ from medsam_edge.cli.folder import find_images
 from medsam_edge.cli.main import main
 from medsam_edge.cli.segment import name_modality
 from medsam_edge.image import LoadedImage
+from medsam_edge.reading.read import read_image
 from tests.sdk.dicoms import dataset, series, slices, write
 from tests.sdk.fake import SIZE, fake_model
 
@@ -57,6 +58,8 @@ def labels(path: Path) -> npt.NDArray[Any]:
     if path.suffix == ".npz":
         with np.load(path) as arrays:
             return np.asarray(arrays["segs"])
+    if path.suffix == ".png":
+        return read_image(path).pixels
     return np.asarray(sitk.GetArrayFromImage(sitk.ReadImage(str(path))))
 
 
