@@ -133,6 +133,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="png jpg tif bmp dcm, nii nrrd mha (also volumes), challenge npz, a DICOM series, or a folder of these",
     )
+    parser.add_argument("--series", metavar="UID", help="the series that is meant, where a folder has several")
     add = parser.add_argument_group("prompts").add_argument
     add(
         "--box",
@@ -168,6 +169,8 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="also draw the masks, for a volume on its middle slices: a png; a folder for a folder",
     )
+    add("--labels", metavar="NAMES", help="names of the objects in a DICOM SEG, as liver,tumor")
+    add("--binary", action="store_true", help="write all objects as one: 255 in pictures, 1 elsewhere")
     add("--format", metavar="SUFFIX", help="format of a folder's label maps; default: the image's, png for pictures")
     add("--overwrite", action="store_true", help="also segment a folder's images whose label maps exist")
     add("--overlap", choices=get_args(Overlap), default="later", help="owner of a shared pixel; default: later")

@@ -25,8 +25,9 @@ from medsam_edge.results.result import Segmentation, VolumeSegmentation
 from medsam_edge.segmenter import Segmenter
 from medsam_edge.settings import Progress, Settings
 from medsam_edge.writing.dicom_seg import check_source
-from medsam_edge.writing.labels import label_writer
+from medsam_edge.writing.labels import check_names, label_writer
 from medsam_edge.writing.picture import check_picture_suffix, write_picture
+from medsam_edge.writing.segments import named
 
 CHALLENGE_NAME = re.compile(r"[23]DBox_([^_]+)(_.*)?\.npz", re.IGNORECASE)
 
@@ -38,6 +39,9 @@ class Job:
     image: Path
     output: Path
     overlay: Path | None = None
+    series: str | None = None
+    labels: Sequence[str] | None = None
+    binary: bool = False
 
     @property
     def files(self) -> list[Path]:
@@ -53,7 +57,8 @@ def segment_file(options: argparse.Namespace) -> int:
     if options.format:
         raise InputError("--format: is for folders; one image's label map is named by -o")
     choices = choices_of(options)
-    job = Job(options.image, options.output, options.overlay)
+    names = names_of(options, options.output)
+    job = Job(options.image, options.output, options.overlay, options.series, names, options.binary)
     refuse_same([job.image, *job.files])
     label_writer(job.output)
     if job.overlay:
@@ -66,6 +71,16 @@ def segment_file(options: argparse.Namespace) -> int:
         result = run_job(segmenter, job, loaded, boxes, choices, progress)
     print(json.dumps(as_json(result, job.output)) if options.json else as_table(result, job.output))
     return 0
+
+
+def names_of(options: argparse.Namespace, output: Path) -> list[str] | None:
+    """What --labels calls the objects; InputError for an output that holds no names."""
+    if options.labels is None:
+        return None
+    if options.binary:
+        raise InputError("--labels: expected none with --binary, where all objects are one")
+    check_names(output)
+    return [name.strip() for name in options.labels.split(",")]
 
 
 def make_segmenter(options: argparse.Namespace) -> Segmenter:
@@ -105,13 +120,15 @@ def read_for(
         reduced: whether a large jpg is decoded at a fraction of its size.
         clicked: whether there are clicks, which need no box.
     """
-    loaded = load_image(job.image, reduced)
+    loaded = read_image(job.image, job.series) if job.series else load_image(job.image, reduced)
     boxes = loaded.boxes if boxes is None else boxes
     if boxes is None and not clicked:
         raise BoxError(f"boxes: {job.image} carries none; expected --box x0,y0,x1,y1, --boxes or --point x,y")
     label_writer(job.output, 3 if is_volume(loaded, [] if boxes is None else boxes) and not loaded.color else 2)
     if job.output.suffix.lower() == ".dcm":
         check_source(loaded.frame)
+        if job.labels is not None:
+            named(job.labels, 1 if boxes is None else len(boxes))
     return loaded
 
 
@@ -129,7 +146,7 @@ def run_job(
     result = segmenter.segment(loaded, boxes, modality, **keywords | {"progress": progress})
     if job.overlay:
         write_picture(job.overlay, _overlay(result))
-    result.save(job.output)
+    result.save(job.output, job.labels, job.binary)
     return result
 
 

@@ -35,11 +35,13 @@ def boxes_to_pixels(boxes: BoxesLike, frame: Frame | None) -> npt.NDArray[np.flo
         float64 of the same shape in pixels or voxels, far edges exclusive, not clipped; no rows for no boxes.
 
     Raises:
-        InputError: an image without a frame.
+        InputError: an image without a frame, or whose file does not say how large a pixel is.
         BoxError: not of the file's dimensions, not numbers, NaN or infinite, or no extent along an axis.
     """
     if frame is None:
         raise InputError("box_space: 'physical' needs an image that knows its spacing and origin: a medical file")
+    if not frame.has_spacing:
+        raise InputError(f"box_space: 'physical' needs the size of a pixel, which {frame.dicom_files[0]} does not say")
     sides = len(frame.spacing_mm)
     try:
         corners = box_array(boxes, 2 * sides).reshape(-1, 2, sides)  # (N, corner, x y z)

@@ -10,18 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from medsam_edge.errors import FileMissingError, ImageError
+from medsam_edge.errors import FileMissingError, ImageError, InputError
 from medsam_edge.image import LoadedImage
 from medsam_edge.reading.dicom.preamble import is_dicom
 from medsam_edge.reading.limits import check_size
 from medsam_edge.reading.medical import read_medical
 from medsam_edge.reading.npz import read_npz
+from medsam_edge.reading.palette import read_label_png
 from medsam_edge.reading.picture import read_picture
 from medsam_edge.reading.suffixes import MEDICAL_SUFFIXES, PICTURE_SUFFIXES
 from medsam_edge.reading.unreadable import as_image_error
 
 
-def read_image(path: str | os.PathLike[str]) -> LoadedImage:
+def read_image(path: str | os.PathLike[str], series: str | None = None) -> LoadedImage:
     """Read an image: png jpg tif bmp; a DICOM image, or a folder with one series; a NIfTI, NRRD or MetaImage slice or
     volume; a challenge npz.
 
@@ -30,11 +31,16 @@ def read_image(path: str | os.PathLike[str]) -> LoadedImage:
     NIfTI-2, Analyze and NIfTI pairs, NRRD with its values in another file, and values written as text. NaN and infinite
     values are returned unchanged; segmenting refuses them.
 
+    Args:
+        path: of the file or the folder. A folder without images of its own may have the series in a folder below.
+        series: Series Instance UID of the one that is meant, where a folder has several.
+
     Raises:
+        InputError: a series that the folder does not have, or of what is no folder.
         FileMissingError: there is no such file.
         ImageError: the file is unreadable, of an unknown kind, too large, or neither a picture nor a volume.
     """
-    return _read(Path(path), reduced=False)
+    return _read(Path(path), reduced=False, series=series)
 
 
 def load_image(image: Any, reduced_jpeg: bool = False) -> LoadedImage:
@@ -60,12 +66,14 @@ def load_image(image: Any, reduced_jpeg: bool = False) -> LoadedImage:
     raise ImageError(f"image: expected an array, a SimpleITK image or a path, got {type(image).__name__}")
 
 
-def _read(file: Path, reduced: bool) -> LoadedImage:
+def _read(file: Path, reduced: bool, series: str | None = None) -> LoadedImage:
     started = time.perf_counter()
     with as_image_error(file):
         if not file.is_file() and not file.is_dir():
             raise FileMissingError(f"image: no such file: {file}")
-        loaded = _read_kind(file, reduced)
+        if series is not None and not file.is_dir():
+            raise InputError(f"series: is for a folder, got {file}")
+        loaded = _read_kind(file, reduced, series)
     shape, dtype = loaded.pixels.shape, loaded.pixels.dtype
     if dtype.kind not in "buif" or loaded.pixels.size == 0 or len(shape) not in (2, 3):
         raise ImageError(f"image: expected numbers, two or three dimensions, {file} has {dtype} of shape {shape}")
@@ -73,12 +81,14 @@ def _read(file: Path, reduced: bool) -> LoadedImage:
     return replace(loaded, read_ms=(time.perf_counter() - started) * 1e3)
 
 
-def _read_kind(file: Path, reduced: bool) -> LoadedImage:
+def _read_kind(file: Path, reduced: bool, series: str | None) -> LoadedImage:
     name = file.name.lower()
     if file.is_dir():
         from medsam_edge.reading.dicom.series import read_series
 
-        return read_series(file)
+        return read_series(file, series)
+    if name.endswith(".png") and (labels := read_label_png(file)) is not None:
+        return LoadedImage(labels, color=False)
     if name.endswith(PICTURE_SUFFIXES):
         return read_picture(file, reduced)
     if name.endswith(".npz"):
