@@ -13,7 +13,7 @@ from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from medsam_edge.boxes import Boxes2D, Boxes3D, BoxesLike
+from medsam_edge.boxes import Boxes2D, Boxes3D, BoxesLike, corners_of
 from medsam_edge.errors import InputError
 from medsam_edge.image import LoadedImage
 from medsam_edge.inference.cache import EmbeddingCache
@@ -32,7 +32,7 @@ from medsam_edge.networks.model import Model
 from medsam_edge.prompts import Request
 from medsam_edge.reading.read import load_image
 from medsam_edge.results.result import Segmentation, VolumeSegmentation
-from medsam_edge.settings import Axis, BoxSpace, Compat, Detail, Options, Overlap, Progress, Settings, check_choice
+from medsam_edge.settings import Axis, BoxFormat, BoxSpace, Compat, Detail, Options, Overlap, Progress, Settings
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -123,6 +123,7 @@ class Segmenter:
         point_labels: Any = None,
         prior: Any = None,
         overlap: Overlap = "later",
+        box_format: BoxFormat = "xyxy",
     ) -> Segmentation:
         """Segment what each box holds.
 
@@ -130,19 +131,19 @@ class Segmenter:
             embedding: from this model's `embed`.
             boxes: (N, 4) x0, y0, x1, y1 in pixels of the image as given, far edges exclusive; (0, 4) gives an empty
                 result. None where there are clicks alone.
-            points, point_labels, prior: as for `segment`.
+            points, point_labels, prior, box_format: as for `segment`.
             overlap: who owns a pixel of several masks in the label map: `later` box or higher `score`.
 
         Raises:
             BoxError: a box breaks the rule of `medsam_edge.boxes.check_boxes`.
-            InputError: an embedding of another model, an unknown `overlap`, wrong clicks or mask prompts
-                (`medsam_edge.prompts.Request.check`), or prompts that the model does not take.
+            InputError: an embedding of another model, an unknown `overlap` or `box_format`, wrong clicks or
+                mask prompts (`medsam_edge.prompts.Request.check`), or prompts that the model does not take.
             ModalityError: the embedding's modality is no class of a network with class prompts.
         """
         if embedding.model != self.model.identity:
             raise InputError("embedding: made by another model than the one that is to decode it")
-        check_choice("overlap", overlap, Overlap)
-        geometry = embedding.geometry
+        settings, geometry = Settings(overlap=overlap, box_format=box_format), embedding.geometry
+        boxes = None if boxes is None else corners_of(boxes, settings.box_format)
         asked = Request(boxes, points, point_labels, prior).check(geometry.height, geometry.width)
         self.predictor.check(asked)
         view = View(0, 0, geometry.height, geometry.width, tuple(range(len(asked.boxes))))
@@ -229,6 +230,7 @@ class Segmenter:
         follow: bool = False,
         keep_logits: bool = True,
         reduced_jpeg: bool = False,
+        box_format: BoxFormat = "xyxy",
     ) -> Segmentation | VolumeSegmentation:
         """`embed`, then `decode`; of a volume, every slice that a box reaches, from its middle slice outwards.
 
@@ -276,15 +278,17 @@ class Segmenter:
                 size as ever, and differ a little. `display` is decoded when it is asked for. No effect on other
                 images, where any box needs a tile (the file is then decoded twice), and where the network's square
                 is more than half of what is left.
+            box_format: of boxes given: `xyxy` corners; `xywh` the first corner, width and height, as in COCO; `cxcywh`
+                the middle, width and height. With six numbers z and depth come third and sixth.
 
         Returns:
             `Segmentation` for (N, 4), `VolumeSegmentation` for (N, 6); of a slice in colour always `Segmentation`.
 
         Raises:
             CancelledError: `progress` returned False.
-            InputError: an unknown `axis`, `compat`, `detail` or `box_space`, `streams` that is no number of threads,
-                physical boxes for an image that does not know where it lies, of other dimensions, or with `compat`, or
-                `reduced_jpeg` with `compat`.
+            InputError: an unknown `axis`, `compat`, `detail`, `box_space` or `box_format`, `streams` that is no number
+                of threads, physical boxes for an image that does not know where it lies, of other dimensions, or with
+                `compat`, or `reduced_jpeg` with `compat`.
             What `embed` and `decode` raise.
         """
         settings = Settings(
@@ -299,6 +303,7 @@ class Segmenter:
             follow,
             keep_logits,
             reduced_jpeg,
+            box_format,
         )
         loaded = load_image(image, reduced_jpeg)
         modality = self._modality(modality, loaded)

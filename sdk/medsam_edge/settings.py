@@ -10,6 +10,7 @@ from medsam_edge.errors import InputError
 from medsam_edge.intensity import Window
 
 Axis = Literal["axial", "coronal", "sagittal", 0, 1, 2]
+BoxFormat = Literal["xyxy", "xywh", "cxcywh"]
 BoxSpace = Literal["pixel", "physical"]
 Compat = Literal["rep-medsam"]
 Detail = Literal["auto", "image", "crop"]
@@ -38,6 +39,7 @@ class Settings:
     follow: bool = False
     keep_logits: bool = True
     reduced_jpeg: bool = False
+    box_format: BoxFormat = "xyxy"
 
     def __post_init__(self) -> None:
         if self.axis not in (*AXES, 0, 1, 2) or isinstance(self.axis, bool):
@@ -51,6 +53,7 @@ class Settings:
         check_choice("overlap", self.overlap, Overlap)
         check_choice("detail", self.detail, Detail)
         check_choice("box_space", self.box_space, BoxSpace)
+        check_choice("box_format", self.box_format, BoxFormat)
         if self.box_space == "physical" and self.compat is not None:
             raise InputError(f"box_space: compat={self.compat!r} follows scripts with boxes in pixels, got 'physical'")
         if self.reduced_jpeg and self.compat is not None:
@@ -85,6 +88,7 @@ class Options(TypedDict, total=False):
     point_labels: Any
     prior: Any
     reduced_jpeg: bool
+    box_format: BoxFormat
 
 
 def check_choice(argument: str, value: object, choices: Any) -> None:

@@ -24,7 +24,7 @@ from medsam_edge.cli.segment import segment_file
 from medsam_edge.errors import FileMissingError, InputError, MedsamEdgeError
 from medsam_edge.intensity import WINDOWS
 from medsam_edge.modality import Modality
-from medsam_edge.settings import AXES, BoxSpace, Compat, Detail, Overlap
+from medsam_edge.settings import AXES, BoxFormat, BoxSpace, Compat, Detail, Overlap
 from medsam_edge.version import __version__
 
 EXTENSIONS = {
@@ -145,8 +145,13 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         "--boxes",
         type=Path,
         metavar="FILE",
-        help=".json ([[x0,y0,x1,y1], …]) or .csv (x0,y0,x1,y1); for a folder, the folder of NAME.json or NAME.csv; "
-        "default: the boxes of a challenge npz",
+        help=".json ([[x0,y0,x1,y1], …], COCO, LabelMe, …) or .csv (x0,y0,x1,y1, or with a header); for a folder, the "
+        "folder of NAME.json or NAME.csv; default: the boxes of a challenge npz",
+    )
+    add(
+        "--box-format",
+        choices=get_args(BoxFormat),
+        help="numbers of --box, and of --boxes where the file does not say; default: xyxy, corners",
     )
     add("--box-space", choices=get_args(BoxSpace), help="unit of --box and --boxes, not of npz boxes; default: pixel")
     names = ", ".join(modality.value for modality in Modality)
