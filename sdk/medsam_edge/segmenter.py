@@ -8,6 +8,7 @@ segment  both: a picture by inference/picture.py, a volume slice by slice by inf
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import replace
 from numbers import Integral
 from pathlib import Path
@@ -58,11 +59,12 @@ class Segmenter:
         num_threads: CPU threads of one inference; None for OpenVINO's choice.
         cache_bytes: budget for embeddings kept by content; 0 keeps none.
         cache_dir: folder for compiled models, which makes later starts faster; None for none. Its content is trusted:
-            it must be yours alone to write.
+            it must be yours alone to write. One that cannot be used is warned of, and models are compiled anew.
 
     Raises:
         BundleError: the bundle is missing, damaged, tampered with, or cannot be compiled.
-        InputError: `num_threads` is no whole number, `cache_bytes` no number of bytes, or `cache_dir` a file.
+        InputError: `num_threads` is no whole number from 1 to 1024, `cache_bytes` no number of bytes, or `cache_dir` a
+            file.
     """
 
     def __init__(
@@ -74,10 +76,11 @@ class Segmenter:
         cache_bytes: int = DEFAULT_CACHE_BYTES,
         cache_dir: str | os.PathLike[str] | None = None,
     ) -> None:
-        if num_threads is not None and not isinstance(num_threads, Integral):
+        if num_threads is not None and (not isinstance(num_threads, Integral) or isinstance(num_threads, bool)):
             raise InputError(f"num_threads: expected a whole number or None, got {num_threads!r}")
-        if cache_dir and Path(cache_dir).is_file():
-            raise InputError(f"cache_dir: expected a folder, got the file {cache_dir}")
+        with suppress(OSError):  # of a name that is too long; the engine warns of it
+            if cache_dir and Path(cache_dir).is_file():
+                raise InputError(f"cache_dir: expected a folder, got the file {cache_dir}")
         embeddings = EmbeddingCache(cache_bytes)
         if not isinstance(bundle, Model):
             from medsam_edge.networks import engine  # here: training machines import the package without OpenVINO

@@ -82,13 +82,14 @@ def run(argv: list[str]) -> int:
 
 def _extension(name: str, argv: list[str]) -> int:
     """Run `train`, `convert` or `bench`. It is loaded only now; if that fails, the extra to install is named."""
-    missing = extra = "benchmarks" if name == "bench" else name
+    extra, missing = "benchmarks" if name == "bench" else name, "medsam-edge"
     try:
         for entry in entry_points(group="medsam_edge.commands", name=name):
             return int(entry.load()(argv))
     except ModuleNotFoundError as error:
         missing = error.name or str(error)
-    show_error(f"{name} needs {missing}, which is not installed: pip install 'medsam-edge[{extra}]'")
+    how = f"pip install 'medsam-edge[{extra}]', or '.[{extra}]' in a copy of the repository"
+    show_error(f"{name} needs {missing}, which is not installed: {how}")
     return 2
 
 
