@@ -32,8 +32,9 @@ from medsam_edge.networks.bundle import load_bundle, packaged_bundle
 from medsam_edge.networks.model import Model
 from medsam_edge.prompts import Request
 from medsam_edge.reading.read import load_image
+from medsam_edge.results.clean import cleaned
 from medsam_edge.results.result import Segmentation, VolumeSegmentation
-from medsam_edge.settings import Axis, BoxFormat, BoxSpace, Compat, Detail, Options, Overlap, Progress, Settings
+from medsam_edge.settings import Axis, BoxFormat, BoxSpace, Clean, Compat, Detail, Options, Overlap, Progress, Settings
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -41,8 +42,8 @@ if TYPE_CHECKING:
 Result = TypeVar("Result", Segmentation, VolumeSegmentation)
 
 ImageLike = Any
-"""(H, W) or (H, W, 3) RGB array, SimpleITK.Image, the path of an image file, or what `read_image` gave; (D, H, W) where
-volumes are taken."""
+"""(H, W) or (H, W, 3) RGB array, SimpleITK.Image, the path of an image file, what `read_image` gave, or another image
+in memory (`medsam_edge.reading.memory`); (D, H, W) where volumes are taken."""
 
 DEFAULT_CACHE_BYTES = 1024**3
 """Some 500 slices of a half-precision embedding: a volume whose boxes change is not encoded again."""
@@ -96,8 +97,9 @@ class Segmenter:
         """Run the encoder, or find the embedding of the same pixels in the cache.
 
         Args:
-            image: (H, W) grey or (H, W, 3) RGB array of any real dtype, a SimpleITK image of one slice, or a file's
-                path. uint8 is taken as display-ready; other dtypes go through the modality's intensity rule.
+            image: (H, W) grey or (H, W, 3) RGB array of any real dtype, a SimpleITK image of one slice, a file's path,
+                or another image in memory (`medsam_edge.reading.memory.TAKEN`). uint8 is taken as display-ready; other
+                dtypes go through the modality's intensity rule.
             modality: one of the eleven; None takes what a DICOM file says, if anything. It chooses the intensity rule
                 and the class prompt of networks that have one. Without it, such a network is prompted with the class
                 that it recognises; the intensities have then followed the rule for an unknown modality.
@@ -234,6 +236,7 @@ class Segmenter:
         keep_logits: bool = True,
         reduced_jpeg: bool = False,
         box_format: BoxFormat = "xyxy",
+        clean: Clean = "none",
     ) -> Segmentation | VolumeSegmentation:
         """`embed`, then `decode`; of a volume, every slice that a box reaches, from its middle slice outwards.
 
@@ -283,6 +286,9 @@ class Segmenter:
                 is more than half of what is left.
             box_format: of boxes given: `xyxy` corners; `xywh` the first corner, width and height, as in COCO; `cxcywh`
                 the middle, width and height. With six numbers z and depth come third and sixth.
+            clean: `largest`: of each mask the largest piece, of a volume in three dimensions, with its holes filled, in
+                each slice; `box`: that, and nothing outside the box. Masks that would be empty, and objects that are
+                clicked on, then or by `refine`, stay as they are. Not with `compat`.
 
         Returns:
             `Segmentation` for (N, 4), `VolumeSegmentation` for (N, 6); of a slice in colour always `Segmentation`.
@@ -307,6 +313,7 @@ class Segmenter:
             keep_logits,
             reduced_jpeg,
             box_format,
+            clean,
         )
         loaded = load_image(image, reduced_jpeg)
         modality = self._modality(modality, loaded)
@@ -316,7 +323,7 @@ class Segmenter:
             result = segment_volume(self.predictor, loaded.in_full(), request, modality, window, settings)
         else:
             result = segment_picture(self.predictor, loaded, request, modality, window, settings)
-        return replace(result, segmenter=self)
+        return replace(cleaned(result, clean), segmenter=self)
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         raise InputError(

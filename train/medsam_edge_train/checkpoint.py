@@ -193,7 +193,8 @@ def load_state(network: nn.Module, state: Mapping[str, Tensor], name: str, parti
     fitting = {key: value for key, value in state.items() if key in expected and expected[key].shape == value.shape}
     if problems and not (partial and fitting):
         nearest = nearest_architecture(state)
-        if _shared(nearest, state) < LEAST_SHARED:
+        fits = len(fitting) / max(len(expected), len(state))
+        if max(fits, _shared(nearest, state)) < LEAST_SHARED:
             raise CheckpointError(
                 f"checkpoint: expected tensors of {', '.join(sorted(ZOO))}, "
                 f"got {len(state)} of another network, such as {_shorten(list(state))}"

@@ -76,7 +76,13 @@ def keep_record(options: argparse.Namespace, choices: Choices, segmenter: Segmen
     """Write down what decides the masks of a folder; InputError where its masks were made with something else."""
     modality, keywords = choices
     chosen = {name: value for name, value in keywords.items() if name not in ("progress", "streams", "keep_logits")}
-    now = {**chosen, "modality": modality, "box_format": options.box_format, "model": segmenter.model.identity}
+    now = {
+        **chosen,
+        "modality": modality,
+        "box_format": options.box_format,
+        "no_exif_rotation": options.no_exif_rotation,
+        "model": segmenter.model.identity,
+    }
     now = json.loads(json.dumps(now))
     file = options.output / RECORD
     try:
@@ -181,7 +187,7 @@ def _segment(segmenter: Segmenter, job: Job, choices: Choices, options: argparse
         with warnings.catch_warnings(), slices_shown() as progress:  # warnings once an image, not once a job
             own = boxes_of(options, job.image, file)
             return as_json(
-                run_job(segmenter, job, read_for(job, own, choices[1]["reduced_jpeg"]), own, choices, progress),
+                run_job(segmenter, job, read_for(job, own, options), own, choices, progress),
                 job.output,
             )
     except (MedsamEdgeError, OSError, MemoryError) as error:

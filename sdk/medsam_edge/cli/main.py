@@ -24,7 +24,7 @@ from medsam_edge.cli.segment import segment_file
 from medsam_edge.errors import FileMissingError, InputError, MedsamEdgeError
 from medsam_edge.intensity import WINDOWS
 from medsam_edge.modality import Modality
-from medsam_edge.settings import AXES, BoxFormat, BoxSpace, Compat, Detail, Overlap
+from medsam_edge.settings import AXES, BoxFormat, BoxSpace, Clean, Compat, Detail, Overlap
 from medsam_edge.version import __version__
 
 EXTENSIONS = {
@@ -197,6 +197,13 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="decode a large jpg at a fraction of its size, which is faster, unless a box needs a tile",
     )
+    add(
+        "--clean",
+        choices=get_args(Clean),
+        default="none",
+        help="largest: of each mask the largest piece, holes filled; box: also nothing outside the box; default: none",
+    )
+    add("--no-exif-rotation", action="store_true", help="take a jpg as it is stored, not turned as its EXIF says")
     add("--json", action="store_true", help="print JSON; for a folder one line per image, then the totals")
 
     add = parser.add_argument_group("volumes").add_argument

@@ -59,7 +59,7 @@ def segment_file(options: argparse.Namespace) -> int:
     if job.overlay:
         check_picture_suffix(job.overlay)
     boxes = boxes_of(options, job.image, options.boxes)
-    loaded = read_for(job, boxes, options.reduced_jpeg, bool(options.point))
+    loaded = read_for(job, boxes, options, bool(options.point))
     choices[1].update(prompts_of(options.point, options.prior, loaded, boxes))
     segmenter = make_segmenter(options)
     with slices_shown() as progress:
@@ -74,7 +74,7 @@ def make_segmenter(options: argparse.Namespace) -> Segmenter:
 
 def choices_of(options: argparse.Namespace) -> Choices:
     """Raises InputError for what no image can have."""
-    names = ("overlap", "axis", "streams", "stop_when_empty", "compat", "detail", "follow", "reduced_jpeg")
+    names = ("overlap", "axis", "streams", "stop_when_empty", "compat", "detail", "follow", "reduced_jpeg", "clean")
     settings = Settings(options.box_space or "pixel", **{name: getattr(options, name) for name in names})
     return Modality.parse(options.modality), {**vars(settings), "window": _window(options.window)}
 
@@ -96,16 +96,16 @@ def refuse_same(paths: Sequence[Path]) -> None:
 
 
 def read_for(
-    job: Job, boxes: npt.NDArray[np.float64] | None, reduced: bool = False, clicked: bool = False
+    job: Job, boxes: npt.NDArray[np.float64] | None, options: argparse.Namespace, clicked: bool = False
 ) -> LoadedImage:
     """Read a job's image, and check that it has boxes or clicks, and that a label map can be written.
 
     Args:
         boxes: None for those that the image carries.
-        reduced: whether a large jpg is decoded at a fraction of its size.
+        options: say whether a large jpg is decoded at a fraction of its size, and whether EXIF turns it.
         clicked: whether there are clicks, which need no box.
     """
-    loaded = load_image(job.image, reduced)
+    loaded = load_image(job.image, options.reduced_jpeg, not options.no_exif_rotation)
     boxes = loaded.boxes if boxes is None else boxes
     if boxes is None and not clicked:
         raise BoxError(f"boxes: {job.image} carries none; expected --box x0,y0,x1,y1, --boxes or --point x,y")

@@ -108,9 +108,8 @@ class FitConfig(RunConfig):
         if len(scales) != 2 or not 0 < scales[0] <= scales[1] < float("inf"):
             raise InputError(f"superpixel_scales: expected two numbers, 0 < smallest <= largest, got {scales}")
         if (self.synthetic or self.unlabelled) and find_spec("skimage") is None:
-            raise InputError(
-                "synthetic: needs scikit-image: pip install 'medsam-edge[train]', or '.[train]' in a copy of the repository"
-            )
+            how = "pip install 'medsam-edge[train]', or '.[train]' in a copy of the repository"
+            raise InputError(f"synthetic: needs scikit-image: {how}")
         for modality in self.leave_out:
             Modality.parse(modality)
 
