@@ -233,7 +233,7 @@ def _named(values: Mapping[str, Any]) -> Found:
     if isinstance(inside, list):
         is_coco = "bbox" in keys and "categoryid" in keys
         mode = keys.get("mode", 1 if is_coco else None)  # Detectron2's
-        return Found(inside, {0: "xyxy", 1: "xywh"}.get(mode, UNSAID), image)
+        return Found(inside, "xyxy" if mode == 0 else "xywh" if mode == 1 else UNSAID, image)
     known = "; ".join(", ".join(names[0].split()) for names in COLUMNS.values())
     raise BoxError(f"expected columns such as {known}, got {', '.join(map(str, values))}")
 
