@@ -14,7 +14,7 @@ from medsam_edge.results.mask import CroppedMask
 from medsam_edge.results.result import Segmentation, VolumeSegmentation
 from medsam_edge.settings import Clean
 
-Result = TypeVar("Result", Segmentation, VolumeSegmentation)
+Result = TypeVar("Result", bound=Segmentation | VolumeSegmentation)
 Bools = npt.NDArray[np.bool_]
 
 
@@ -29,7 +29,8 @@ def cleaned(result: Result, how: Clean) -> Result:
             masks[index] = _clean_volume(mask, result, index, how)
         elif not clicked:
             masks[index] = _clean_plane(mask, result.boxes[index], how)
-    return replace(result, masks=tuple(masks))
+    changes: dict[str, Any] = {"masks": tuple(masks)}
+    return replace(result, **changes)
 
 
 def _clean_plane(mask: CroppedMask, box: npt.NDArray[np.float32], how: Clean) -> CroppedMask:
