@@ -28,15 +28,18 @@ from medsam_edge.cli.segment import (
     refuse_same,
     run_job,
 )
-from medsam_edge.errors import BoxError, FileMissingError, InputError, MedsamEdgeError
+from medsam_edge.errors import BoxError, FileMissingError, InputError, MedsamEdgeError, warn
 from medsam_edge.reading.dicom.preamble import is_dicom
 from medsam_edge.reading.suffixes import MEDICAL_SUFFIXES, PICTURE_SUFFIXES
 from medsam_edge.segmenter import Segmenter
 from medsam_edge.writing.labels import label_writer
+from medsam_edge.writing.whole import writing_whole
 
 SUFFIXES = sorted((*PICTURE_SUFFIXES, *MEDICAL_SUFFIXES, ".npz"), key=len, reverse=True)  # .nii.gz before .gz
 OUTPUT_SUFFIXES = dict.fromkeys(PICTURE_SUFFIXES, ".png") | {".mhd": ".mha", ".dcm": ".nii.gz", "": ".nii.gz"}
 BOX_SUFFIXES = (".json", ".csv")
+RECORD = ".medsam-edge.json"
+"""In an output folder: the settings that its label maps were made with."""
 OUTCOMES = ("done", "skipped", "failed")
 
 
@@ -57,14 +60,16 @@ def segment_folder(options: argparse.Namespace) -> int:
     """Segment every image; 0 when all are done, 1 when some failed. What is wrong with all of it is raised first."""
     choices, jobs = choices_of(options), jobs_of(options)
     segmenter = make_segmenter(options)
+    keep_record(options, choices, segmenter, jobs)
     started = time.perf_counter()
     reports = []
     for number, job in enumerate(jobs, start=1):
         if not options.overwrite and all(file.exists() for file in job.files):
+            _warn_of_newer(job, options.boxes)
             report: dict[str, Any] = {"output": str(job.output), "skipped": True}
         else:
             print(f"{number} of {len(jobs)}: {job.image.name}", file=sys.stderr, flush=True)
-            report = _segment(segmenter, job, choices, _beside(job.image, options))
+            report = _segment(segmenter, job, choices, options)
         report = {"image": str(job.image), **report}
         if options.json:
             print(json.dumps(report), flush=True)
@@ -79,6 +84,44 @@ def segment_folder(options: argparse.Namespace) -> int:
             if "error" in report:
                 print(f"failed: {Path(report['image']).name}: {report['error']}")
     return 1 if counts["failed"] else 0
+
+
+def keep_record(options: argparse.Namespace, choices: Choices, segmenter: Segmenter, jobs: Sequence[Job]) -> None:
+    """Write down what decides the masks of a folder; InputError where its masks were made with something else."""
+    modality, keywords = choices
+    chosen = {name: value for name, value in keywords.items() if name not in ("progress", "streams", "keep_logits")}
+    now = {
+        **chosen,
+        "modality": modality,
+        "box_format": options.box_format,
+        "no_exif_rotation": options.no_exif_rotation,
+        "model": segmenter.model.identity,
+    }
+    now = json.loads(json.dumps(now))
+    file = options.output / RECORD
+    try:
+        before = dict(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):  # none, or one that was changed by hand
+        before = now
+    changed = [name for name in now if before.get(name, now[name]) != now[name]]
+    made = [job for job in jobs if job.output.exists()]
+    if changed and made and not options.overwrite:
+        differ = ", ".join(f"{name} {before[name]} (now {now[name]})" for name in changed)
+        raise InputError(
+            f"output: {len(made)} label maps in {options.output} were made with {differ}; expected the same settings, "
+            "another folder or --overwrite"
+        )
+    with writing_whole(file) as partial:
+        partial.write_text(json.dumps(now, indent=1), encoding="utf-8")
+
+
+def _warn_of_newer(job: Job, boxes: Path | None) -> None:
+    """Warn that an image or its boxes changed after its label map was made, which is passed over."""
+    with suppress(MedsamEdgeError, OSError):
+        sources = [path for path in (job.image, _box_file(job.image, boxes)) if path is not None and path.is_file()]
+        made = job.output.stat().st_mtime_ns
+        if newer := [path for path in sources if path.stat().st_mtime_ns > made]:
+            warn(f"{newer[-1]} is newer than {job.output}, which is passed over; --overwrite makes it anew")
 
 
 def jobs_of(options: argparse.Namespace) -> list[Job]:
@@ -160,14 +203,14 @@ def _job(image: Path, options: argparse.Namespace) -> Job:
     return Job(image, target, overlay, options.series, names_of(options, target), options.binary)
 
 
-def _segment(segmenter: Segmenter, job: Job, choices: Choices, boxes: Path | None) -> dict[str, Any]:
+def _segment(segmenter: Segmenter, job: Job, choices: Choices, options: argparse.Namespace) -> dict[str, Any]:
     """Segment one image; the result, or the error of a bad one, as JSON. Anything else that is raised is a bug."""
     try:
-        file = _box_file(job.image, boxes)
+        file = _box_file(job.image, options.boxes)
         with warnings.catch_warnings(), slices_shown() as progress:  # warnings once an image, not once a job
-            own = boxes_of([], file)
+            own = boxes_of(options, job.image, file)
             return as_json(
-                run_job(segmenter, job, read_for(job, own, choices[1]["reduced_jpeg"]), own, choices, progress),
+                run_job(segmenter, job, read_for(job, own, options), own, choices, progress),
                 job.output,
             )
     except (MedsamEdgeError, OSError, MemoryError) as error:

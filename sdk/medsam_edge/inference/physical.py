@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from medsam_edge.boxes import BoxesLike, box_array, check_boxes, is_volume
+from medsam_edge.boxes import BoxesLike, box_array, check_boxes, corners_of, is_volume
 from medsam_edge.errors import BoxError, InputError
 from medsam_edge.image import Frame, LoadedImage
 from medsam_edge.prompts import Request
@@ -68,6 +68,9 @@ def in_pixels(loaded: LoadedImage, request: Request, settings: Settings) -> tupl
             raise BoxError("boxes: expected (N, 4) or (N, 6), got None, and the image carries none")
         return replace(request, boxes=loaded.boxes), is_volume(loaded, loaded.boxes)
     volume = is_volume(loaded, boxes)
+    if volume and settings.compat and settings.box_format != "xyxy":
+        raise InputError(f"box_format: compat={settings.compat!r} takes the last slice, got {settings.box_format!r}")
+    boxes = corners_of(boxes, settings.box_format)
     if volume and settings.compat:  # the scripts' far end along the axis is the last slice
         boxes = box_array(boxes, 6) + np.eye(6)[5 - settings.array_axis]
     if settings.box_space == "physical":

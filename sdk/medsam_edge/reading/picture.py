@@ -42,12 +42,12 @@ Claim = tuple[int, int, int, int]
 """What a header asks memory for: height, width, bytes per pixel in memory, bits per pixel in the file."""
 
 
-def read_picture(file: Path, reduced: bool = False) -> LoadedImage:
+def read_picture(file: Path, reduced: bool = False, exif_rotation: bool = True) -> LoadedImage:
     """Read (H, W) grey or (H, W, 3) RGB; uint8, uint16, or another dtype of a tif.
 
     Palettes and CMYK become RGB, one bit becomes 0 and 255, alpha is dropped without blending and with a warning unless
-    it is opaque, and the EXIF orientation is applied. `medsam_edge.reading.tiff` says which kinds of TIFF are read.
-    Damage inside a png fails its checksums; inside other formats it may go unnoticed.
+    it is opaque, and the EXIF orientation is applied, unless it is not wanted. `medsam_edge.reading.tiff` says which
+    kinds of TIFF are read. Damage inside a png fails its checksums; inside other formats it may go unnoticed.
 
     Args:
         reduced: whether a large JPEG is decoded at a half, a quarter or an eighth of its sides, the smallest that
@@ -61,8 +61,9 @@ def read_picture(file: Path, reduced: bool = False) -> LoadedImage:
     claims = _claims(raw, file)
     for claim in claims:
         check_claim(file, claim[:2], *claim[2:])
-    small = _reduced(raw, file, *claims[0][:2]) if reduced and raw.startswith(_JPEG) else None
-    pixels, whole = small or (_decode(raw, file), None)
+    ignored = 0 if exif_rotation else cv2.IMREAD_IGNORE_ORIENTATION
+    small = _reduced(raw, file, *claims[0][:2]) if reduced and raw.startswith(_JPEG) and exif_rotation else None
+    pixels, whole = small or (_decode(raw, file, ignored), None)
     return LoadedImage(pixels, color=pixels.ndim == 3 or None, whole=whole)
 
 
@@ -111,12 +112,12 @@ def _reduced(raw: bytes, file: Path, height: int, width: int) -> tuple[npt.NDArr
     return (pixels, LateArray(shapes[0], partial(_decode, raw, file))) if len(shapes) == 1 else None
 
 
-def _decode(raw: bytes, file: Path, reduction: int = 0) -> npt.NDArray[Any]:
+def _decode(raw: bytes, file: Path, further: int = 0) -> npt.NDArray[Any]:
     """(H, W) or (H, W, 3) RGB, read-only."""
     if raw.startswith(_TIFF):
         image = read_tiff(read_page(raw, file), partial(_decode_plain, file))
     else:
-        image = _decode_plain(file, raw, False, reduction)
+        image = _decode_plain(file, raw, False, further)
         if raw.startswith(_PNG) and (raw[25] in _PNG_ALPHA or b"tRNS" in raw[: raw.find(b"IDAT")]):
             alpha = _decode_plain(file, raw, True)
             if alpha.ndim == 3 and alpha.shape[2] == 4:
@@ -125,9 +126,9 @@ def _decode(raw: bytes, file: Path, reduction: int = 0) -> npt.NDArray[Any]:
     return image
 
 
-def _decode_plain(file: Path, raw: bytes, alpha: bool, reduction: int = 0) -> npt.NDArray[Any]:
+def _decode_plain(file: Path, raw: bytes, alpha: bool, further: int = 0) -> npt.NDArray[Any]:
     """What OpenCV makes of the bytes: (H, W), (H, W, 3) RGB, and (H, W, 4) RGBA where alpha is wanted."""
-    flags = cv2.IMREAD_UNCHANGED if alpha else cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH | reduction
+    flags = cv2.IMREAD_UNCHANGED if alpha else cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH | further
     try:
         image = cv2.imdecode(np.frombuffer(raw, dtype=np.uint8), flags)
     except cv2.error as error:

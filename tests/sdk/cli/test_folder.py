@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
 from medsam_edge import Modality, Segmenter
-from medsam_edge.cli.folder import find_images
+from medsam_edge.cli.folder import RECORD, find_images
 from medsam_edge.cli.main import main
 from medsam_edge.cli.segment import name_modality
 from medsam_edge.image import LoadedImage
@@ -64,7 +65,7 @@ def labels(path: Path) -> npt.NDArray[Any]:
 
 
 def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+    return sorted(path.name for path in folder.iterdir() if path.name != RECORD) if folder.exists() else []
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -75,6 +76,7 @@ def lines(capsys: Captured) -> list[dict[str, Any]]:
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
+@pytest.mark.filterwarnings("default:--boxes")
 def test_boxes_files_without_boxes_give_empty_label_maps(tmp_path: Path) -> None:
     arguments = pictures(tmp_path, "a.png")
     sitk.WriteImage(sitk.GetImageFromArray(NOISE), str(tmp_path / "in" / "b.nii.gz"))
@@ -485,3 +487,22 @@ def test_a_warning_is_said_of_every_image(tmp_path: Path, capsys: Captured) -> N
     assert main(arguments) == 0
     printed = capsys.readouterr().err.splitlines()
     assert [line.split(":")[0] for line in printed] == ["1 of 2", "medsam-edge", "2 of 2", "medsam-edge"]
+
+
+@pytest.mark.filterwarnings("default:.* is newer than")
+def test_a_folder_run_again_with_other_settings_says_so(tmp_path: Path, capsys: Captured) -> None:
+    arguments = pictures(tmp_path, "a.png")
+    assert main([*arguments, "--modality", "MR"]) == 0
+    made = contents(tmp_path / "out")
+    assert main([*arguments, "--modality", "MR", "--streams", "0"]) == 0  # which changes no mask
+    assert main([*arguments, "--modality", "US", "--detail", "image"]) == 2
+    message = capsys.readouterr().err
+    assert "1 label maps in" in message
+    assert "detail auto (now image), modality MR (now US)" in message
+    assert contents(tmp_path / "out") == made
+    assert main([*arguments, "--modality", "US", "--overwrite"]) == 0
+    assert main([*arguments, "--modality", "US"]) == 0
+    capsys.readouterr()
+    os.utime(tmp_path / "boxes" / "a.json", (2**33, 2**33))
+    assert main([*arguments, "--modality", "US"]) == 0
+    assert "a.json is newer than" in capsys.readouterr().err
