@@ -49,7 +49,7 @@ def check_boxes(boxes: BoxesLike, height: int, width: int, depth: int | None = N
         warn(f"boxes {outside} reach outside the {_extent(sides)} and were clipped")
     if len(used) and array.max() <= 1 and max(sides) > 1:
         warn(f"boxes: expected pixels of the {_extent(sides)}, all numbers are within 0 to 1, as shares of it are")
-    elif (thin := (used[:, len(sides) :] - used[:, : len(sides)] < 1).any(axis=1)).any():
+    elif (thin := (used[:, len(sides) : len(sides) + 2] - used[:, :2] < 1).any(axis=1)).any():  # slices may be thick
         warn(
             f"boxes {np.flatnonzero(thin).tolist()} are less than a pixel wide; expected pixels of the {_extent(sides)}"
         )

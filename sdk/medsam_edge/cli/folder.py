@@ -206,7 +206,7 @@ def _job(image: Path, options: argparse.Namespace) -> Job:
 def _segment(segmenter: Segmenter, job: Job, choices: Choices, options: argparse.Namespace) -> dict[str, Any]:
     """Segment one image; the result, or the error of a bad one, as JSON. Anything else that is raised is a bug."""
     try:
-        file = _box_file(job.image, options.boxes)
+        file = _box_file(job.image, _beside(job.image, options))
         with warnings.catch_warnings(), slices_shown() as progress:  # warnings once an image, not once a job
             own = boxes_of(options, job.image, file)
             return as_json(

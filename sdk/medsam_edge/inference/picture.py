@@ -140,11 +140,13 @@ def _what_it_is(shape: tuple[int, ...]) -> str:
     if len(shape) == 3 and shape[2] in (1, 2, 4):
         kind = {1: "one channel", 2: "grey with alpha", 4: "RGB with alpha (RGBA)"}[shape[2]]
         return f": {kind}; take image[..., {':3' if shape[2] == 4 else '0'}]"
+    volume = "; `segment` takes volumes with boxes (N, 6): x0, y0, z0, x1, y1, z1" if len(shape) == 3 else ""
     if len(shape) == 3 and shape[0] in (1, 2, 3, 4):
-        return ": channels first; take " + ("np.moveaxis(image, 0, -1)" if shape[0] == 3 else "image[0] or image[:3]")
+        first = "np.moveaxis(image, 0, -1)" if shape[0] == 3 else "image[0] or image[:3]"
+        return f": channels first; take {first}{volume}"
     if len(shape) == 4:
         return ": a batch, or a volume with channels; take one picture"
-    return "; `segment` takes volumes with boxes (N, 6): x0, y0, z0, x1, y1, z1" if len(shape) == 3 else ""
+    return volume
 
 
 def picture_display(loaded: LoadedImage, modality: Modality | None, window: Window | None) -> npt.NDArray[np.uint8]:
