@@ -51,7 +51,8 @@ def test_what_is_written_is_read(tmp_path: Path, network: MedSAM) -> None:
     found = checkpoint.read(path)
     assert_same(found.state, network.state_dict())
     assert found.architecture == "tiny"
-    assert found.metadata == {"architecture": "tiny", "val_dsc": "0.5", "context": "null", "ellipse": "0.0"}
+    settings = {"context": "null", "ellipse": "0.0", "prompts": '["box"]'}
+    assert found.metadata == {"architecture": "tiny", "val_dsc": "0.5", **settings}
     assert [file.name for file in path.parent.iterdir()] == ["best.safetensors"]  # no partial file stays
 
 

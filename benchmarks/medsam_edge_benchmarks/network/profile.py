@@ -74,10 +74,15 @@ def prompts(model: Manifest | Model, boxes: int) -> dict[str, npt.NDArray[Any]]:
     """What a decoder is asked for here: boxes (N, 4), a quarter of the square wide and high, and their cells (N, K)."""
     size = model.image_size
     asked = np.tile(np.array([0.375, 0.375, 0.625, 0.625], dtype=np.float32) * size, (boxes, 1))
+    inputs: dict[str, npt.NDArray[Any]] = {"boxes": asked}
+    if len(model.prompts) > 1:  # neither clicks nor masks
+        corners, labels = asked.reshape(-1, 2, 2), np.array([[2, 3]] * boxes)
+        none = np.zeros((boxes, 1, CELL, CELL), np.float32), np.zeros(boxes, np.float32)
+        inputs |= {"points": corners, "point_labels": labels, "prior": none[0], "has_prior": none[1]}
     if model.context is None:
-        return {"boxes": asked, "cells": Geometry(size, size, size).windows(asked, model.reach).cells}
+        return {**inputs, "cells": Geometry(size, size, size).windows(asked, model.reach).cells}
     ((_, windows),) = window_groups(asked, model.context, size // CELL)
-    return {"boxes": asked, "cells": windows.cells}
+    return {**inputs, "cells": windows.cells}
 
 
 def macs(model: ov.Model) -> int:

@@ -21,11 +21,18 @@ from medsam_edge.cli.folder import find_images
 from medsam_edge.cli.main import main
 from medsam_edge.cli.segment import name_modality
 from medsam_edge.image import LoadedImage
+from medsam_edge.inference import propagation
 from tests.sdk.fake import SIZE, fake_model
 
 BOX, CUBE = [8, 16, 24, 20], [8, 16, 1, 24, 20, 3]
 NOISE = np.random.default_rng(0).integers(0, 255, (4, SIZE, SIZE), dtype=np.uint8)
 Captured = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def no_narrowing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A box bounds all its slices alike, so that the masks of the fake can be worked out by hand."""
+    monkeypatch.setattr(propagation, "NARROWING", 0.0)
 
 
 @pytest.fixture(autouse=True)
@@ -303,7 +310,7 @@ def test_a_folder_with_a_dicom_series_is_one_image(
     assert find_images(tmp_path / "study") == [series]
     assert find_images(tmp_path / "study", [series]) == []
     read: list[Path] = []
-    monkeypatch.setattr("medsam_edge.cli.segment.load_image", lambda path, _: read.append(path) or LoadedImage(NOISE))
+    monkeypatch.setattr("medsam_edge.cli.segment.load_image", lambda path, *_: read.append(path) or LoadedImage(NOISE))
     own = ["--boxes", str(tmp_path / "boxes" / "chest.1.json"), "-o", str(tmp_path / "one.nii.gz")]
     assert main(["segment", str(series), *own]) == 0
     assert "voxels" in capsys.readouterr().out

@@ -56,7 +56,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(
 def test_the_plan_of_a_network_with_windows(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["fit", "--data", str(data), "-o", str(tmp_path / "run"), "--dry-run", "--batch-size", "2"]
     assert run([*words, "--architecture", "efficient_medsam", "--images-per-epoch", "0"]) == 0
-    assert "efficient_medsam, 8,923,510 parameters" in capsys.readouterr().out
+    assert "efficient_medsam, 8,924,791 parameters" in capsys.readouterr().out
 
 
 def test_qat_alone_means_its_preset(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -68,11 +68,11 @@ def test_qat_alone_means_its_preset(data: Path, tmp_path: Path, capsys: pytest.C
     assert run(words) == 0
     plan = capsys.readouterr().out
     assert plan == by_file
-    assert "3 (3 at 64 px)" in plan
+    assert "3 of 2000 images, 1000 steps each (3000 at 64 px)" in plan
     assert "precision   32-true; the image encoder in f32 with the rounding of int8" in plan
     assert run([*words, "--preset", "small"]) == 0
     plan = capsys.readouterr().out
-    assert "4 (4 at 64 px)" in plan
+    assert "4 of 240 images, 120 steps each (480 at 64 px)" in plan
     assert "rounding of int8" in plan
 
 
@@ -102,7 +102,7 @@ def test_a_preset_and_a_file(data: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert run(words) == 0
     plan = capsys.readouterr().out
     assert "rep_medsam, 10,570,092 parameters" in plan
-    assert "8 (8 at 256 px) of 5 images, 1 steps each" in plan
+    assert "8 of 5 images, 1 steps each (8 at 256 px)" in plan
 
 
 def test_a_missing_setting_is_named(data: Path) -> None:

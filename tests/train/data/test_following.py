@@ -85,7 +85,7 @@ def data(cases: list[Case], following: Following, crop: int = 0) -> TrainingData
 
 @pytest.mark.parametrize("crop", [0, 64])
 def test_followed_objects_have_their_masks_on_the_neighbour(volume: list[Case], crop: int) -> None:
-    samples = [data(volume, Following(follow=1.0), crop)[0, position, 1] for position in range(20)]
+    samples = [data(volume, Following(follow=1.0), crop)[epoch, 0, 1] for epoch in range(20)]
     for sample in samples:
         assert sample.priors is not None and sample.has_prior is not None
         assert sample.priors.shape == sample.masks.shape

@@ -81,9 +81,9 @@ def test_a_given_modality_is_used_and_a_withheld_one_predicted(network: ClassPro
         own = predicted(network.classify(network.embed(images)))
         other = own.roll(1, dims=1)
         withheld = network(images, boxes, index)
-        by_zeros = network(images, boxes, index, None, torch.zeros(2, 11))
-        told_own = network(images, boxes, index, None, own)
-        told_other = network(images, boxes, index, None, torch.stack([other[0], torch.zeros(11)]))
+        by_zeros = network(images, boxes, index, classes=torch.zeros(2, 11))
+        told_own = network(images, boxes, index, classes=own)
+        told_other = network(images, boxes, index, classes=torch.stack([other[0], torch.zeros(11)]))
     assert withheld.class_logits is not None
     assert withheld.class_logits.shape == (2, 11)
     torch.testing.assert_close(by_zeros.planes(16), withheld.planes(16))

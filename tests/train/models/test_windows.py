@@ -51,7 +51,7 @@ def predicted(network: MedSAM, boxes: Tensor, images: Tensor, index: Tensor) -> 
     """What `forward` gives, on (N, S, S) planes; the embedding stands for images four times its size."""
     rows = images.permute(0, 2, 3, 1).flatten(1, 2)
     with torch.no_grad():
-        prediction = network.predict(rows, boxes, index, network.prompt_encoder)
+        prediction = network.predict(rows, boxes, index)
     return prediction.planes(256), prediction.scores
 
 
@@ -121,7 +121,7 @@ def test_no_boxes() -> None:
 def test_parts_crop_the_truth_where_their_logits_lie() -> None:
     network = windowed()
     rows = embeddings().permute(0, 2, 3, 1).flatten(1, 2)
-    prediction = network.predict(rows, BOXES, torch.zeros(len(BOXES), dtype=torch.int64), network.prompt_encoder)
+    prediction = network.predict(rows, BOXES, torch.zeros(len(BOXES), dtype=torch.int64))
     planes = prediction.planes(256)
     for part in prediction.parts:
         assert torch.equal(part.crop(planes), part.logits)
@@ -181,7 +181,7 @@ def test_a_crop_is_a_part_of_its_square(seed: int) -> None:
         square = torch.zeros(1, 32, 64, 64)
         square[:, :, top : top + 32, left : left + 32] = crop
         moved = boxes + 4 * torch.tensor([left, top, left, top])
-        expected = network.predict(square.permute(0, 2, 3, 1).flatten(1, 2), moved, index, network.prompt_encoder)
+        expected = network.predict(square.permute(0, 2, 3, 1).flatten(1, 2), moved, index)
     part = expected.planes(256)[:, 4 * top : 4 * top + 128, 4 * left : 4 * left + 128]
     torch.testing.assert_close(found.planes(128)[0], part[0], rtol=0, atol=1e-4)
     torch.testing.assert_close(found.scores[0], expected.scores[0], rtol=0, atol=1e-5)

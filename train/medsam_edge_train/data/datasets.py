@@ -129,7 +129,7 @@ class TrainingData(Dataset[Sample]):
         crop = self.crop_size > 0 and is_of_crops(position // self.batch_size)
         side = self.crop_size if crop else self.size
         rng = np.random.default_rng((self.seed, epoch, position))
-        follows = rng.random() < self.following.follow
+        follows = self.following.follow > 0 and rng.random() < self.following.follow
         for _ in range(POSES):
             image, labels = self._load(index)
             synthetic = self.cases[index].mask is None or (self.synthetic > 0 and rng.random() < self.synthetic)

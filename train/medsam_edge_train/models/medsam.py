@@ -219,14 +219,14 @@ class MedSAM(nn.Module):
             whole: side in pixels of the squares of which the images are crops; None if they are whole.
             extra: clicks and mask prompts beside the boxes.
         """
-        return self.predict(self.embed(images), boxes, image_index, lambda sparse: sparse, whole, extra)
+        return self.predict(self.embed(images), boxes, image_index, None, whole, extra)
 
     def predict(
         self,
         rows: Tensor,
         boxes: Tensor,
         image_index: Tensor,
-        finish: Callable[[Tensor], Tensor],
+        finish: Callable[[Tensor], Tensor] | None = None,
         whole: int | None = None,
         extra: Extra | None = None,
     ) -> Prediction:
@@ -240,7 +240,7 @@ class MedSAM(nn.Module):
             boxes: (N, 4) in pixels of the square of side 4·√P; all without area where there are clicks alone: they are
                 read in the whole grid.
             image_index: (N,) int64, the image of each box.
-            finish: tokens (N, T, 256) of boxes and clicks → these and those of class prompts.
+            finish: tokens (N, T, 256) of boxes and clicks → these and those of class prompts; None for none.
             whole, extra: see `forward`.
         """
         side = math.isqrt(rows.shape[1])
@@ -255,7 +255,8 @@ class MedSAM(nn.Module):
         if extra is not None:
             extra = extra._replace(points=(extra.points + 0.5 + corner) * ratio - 0.5)
             sparse.insert(0, self.prompt_encoder.tokens(extra.points, extra.labels))
-        prompts = finish(torch.cat(sparse, dim=1))
+        tokens = torch.cat(sparse, dim=1)
+        prompts = tokens if finish is None else finish(tokens)
         parts, scores, order = [], [boxes.new_zeros(0)], [image_index.new_zeros(0)]
         seen = boxes if boxed else boxes.new_tensor([0, 0, side * CELL, side * CELL]).expand(len(boxes), -1)
         for indices, windows in self._groups(seen, side):
