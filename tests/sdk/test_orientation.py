@@ -14,10 +14,11 @@ import pytest
 import SimpleITK as sitk
 
 from medsam_edge import ImageError, Segmenter, VolumeSegmentation
-from medsam_edge.inference import propagation
 from medsam_edge.networks.model import Model
 from medsam_edge.reading.read import read_image
 from tests.sdk.fake import SIZE, SeeingDecoder, SeeingEncoder
+
+pytestmark = pytest.mark.usefixtures("no_narrowing")
 
 SIZES = np.array([16, 8, 4])
 """Voxels along the patient's x, y, z. Each number divides the network's side, so that masks are exact."""
@@ -27,12 +28,6 @@ FIRST = np.array([-31.5, 12.25, 40.75])
 """Centre of the voxel that is first along x, y and z, in mm."""
 SPACINGS = [(1.5, 1.5, 1.5), (0.7, 0.8, 2.5), (0.35, 0.9, 10.0)]
 ORIENTATIONS = [(order, signs) for order in permutations(range(3)) for signs in product((1, -1), repeat=3)]
-
-
-@pytest.fixture(autouse=True)
-def no_narrowing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A box bounds all its slices alike, so that the masks of the fake can be worked out by hand."""
-    monkeypatch.setattr(propagation, "NARROWING", 0.0)
 
 
 @dataclass(frozen=True, eq=False)

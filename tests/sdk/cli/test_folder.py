@@ -21,18 +21,13 @@ from medsam_edge.cli.folder import find_images
 from medsam_edge.cli.main import main
 from medsam_edge.cli.segment import name_modality
 from medsam_edge.image import LoadedImage
-from medsam_edge.inference import propagation
 from tests.sdk.fake import SIZE, fake_model
+
+pytestmark = pytest.mark.usefixtures("no_narrowing")
 
 BOX, CUBE = [8, 16, 24, 20], [8, 16, 1, 24, 20, 3]
 NOISE = np.random.default_rng(0).integers(0, 255, (4, SIZE, SIZE), dtype=np.uint8)
 Captured = pytest.CaptureFixture[str]
-
-
-@pytest.fixture(autouse=True)
-def no_narrowing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A box bounds all its slices alike, so that the masks of the fake can be worked out by hand."""
-    monkeypatch.setattr(propagation, "NARROWING", 0.0)
 
 
 @pytest.fixture(autouse=True)
