@@ -18,7 +18,7 @@ from torch import nn
 from medsam_edge import Segmenter
 from medsam_edge.errors import ConversionError, InputError
 from medsam_edge.modality import Modality
-from medsam_edge.networks.bundle import CARD_FILE, MANIFEST_FILE, MODEL_FILES, Manifest, sha256
+from medsam_edge.networks.bundle import CARD_FILE, MANIFEST_FILE, MODEL_FILES, PROMPTS, Manifest, sha256
 from medsam_edge_convert.checks import (
     AGREEMENT_LIMIT,
     ALGEBRA_LIMIT,
@@ -38,7 +38,6 @@ from medsam_edge_convert.report import ConversionReport, Step, write_report
 from medsam_edge_convert.torch_model import torch_model
 from medsam_edge_train import checkpoint
 from medsam_edge_train.models import TEACHER, MedSAM, fuse
-from medsam_edge_train.models.medsam import PROMPT_KINDS
 from medsam_edge_train.options import FLAT, Output
 
 Precision = Literal["int8", "mixed", "f16", "f32"]
@@ -140,7 +139,7 @@ def _inputs(config: ConvertConfig) -> tuple[MedSAM, str, nn.Module | None, Calib
     if config.ellipse is not None:
         network.mask_decoder.ellipse = config.ellipse
     if config.prompts == "all":
-        network.prompt_kinds = PROMPT_KINDS
+        network.prompt_kinds = PROMPTS
     quantizers, network.quantizers = network.quantizers, None  # first the floating-point network is checked
     needed = config.precision == "mixed" or (config.precision == "int8" and quantizers is None)
     if needed and config.calibration is None:

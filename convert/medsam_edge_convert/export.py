@@ -17,7 +17,7 @@ from torch.jit._trace import TracerWarning
 from medsam_edge.modality import Modality
 from medsam_edge_train.models import MedSAM
 from medsam_edge_train.models.class_prompt import CLASSES, ClassPromptMedSAM, one_hot
-from medsam_edge_train.models.medsam import Extra
+from medsam_edge_train.models.medsam import ExtraPrompts
 
 
 class EncoderPart(nn.Module):
@@ -56,7 +56,7 @@ class DecoderPart(nn.Module):
         boxes, extra = boxes * self.to_frame, None
         if self.takes_more:
             points, labels, prior, has_prior = others[:4]
-            extra = Extra((points + 0.5) * self.to_frame - 0.5, labels, prior, has_prior)
+            extra = ExtraPrompts((points + 0.5) * self.to_frame - 0.5, labels, prior, has_prior)
         if isinstance(self.network, ClassPromptMedSAM):
             classes = others[-1] if len(others) % 4 else None  # the class told, or what the head recognises
             return self.network.decode(embedding, boxes, cells, extra, classes)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Protocol, runtime_checkable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,17 +17,6 @@ PADDING = -1
 """Label of a point that stands for none, so that rows can have equal lengths."""
 
 
-@runtime_checkable
-class Masks(Protocol):
-    """A former result."""
-
-    def __len__(self) -> int: ...
-
-    def mask(self, index: int) -> npt.NDArray[np.bool_]:
-        """(H, W), or (D, H, W) of a volume."""
-        ...
-
-
 @dataclass(frozen=True, eq=False)
 class Clicks:
     """Those on one object: points (K, 2) x, y or (K, 3) x, y, z, the pixels clicked, float32; labels (K,) int64: 1 on
@@ -38,6 +27,11 @@ class Clicks:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @classmethod
+    def none(cls, dimensions: int) -> Clicks:
+        """No clicks, in an image of two or three dimensions."""
+        return cls(np.zeros((0, dimensions), np.float32), np.zeros(0, np.int64))
 
     def and_then(self, more: Clicks) -> Clicks:
         return Clicks(np.concatenate([self.points, more.points]), np.concatenate([self.labels, more.labels]))
@@ -54,7 +48,7 @@ class Clicks:
 
 
 @dataclass(frozen=True, eq=False)
-class Request:
+class GivenPrompts:
     """Prompts as given.
 
     Attributes:
@@ -70,13 +64,7 @@ class Request:
     point_labels: Any = None
     prior: Any = None
 
-    @property
-    def kinds(self) -> set[str]:
-        """What is asked for: some of `box`, `points`, `mask`."""
-        given = {"box": self.boxes, "points": self.points, "mask": self.prior}
-        return {kind for kind, value in given.items() if value is not None}
-
-    def check(self, *shape: int) -> Asked:
+    def check(self, *shape: int) -> CheckedPrompts:
         """The prompts in an image (height, width) or a volume (depth, height, width).
 
         Raises:
@@ -94,22 +82,21 @@ class Request:
             raise BoxError(f"boxes: expected (N, {2 * len(shape)}), got None, and there are no points")
         if clicks is not None and len(clicks) != len(boxes):
             raise InputError(f"points: expected a row for each of {len(boxes)} boxes, got {len(clicks)}")
-        none = Clicks(np.zeros((0, len(shape)), np.float32), np.zeros(0, np.int64))
         if self.boxes is None and clicks is not None and not all(map(len, clicks)):
             raise InputError("points: expected a click on each object where there are no boxes")
         priors = () if self.prior is None else _priors(self.prior, len(boxes), shape)
-        return Asked(boxes, tuple(clicks or [none] * len(boxes)), priors)
+        return CheckedPrompts(boxes, tuple(clicks or [Clicks.none(len(shape))] * len(boxes)), priors)
 
-    def check_clicks(self, count: int, *shape: int) -> Asked:
+    def check_clicks(self, count: int, *shape: int) -> CheckedPrompts:
         """The clicks on `count` objects that are known already; the rest of `check`."""
         clicks = _clicks(self.points, self.point_labels, shape) or []
         if len(clicks) != count:
             raise InputError(f"points: expected a row for each of {count} objects, got {len(clicks)}")
-        return Asked(np.full((count, 2 * len(shape)), np.nan, np.float32), tuple(clicks))
+        return CheckedPrompts(np.full((count, 2 * len(shape)), np.nan, np.float32), tuple(clicks))
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
+class CheckedPrompts:
     """Prompts as checked, one of each for each of N objects.
 
     Attributes:
@@ -127,9 +114,6 @@ class Asked:
     def kinds(self) -> set[str]:
         """Some of `box`, `points`, `mask`."""
         return {"box"} | ({"points"} if any(map(len, self.clicks)) else set()) | ({"mask"} if self.priors else set())
-
-    def without_priors(self) -> Asked:
-        return replace(self, priors=())
 
 
 def _clicks(points: Any, labels: Any, shape: tuple[int, ...]) -> list[Clicks] | None:
@@ -168,31 +152,30 @@ def _rows(name: str, values: Any) -> list[npt.NDArray[np.float64]]:
 
 
 def _priors(prior: Any, count: int, shape: tuple[int, ...]) -> tuple[npt.NDArray[Any], ...]:
-    if isinstance(prior, Masks) and not isinstance(prior, np.ndarray):
+    """One mask for each of `count` objects, (…shape) bool, or float32 probabilities."""
+    if callable(getattr(prior, "mask", None)):  # a former result
         if len(prior) != count:
             raise InputError(f"prior: expected a result with {count} objects, as many as boxes, got {len(prior)}")
         prior = [prior.mask(index) for index in range(count)]
-    array = np.asarray(prior)
-    if array.dtype.kind not in "bui" and array.dtype.kind != "f":
+    try:
+        array = np.asarray(prior)
+    except ValueError as error:  # masks of unlike sizes
+        raise InputError(f"prior: expected {(count, *shape)}, or a label map {shape}, got unlike shapes") from error
+    if array.dtype.kind not in "buif":
         raise InputError(f"prior: expected masks, whole numbers or probabilities, got {array.dtype}")
     if array.dtype.kind == "f" and not (array.size == 0 or (array.min() >= 0 and array.max() <= 1)):
         raise InputError(f"prior: expected probabilities from 0 to 1, got {array.min():g} to {array.max():g}")
-    if array.shape == shape and (array.dtype.kind in "ui" or count == 1):
-        return _of_label_map(array, count)
+    if array.shape == shape and array.dtype.kind in "ui":
+        if array.min(initial=0) < 0 or array.max(initial=0) > count:
+            raise InputError(f"prior: expected labels 0 to {count}, one for each box, got up to {array.max()}")
+        return tuple(array == value for value in range(1, count + 1))
+    if array.shape == shape and count == 1:
+        array = array[None]
     if array.shape != (count, *shape):
         raise InputError(f"prior: expected {(count, *shape)}, or a label map {shape}, got {array.shape}")
     return tuple(plane.astype(np.float32) if array.dtype.kind == "f" else plane != 0 for plane in array)
 
 
-def _of_label_map(labels: npt.NDArray[Any], count: int) -> tuple[npt.NDArray[Any], ...]:
-    if labels.dtype.kind != "u" and labels.dtype.kind != "i":
-        return (labels if labels.dtype == bool else labels.astype(np.float32),)
-    if labels.min(initial=0) < 0 or labels.max(initial=0) > count:
-        raise InputError(f"prior: expected labels 0 to {count}, one for each box, got up to {labels.max()}")
-    return tuple(labels == value for value in range(1, count + 1))
-
-
-def joined(*parts: Sequence[Clicks]) -> tuple[Clicks, ...]:
-    """The clicks on each object, one part after the other."""
-    first, *others = parts
-    return tuple(first) if not others else tuple(a.and_then(b) for a, b in zip(first, joined(*others), strict=True))
+def joined(former: Sequence[Clicks], further: Sequence[Clicks]) -> tuple[Clicks, ...]:
+    """The former clicks on each object, then the further ones."""
+    return tuple(own.and_then(more) for own, more in zip(former, further, strict=True))

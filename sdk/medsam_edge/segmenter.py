@@ -20,8 +20,9 @@ from medsam_edge.image import LoadedImage
 from medsam_edge.inference.cache import EmbeddingCache
 from medsam_edge.inference.embedding import Embedding
 from medsam_edge.inference.physical import in_pixels
-from medsam_edge.inference.picture import picture_display, prompts_in, refine_picture, segment_picture
+from medsam_edge.inference.picture import picture_display, refine_picture, segment_picture
 from medsam_edge.inference.predictor import Predictor
+from medsam_edge.inference.prompting import prompts_in
 from medsam_edge.inference.propagation import rule_of
 from medsam_edge.inference.tiles import View
 from medsam_edge.inference.timing import Stopwatch
@@ -30,7 +31,7 @@ from medsam_edge.intensity import Window
 from medsam_edge.modality import Modality
 from medsam_edge.networks.bundle import load_bundle, packaged_bundle
 from medsam_edge.networks.model import Model
-from medsam_edge.prompts import Request
+from medsam_edge.prompts import GivenPrompts
 from medsam_edge.reading.read import load_image
 from medsam_edge.results.clean import cleaned
 from medsam_edge.results.result import Segmentation, VolumeSegmentation
@@ -143,14 +144,14 @@ class Segmenter:
         Raises:
             BoxError: a box breaks the rule of `medsam_edge.boxes.check_boxes`.
             InputError: an embedding of another model, an unknown `overlap` or `box_format`, wrong clicks or
-                mask prompts (`medsam_edge.prompts.Request.check`), or prompts that the model does not take.
+                mask prompts (`medsam_edge.prompts.GivenPrompts.check`), or prompts that the model does not take.
             ModalityError: the embedding's modality is no class of a network with class prompts.
         """
         if embedding.model != self.model.identity:
             raise InputError("embedding: made by another model than the one that is to decode it")
         settings, geometry = Settings(overlap=overlap, box_format=box_format), embedding.geometry
         boxes = None if boxes is None else corners_of(boxes, settings.box_format)
-        asked = Request(boxes, points, point_labels, prior).check(geometry.height, geometry.width)
+        asked = GivenPrompts(boxes, points, point_labels, prior).check(geometry.height, geometry.width)
         self.predictor.check(asked)
         view = View(0, 0, geometry.height, geometry.width, tuple(range(len(asked.boxes))))
         decoded = self.predictor.decode(embedding, prompts_in(view, asked, geometry, rule_of(None)))
@@ -189,10 +190,10 @@ class Segmenter:
             A new result, with all clicks so far.
 
         Raises:
-            InputError: wrong clicks (`medsam_edge.prompts.Request.check`), or a model that does not take them.
+            InputError: wrong clicks (`medsam_edge.prompts.GivenPrompts.check`), or a model that does not take them.
         """
         volume = isinstance(result, VolumeSegmentation)
-        asked = Request(None, points, point_labels).check_clicks(len(result), *result.shape)
+        asked = GivenPrompts(None, points, point_labels).check_clicks(len(result), *result.shape)
         self.predictor.check(asked)
         return (refine_volume if volume else refine_picture)(self.predictor, result, asked.clicks)  # type: ignore
 
@@ -318,7 +319,7 @@ class Segmenter:
         )
         loaded = load_image(image, reduced_jpeg)
         modality = self._modality(modality, loaded)
-        request, volume = in_pixels(loaded, Request(boxes, points, point_labels, prior), settings)
+        request, volume = in_pixels(loaded, GivenPrompts(boxes, points, point_labels, prior), settings)
         result: Segmentation | VolumeSegmentation
         if volume:
             result = segment_volume(self.predictor, loaded.in_full(), request, modality, window, settings)

@@ -23,7 +23,7 @@ from medsam_edge import (
     Segmenter,
 )
 from medsam_edge.cli.main import main
-from medsam_edge.networks.bundle import MANIFEST_FILE, load_bundle
+from medsam_edge.networks.bundle import MANIFEST_FILE, PROMPTS, load_bundle
 from medsam_edge_convert import convert as module
 from medsam_edge_convert.checks import IMAGE_SIZE, check_decoder, check_fusion, check_parity, make_probe
 from medsam_edge_convert.cli import run
@@ -34,7 +34,6 @@ from medsam_edge_convert.torch_model import torch_model
 from medsam_edge_train import checkpoint
 from medsam_edge_train.models import ZOO, MedSAM
 from medsam_edge_train.models.mask_decoder import MaskDecoder
-from medsam_edge_train.models.medsam import PROMPT_KINDS
 from medsam_edge_train.models.prompt_encoder import PromptEncoder
 from tests.convert.tiny import WIDTH, tiny
 
@@ -175,13 +174,13 @@ def test_clicks_and_masks_go_through_torch_ir_and_sdk(
 
     monkeypatch.setitem(ZOO, "tiny", build)
     network = build()
-    network.prompt_kinds = PROMPT_KINDS if context else PROMPT_KINDS[:1]
+    network.prompt_kinds = PROMPTS if context else PROMPTS[:1]
     checkpoint.write(tmp_path / "tiny.safetensors", network, "tiny")
     config = ConvertConfig(tmp_path / "tiny.safetensors", output=tmp_path / "b", precision="f32", prompts="all")
     manifest = convert(config)
     assert manifest.prompts == load_bundle(tmp_path / "b").manifest.prompts == ("box", "points", "mask")
     loaded, _ = checkpoint.load(tmp_path / "tiny.safetensors")
-    loaded.prompt_kinds = PROMPT_KINDS
+    loaded.prompt_kinds = PROMPTS
     probe = make_probe(Modality.ENDOSCOPY)
     image, boxes = probe.phantom.image, probe.boxes
     both = Segmenter(tmp_path / "b"), Segmenter(torch_model(loaded, IMAGE_SIZE, "torch"))

@@ -19,6 +19,8 @@ from medsam_edge.networks.model import Model
 from medsam_edge.reading.read import read_image
 from tests.sdk.fake import SIZE, SeeingDecoder, SeeingEncoder
 
+pytestmark = pytest.mark.usefixtures("no_narrowing")
+
 SIZES = np.array([16, 8, 4])
 """Voxels along the patient's x, y, z. Each number divides the network's side, so that masks are exact."""
 LOW, HIGH = np.array([3, 1, 1]), np.array([9, 6, 3])

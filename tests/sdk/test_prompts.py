@@ -11,7 +11,7 @@ import pytest
 
 from medsam_edge import BoxError, InputError, Segmentation, Segmenter, VolumeSegmentation
 from medsam_edge.inference.sweeps import Sweeps
-from medsam_edge.prompts import Request
+from medsam_edge.prompts import GivenPrompts
 from tests.sdk.fake import SIZE, FakeEncoder, PromptedDecoder, fake_model, prompted_model
 
 BOX = [16, 16, 40, 40]
@@ -129,6 +129,10 @@ def test_an_image_twice_as_large_gives_the_mask_prompt_at_network_size() -> None
         ({"points": [[[1, 2]]], "point_labels": [[1], [1]]}, "point_labels: expected a row for each of 1 rows"),
         ({"boxes": [BOX], "prior": np.zeros((2, SIZE, SIZE), bool)}, r"prior: expected \(1, 64, 64\)"),
         ({"boxes": [BOX, BOX], "prior": np.zeros((1, SIZE, SIZE), bool)}, r"prior: expected \(2, 64, 64\)"),
+        (
+            {"boxes": [BOX, BOX], "prior": [np.zeros((9, 9)), np.zeros((8, 8))]},
+            r"prior: expected \(2, 64, 64\), .* unlike",
+        ),
         ({"boxes": [BOX], "prior": np.zeros((1, 9, 9), bool)}, r"prior: expected \(1, 64, 64\), or a label map"),
         ({"boxes": [BOX], "prior": np.full((1, SIZE, SIZE), 1.5)}, "prior: expected probabilities from 0 to 1"),
         ({"boxes": [BOX], "prior": np.full((1, SIZE, SIZE), np.nan)}, "prior: expected probabilities from 0 to 1"),
@@ -160,7 +164,7 @@ def test_a_model_of_boxes_alone_says_so() -> None:
 
 def test_neither_boxes_nor_clicks_is_an_error() -> None:
     with pytest.raises(BoxError, match="got None"):
-        Request().check(9, 9)
+        GivenPrompts().check(9, 9)
     with pytest.raises(BoxError, match="carries none"):
         segmenter().segment(picture())
 

@@ -21,10 +21,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from medsam_edge.errors import CheckpointError, FileMissingError, InputError
+from medsam_edge.networks.bundle import PROMPTS
 from medsam_edge.writing.whole import replacing
 from medsam_edge_train.models import ZOO, MedSAM, build, fuse, quantize
 from medsam_edge_train.models.efficientnet import IMAGENET_KEY, imagenet_state
-from medsam_edge_train.models.medsam import PROMPT_KINDS
 
 WRAPPERS = ("model", "state_dict", "model_state_dict", "network", "network_weights", "net", "model_state", "weights")
 """Keys of a state dict inside a file; of several, the first in this order."""
@@ -171,8 +171,8 @@ def set_prompt_kinds(network: MedSAM, metadata: Mapping[str, str]) -> None:
         CheckpointError: other kinds than there are.
     """
     kinds = metadata.get("prompts", '["box"]')
-    if kinds not in (json.dumps(PROMPT_KINDS[:1]), json.dumps(PROMPT_KINDS)):
-        raise CheckpointError(f"checkpoint: expected prompts {json.dumps(PROMPT_KINDS)} or fewer, got {kinds}")
+    if kinds not in (json.dumps(PROMPTS[:1]), json.dumps(PROMPTS)):
+        raise CheckpointError(f"checkpoint: expected prompts {json.dumps(PROMPTS)} or fewer, got {kinds}")
     network.prompt_kinds = tuple(json.loads(kinds))
     if network.mask_decoder.hints is not None and "mask" not in network.prompt_kinds:
         network.prompt_encoder.forget_masks()

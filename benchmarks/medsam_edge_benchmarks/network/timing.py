@@ -19,12 +19,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from medsam_edge.geometry import CELL, Geometry
 from medsam_edge.inference.predictor import DECODE_BATCH, window_batches
+from medsam_edge.networks.bundle import PROMPTS
 from medsam_edge_benchmarks.network.profile import time_in_turns
 from medsam_edge_convert.checks import IMAGE_SIZE, REACH
 from medsam_edge_convert.export import export_decoder, export_encoder
 from medsam_edge_convert.quantize import PHANTOMS, calibration_set, quantize
 from medsam_edge_train.models import MedSAM, fuse
-from medsam_edge_train.models.medsam import PROMPT_KINDS
 
 ENCODER_BASELINE = "PyTorch, branches not fused"
 DECODER_BASELINE = "PyTorch as published, box by box"
@@ -112,7 +112,7 @@ def draw_boxes(count: int) -> npt.NDArray[np.float32]:
 def decoder_variants(network: MedSAM, boxes: npt.NDArray[np.float32], num_threads: int) -> Variants:
     """The same decoder, each a function that decodes all boxes of one image; without inputs for clicks and masks."""
     network = copy.deepcopy(network)
-    network.prompt_kinds = PROMPT_KINDS[:1]
+    network.prompt_kinds = PROMPTS[:1]
     cheap = copy.deepcopy(network).reparameterize()
     published, exact = (_compile(export_decoder(own, IMAGE_SIZE), num_threads) for own in (network, cheap))
     rows = np.random.default_rng(1).standard_normal((1, (IMAGE_SIZE // 4) ** 2, 256), dtype=np.float32)

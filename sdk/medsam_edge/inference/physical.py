@@ -14,7 +14,7 @@ import numpy.typing as npt
 from medsam_edge.boxes import BoxesLike, box_array, check_boxes, corners_of, is_volume
 from medsam_edge.errors import BoxError, InputError
 from medsam_edge.image import Frame, LoadedImage
-from medsam_edge.prompts import Request
+from medsam_edge.prompts import GivenPrompts
 from medsam_edge.settings import Settings
 
 SNAP = 1e-3
@@ -58,7 +58,7 @@ def boxes_to_pixels(boxes: BoxesLike, frame: Frame | None) -> npt.NDArray[np.flo
     return np.where(np.abs(pixels - whole) < SNAP, whole, pixels)
 
 
-def in_pixels(loaded: LoadedImage, request: Request, settings: Settings) -> tuple[Request, bool]:
+def in_pixels(loaded: LoadedImage, request: GivenPrompts, settings: Settings) -> tuple[GivenPrompts, bool]:
     """Prompts with boxes in pixels, all far edges exclusive, and whether they are those of a volume."""
     boxes = request.boxes
     if boxes is None and request.points is not None:

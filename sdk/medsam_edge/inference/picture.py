@@ -10,27 +10,24 @@ import numpy as np
 import numpy.typing as npt
 
 from medsam_edge.errors import ImageError
-from medsam_edge.geometry import FloatArray, Geometry
 from medsam_edge.image import LateArray, LoadedImage
-from medsam_edge.inference.predictor import Predictor, Prompts
-from medsam_edge.inference.propagation import Rule, rule_of
+from medsam_edge.inference.predictor import Predictor
+from medsam_edge.inference.prompting import box_around, prompts_in
+from medsam_edge.inference.propagation import rule_of
 from medsam_edge.inference.tiles import View, views
 from medsam_edge.inference.timing import Stopwatch
 from medsam_edge.intensity import Window, to_display, warn_of_values
 from medsam_edge.modality import Modality
-from medsam_edge.prompts import Asked, Clicks, Request, joined
+from medsam_edge.prompts import CheckedPrompts, Clicks, GivenPrompts, joined
 from medsam_edge.results.mask import CroppedMask, Logits
 from medsam_edge.results.result import Segmentation
 from medsam_edge.settings import Settings
-
-MARGIN_AROUND = 0.1
-"""Share of its sides by which the box around an object with clicks alone is larger."""
 
 
 def segment_picture(
     predictor: Predictor,
     loaded: LoadedImage,
-    request: Request,
+    request: GivenPrompts,
     modality: Modality | None,
     window: Window | None,
     settings: Settings,
@@ -89,46 +86,19 @@ def refine_picture(predictor: Predictor, result: Segmentation, more: Sequence[Cl
     clicks = joined(result.clicks, more)
     for index in (index for index, own in enumerate(more) if len(own)):
         view = View(*logits[index].view, (0,))
-        box = result.boxes[index]
-        if np.isnan(box).any():
-            box = box_around(masks[index], clicks[index], result.shape)
-        so_far = Asked(
-            box[None], clicks[index : index + 1], (logits[index] if len(logits[index].values) else result.mask(index),)
-        )
+        boxed = not np.isnan(result.boxes[index, 0])
+        box = result.boxes[index] if boxed else box_around(masks[index], clicks[index], result.shape)
+        kept = logits[index].values.size > 0
+        so_far = CheckedPrompts(box[None], (clicks[index],), (logits[index] if kept else result.mask(index),))
         embedding = predictor.embed(result.display[view.where], result.modality, rule.enlarging)
         decoded = predictor.decode(embedding, prompts_in(view, so_far, embedding.geometry, rule))
         masks[index] = decoded.masks[0].moved(view.top, view.left)
-        logits[index] = decoded.logits[0].seen_in(view.place, len(logits[index].values) > 0)
+        logits[index] = decoded.logits[0].seen_in(view.place, kept)
         scores[index] = decoded.scores[0]
         watch.add(embedding.timings_ms)
         watch.add(decoded.timings_ms)
     changes = {"masks": tuple(masks), "scores": scores, "logits": tuple(logits), "clicks": clicks}
     return replace(result, timings_ms=watch.timings_ms, **changes)
-
-
-def prompts_in(view: View, asked: Asked, geometry: Geometry, rule: Rule) -> Prompts:
-    """What is asked for in a view, in network pixels."""
-    corner = np.array([view.left, view.top], dtype=np.float32)
-    clicks = [Clicks(geometry.points_to_network(own.points - corner), own.labels) for own in view.of(asked.clicks)]
-    priors = {
-        number: own if isinstance(own, Logits) else Logits(0, 0, geometry.mask_to_network(own[view.where]))
-        for number, own in enumerate(view.of(asked.priors))
-    }
-    return Prompts(rule.start(view.boxes(asked.boxes), geometry), rule.everywhere, clicks, priors)
-
-
-def box_around(mask: CroppedMask, clicks: Clicks, shape: tuple[int, ...]) -> FloatArray:
-    """(4,) float32, for an object with clicks alone: a box around its mask and the clicks on it, a little larger."""
-    height, width = mask.pixels.shape
-    on = clicks.points[clicks.labels == 1]
-    corners = (
-        [on, on + 1] if mask.empty else [on, on + 1, [[mask.left, mask.top], [mask.left + width, mask.top + height]]]
-    )
-    points = np.concatenate(corners).reshape(-1, 2)
-    low, high = points.min(axis=0), points.max(axis=0)
-    margin = MARGIN_AROUND * (high - low)
-    limits = np.array([shape[1], shape[0]])
-    return np.concatenate([(low - margin).clip(0), np.minimum(high + margin, limits)]).astype(np.float32)
 
 
 def _whole_display(whole: LateArray, modality: Modality | None, window: Window | None) -> npt.NDArray[np.uint8]:

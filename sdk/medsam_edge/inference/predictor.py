@@ -20,7 +20,7 @@ from medsam_edge.inference.embedding import Embedding
 from medsam_edge.inference.timing import Stopwatch
 from medsam_edge.modality import Modality
 from medsam_edge.networks.model import Model
-from medsam_edge.prompts import PADDING, Asked, Clicks
+from medsam_edge.prompts import PADDING, CheckedPrompts, Clicks
 from medsam_edge.results.mask import CroppedMask, Logits
 
 DECODE_BATCH = 4
@@ -109,7 +109,7 @@ class Predictor:
             timings_ms=watch.timings_ms,
         )
 
-    def check(self, asked: Asked) -> None:
+    def check(self, asked: CheckedPrompts) -> None:
         """Raise InputError for prompts that the model does not take."""
         for kind, argument in (("points", "points"), ("mask", "prior")):
             if kind in asked.kinds and kind not in self.model.prompts:

@@ -13,13 +13,13 @@ from medsam_edge.errors import BoxError, CancelledError
 from medsam_edge.geometry import FloatArray, Geometry
 from medsam_edge.inference.ahead import encoded_ahead
 from medsam_edge.inference.embedding import Embedding
-from medsam_edge.inference.picture import box_around
 from medsam_edge.inference.predictor import Predictor, Prompts
+from medsam_edge.inference.prompting import box_around, clicks_in, prior_in
 from medsam_edge.inference.propagation import Rule
 from medsam_edge.inference.tiles import View
 from medsam_edge.inference.timing import Stopwatch
 from medsam_edge.modality import Modality
-from medsam_edge.prompts import Asked, Clicks
+from medsam_edge.prompts import CheckedPrompts, Clicks
 from medsam_edge.results.mask import CroppedMask, Logits
 from medsam_edge.settings import Settings
 
@@ -53,6 +53,10 @@ class Track:
     logits: dict[int, Logits] = field(default_factory=dict)
     scores: dict[int, float] = field(default_factory=dict)
 
+    @property
+    def boxed(self) -> bool:
+        return not np.isnan(self.box[0])
+
     def alive(self, z: int, upward: bool) -> bool:
         return self.middle <= z <= self.last if upward else self.first <= z < self.middle
 
@@ -64,7 +68,7 @@ class Track:
             self.first = z
 
 
-def tracks_of(asked: Asked, axis: int, depth: int, follow: bool) -> list[Track]:
+def tracks_of(asked: CheckedPrompts, axis: int, depth: int, follow: bool) -> list[Track]:
     """One for each of the boxes (N, 6) in voxels, along an array axis of `depth` slices.
 
     Raises:
@@ -80,9 +84,11 @@ def tracks_of(asked: Asked, axis: int, depth: int, follow: bool) -> list[Track]:
         else:
             low = min(int(np.floor(box[2 - axis])), depth - 1)
             high = max(int(np.ceil(box[5 - axis])) - 1, low)
+        middle = (low + high) // 2
         if follow and low != high:
             raise BoxError(f"boxes[{label - 1}]: expected a box on one slice along axis {axis}, got {low} to {high}")
-        middle, (low, high) = (low + high) // 2, (0, depth - 1) if follow else (low, high)
+        if follow:
+            low, high = 0, depth - 1
         on_slices = {z: clicks.on_slice(z, axis) for z in clicked}
         given = np.moveaxis(asked.priors[label - 1], axis, 0) if asked.priors else None
         tracks.append(Track(label, low, middle, high, flat, (low, high), on_slices, given))
@@ -138,19 +144,22 @@ class Sweeps:
     def _decode(self, z: int, embedding: Embedding, alive: Sequence[Track]) -> None:
         if not alive:  # all of them ended while this slice was encoded ahead
             return
-        before = [
-            None if z == track.middle else self._source(track, z, 1 if z > track.middle else -1) for track in alive
-        ]
-        self._segment(z, embedding, alive, before)
+        self._segment(z, embedding, alive, [self._source(track, z, z - track.middle) for track in alive])
         for track in alive:
             if self._ended(track, z):
                 track.end(z)
 
-    def _source(self, track: Track, z: int, step: int) -> int:
-        """The slice whose mask prompts slice z: the one before; if it is empty and the object followed, one further."""
+    def _source(self, track: Track, z: int, direction: int) -> int | None:
+        """The slice whose mask prompts slice z, on the way up (direction > 0) or down; None where the way begins.
+
+        It is the slice before; if that is empty and the object is followed, the one before it.
+        """
+        if direction == 0:
+            return None
+        step = 1 if direction > 0 else -1
         further = track.masks.get(z - 2 * step)
-        empty = track.masks[z - step].empty and further is not None and not further.empty
-        return z - 2 * step if self.settings.follow and empty else z - step
+        skips = self.settings.follow and track.masks[z - step].empty and further is not None and not further.empty
+        return z - 2 * step if skips else z - step
 
     @property
     def _takes_masks(self) -> bool:
@@ -158,22 +167,23 @@ class Sweeps:
 
     def _ended(self, track: Track, z: int) -> bool:
         """Whether an object goes no further than slice z: after an empty slice if asked for, after two if followed."""
+        if not track.masks[z].empty:
+            return False
         if self.settings.stop_when_empty or not self.settings.follow:
-            return self.settings.stop_when_empty and track.masks[z].empty
-        before = z - 1 if z > track.middle else z + 1
-        return track.masks[z].empty and (z == track.middle or track.masks[before].empty)
+            return self.settings.stop_when_empty
+        return z == track.middle or track.masks[z - 1 if z > track.middle else z + 1].empty
 
     def _segment(self, z: int, embedding: Embedding, tracks: Sequence[Track], before: Sequence[int | None]) -> None:
         """Decode objects on slice z, each prompted by its mask on another slice, or by its box and clicks alone."""
         geometry = embedding.geometry
         boxes = np.stack([self._box(track, z, other, geometry) for track, other in zip(tracks, before, strict=True)])
-        clicks = [self._clicks(track, z, geometry) for track in tracks]
+        clicks = [clicks_in(self.view, track.clicks.get(z, Clicks.none(2)), geometry) for track in tracks]
         priors = {}
         for number, (track, other) in enumerate(zip(tracks, before, strict=True)):
             if track.given is not None and track.given[z].any():
-                priors[number] = Logits(0, 0, geometry.mask_to_network(track.given[z][self.view.where]))
+                priors[number] = prior_in(self.view, track.given[z], geometry)
             elif other is not None and not track.masks[other].empty and self._takes_masks:
-                priors[number] = self._prior(track, other, geometry)
+                priors[number] = prior_in(self.view, self._so_far(track, other), geometry)
         decoded = self.predictor.decode(embedding, Prompts(boxes, self.rule.everywhere, clicks, priors))
         self.watch.add(embedding.timings_ms)
         self.watch.add(decoded.timings_ms)
@@ -183,19 +193,16 @@ class Sweeps:
             track.scores[z] = float(decoded.scores[number])
 
     def correct(self, track: Track, z: int) -> None:
-        """Decode a slice with clicks again, then follow the object both ways."""
-        embedding = self._embed(z)
-        self._segment(z, embedding, [track], [z if z in track.masks else None])
+        """Decode a slice with clicks again, then follow the object both ways, up to slices that a person has shaped."""
+        self._segment(z, self._embed(z), [track], [z if z in track.masks else None])
+        theirs = {*track.clicks, *([track.middle] if self.settings.follow and track.boxed else [])}
         for step in (1, -1):
             at, ended = z + step, False
-            drawn = track.middle if self.settings.follow and not np.isnan(track.box[0]) else None
-            while track.first <= at <= track.last and at not in track.clicks and at != drawn and not ended:
-                was = track.masks.get(at)
+            while track.first <= at <= track.last and at not in theirs and not ended:
+                former = track.masks.get(at)
                 self._segment(at, self._embed(at), [track], [self._source(track, at, step)])
-                now = track.masks[at]
-                ended = was is not None and _same(was, now)
-                if self.settings.follow and now.empty and track.masks[at - step].empty:
-                    ended = True
+                unchanged = former is not None and _same(former, track.masks[at])
+                ended = unchanged or (self.settings.follow and track.masks[at].empty and track.masks[at - step].empty)
                 at += step
 
     def _box(self, track: Track, z: int, before: int | None, geometry: Geometry) -> FloatArray:
@@ -214,21 +221,14 @@ class Sweeps:
         moved = mask.moved(-self.view.top, -self.view.left)
         return self.rule.follow(moved, track.label, track.box - corner, geometry, along)
 
-    def _clicks(self, track: Track, z: int, geometry: Geometry) -> Clicks:
-        own = track.clicks.get(z)
-        if own is None or "points" not in self.predictor.model.prompts:
-            return Clicks(np.zeros((0, 2), np.float32), np.zeros(0, np.int64))
-        corner = np.array([self.view.left, self.view.top], dtype=np.float32)
-        return Clicks(geometry.points_to_network(own.points - corner), own.labels)
-
-    def _prior(self, track: Track, z: int, geometry: Geometry) -> Logits:
-        """The mask prompt that an object's mask on a slice is."""
+    def _so_far(self, track: Track, z: int) -> Logits | npt.NDArray[np.bool_]:
+        """An object on slice z: its logits in this view, or else its mask (rows, columns)."""
         own = track.logits[z]
         if own.values.size and own.view == self.view.place:
             return own
         mask = np.zeros(self.slices.shape[1:], dtype=bool)
         mask[track.masks[z].where] = track.masks[z].pixels
-        return Logits(0, 0, geometry.mask_to_network(mask[self.view.where]))
+        return mask
 
 
 def _same(one: CroppedMask, other: CroppedMask) -> bool:

@@ -26,7 +26,7 @@ from medsam_edge.inference.tiles import View, views
 from medsam_edge.inference.timing import Stopwatch
 from medsam_edge.intensity import Window, volume_to_display, warn_of_values
 from medsam_edge.modality import Modality
-from medsam_edge.prompts import Asked, Clicks, Request, joined
+from medsam_edge.prompts import CheckedPrompts, Clicks, GivenPrompts, joined
 from medsam_edge.results.result import VolumeSegmentation
 from medsam_edge.settings import Settings
 
@@ -34,7 +34,7 @@ from medsam_edge.settings import Settings
 def segment_volume(
     predictor: Predictor,
     loaded: LoadedImage,
-    request: Request,
+    request: GivenPrompts,
     modality: Modality | None,
     window: Window | None,
     settings: Settings,
@@ -98,13 +98,13 @@ def refine_volume(predictor: Predictor, result: VolumeSegmentation, more: Sequen
     """
     watch, clicks = Stopwatch(), joined(result.clicks, more)
     slices = np.moveaxis(result.display, result.axis, 0)
-    tracks = tracks_of(Asked(result.boxes, clicks), result.axis, len(slices), result.follow)
+    tracks = tracks_of(CheckedPrompts(result.boxes, clicks), result.axis, len(slices), result.follow)
     for index, track in enumerate(tracks):
         track.masks.update(result.masks[index])
         track.logits.update(result.logits[index])
         known = np.flatnonzero(~np.isnan(result.slice_scores[index])).tolist()
         track.scores.update({z: float(result.slice_scores[index, z]) for z in known})
-    rule, settings = rule_of(None, result.follow), Settings(follow=result.follow, overlap=result.overlap)
+    rule, settings = rule_of(None, result.follow), Settings(follow=result.follow)
     for track, own in zip(tracks, more, strict=True):
         if not len(own):
             continue

@@ -30,6 +30,8 @@ from medsam_edge.reading.read import read_image
 from tests.sdk.dicoms import dataset, series, slices, write
 from tests.sdk.fake import SIZE, fake_model
 
+pytestmark = pytest.mark.usefixtures("no_narrowing")
+
 BOX, CUBE = [8, 16, 24, 20], [8, 16, 1, 24, 20, 3]
 NOISE = np.random.default_rng(0).integers(0, 255, (4, SIZE, SIZE), dtype=np.uint8)
 Captured = pytest.CaptureFixture[str]

@@ -11,7 +11,6 @@ import SimpleITK as sitk
 
 import medsam_edge
 from medsam_edge import BoxError, CancelledError, ImageError, InputError, Modality, Segmentation, Segmenter
-from medsam_edge.inference import propagation
 from medsam_edge.inference.ahead import encoded_ahead
 from medsam_edge.networks.model import Arrays, Model
 from medsam_edge.reading.itk import from_simpleitk
@@ -19,24 +18,9 @@ from medsam_edge.reading.read import read_image
 from medsam_edge.results.result import VolumeSegmentation
 from tests.sdk.fake import SIZE, FakeDecoder, FakeEncoder, SeeingDecoder, SeeingEncoder, fake_model
 
+pytestmark = pytest.mark.usefixtures("no_narrowing")
+
 Volume = npt.NDArray[np.uint8]
-
-
-@pytest.fixture(autouse=True)
-def no_narrowing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The user's box bounds every slice alike, so that boxes can be worked out by hand; but in the tests of that."""
-    if "narrow" not in request.node.name:
-        monkeypatch.setattr(propagation, "NARROWING", 0.0)
-
-
-def test_the_users_box_is_narrowed_towards_its_ends_by_half_of_what_the_ellipsoid_is() -> None:
-    """Five slices, 40 × 24 pixels: at ±0.4 and ±0.8 of the extent the section of the ellipsoid has √0.84 and 0.6 of its
-    sides, so the box keeps 1 − 0.5·(1 − √0.84) and 0.8 of them. The fake's mask fills its box."""
-    result = run(Segmenter(fake_model()), noise(5, SIZE, SIZE), [[10, 20, 0, 50, 44, 5]])
-    widths = [result.masks[0][z].pixels.shape for z in range(5)]
-    assert widths[2] == (24, 40)
-    assert widths[0] == widths[4] == (20, 32)  # 0.8 · 24 = 19.2 and its neighbours' centres, 0.8 · 40 = 32
-    assert widths[1] == widths[3] == (22, 38)  # 0.958 · 24 = 23.0, 0.958 · 40 = 38.3
 
 
 def seeing(**settings: Any) -> tuple[Segmenter, SeeingEncoder, SeeingDecoder]:

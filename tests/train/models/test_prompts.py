@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from medsam_edge_train.models.mask_decoder import Grid, Hint, HintTerms, MaskDecoder
-from medsam_edge_train.models.medsam import Extra, MedSAM
+from medsam_edge_train.models.medsam import ExtraPrompts, MedSAM
 from medsam_edge_train.models.prompt_encoder import PromptEncoder
 
 BOXES = torch.tensor([[20.0, 24, 120, 90], [130, 60, 200, 250]])
@@ -75,7 +75,7 @@ def test_at_first_clicks_and_masks_leave_the_network_as_it_was() -> None:
     masks = torch.randn(2, 256, 256) * 5
     with torch.no_grad():
         plain = network(images, BOXES, index)
-        asked = network(images, BOXES, index, None, Extra(*NO_POINTS, masks, torch.ones(2)))
+        asked = network(images, BOXES, index, None, ExtraPrompts(*NO_POINTS, masks, torch.ones(2)))
     torch.testing.assert_close(asked.planes(256), plain.planes(256), rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(asked.scores, plain.scores)
 
@@ -86,7 +86,9 @@ def test_a_mask_prompt_counts_only_where_there_is_one() -> None:
     masks = torch.randn(2, 256, 256) * 5
     with torch.no_grad():
         plain = network(images, BOXES, index).planes(256)
-        asked = network(images, BOXES, index, None, Extra(*NO_POINTS, masks, torch.tensor([0.0, 1.0]))).planes(256)
+        asked = network(images, BOXES, index, None, ExtraPrompts(*NO_POINTS, masks, torch.tensor([0.0, 1.0]))).planes(
+            256
+        )
     torch.testing.assert_close(asked[0], plain[0], rtol=1e-5, atol=1e-5)
     assert (asked[1] - plain[1]).abs().max() > 0.01
 
@@ -100,12 +102,12 @@ def test_decoding_with_all_prompts_equals_training() -> None:
     points, labels = torch.tensor([[[60.0, 50], [100, 30]]]), torch.tensor([[1, 0]])
     mask = torch.randn(1, 256, 256)
     with torch.no_grad():
-        expected = network(images, box, torch.zeros(1).long(), None, Extra(points, labels, mask, torch.ones(1)))
+        expected = network(images, box, torch.zeros(1).long(), None, ExtraPrompts(points, labels, mask, torch.ones(1)))
         part = expected.parts[0]
         cells = torch.from_numpy(part.windows.cells)
         every = cells_of(mask)[:, cells[0]]
         all_points = torch.cat([points, box.reshape(1, 2, 2)], dim=1)
-        extra = Extra(all_points, torch.tensor([[1, 0, 2, 3]]), every, torch.ones(1))
+        extra = ExtraPrompts(all_points, torch.tensor([[1, 0, 2, 3]]), every, torch.ones(1))
         logits, scores = network.decode(network.embed(images), box, cells, extra)
     planes = logits.reshape(part.windows.rows, part.windows.columns, 4, 4).transpose(1, 2).flatten(2).flatten(0, 1)
     torch.testing.assert_close(planes, part.logits[0], rtol=1e-4, atol=1e-3)
@@ -117,7 +119,7 @@ def test_without_a_box_there_is_neither_box_prior_nor_ellipse() -> None:
     network = windowed()
     nn.init.normal_(network.mask_decoder.box_prior.dense.weight)  # type: ignore[union-attr]
     rows, cells = torch.randn(1, 256, 256), torch.arange(256)[None]
-    extra = Extra(
+    extra = ExtraPrompts(
         torch.tensor([[[30.0, 30], [0, 0]]]), torch.tensor([[1, -1]]), torch.zeros(1, 1, 4, 4), torch.zeros(1)
     )
     with torch.no_grad():
@@ -143,7 +145,7 @@ def test_hints_of_clicks_by_hand() -> None:
 
 def test_no_objects_with_prompts_give_no_masks() -> None:
     network = windowed()
-    empty = Extra(torch.zeros(0, 2, 2), torch.zeros(0, 2).long(), torch.zeros(0, 256, 256), torch.zeros(0))
+    empty = ExtraPrompts(torch.zeros(0, 2, 2), torch.zeros(0, 2).long(), torch.zeros(0, 256, 256), torch.zeros(0))
     with torch.no_grad():
         prediction = network(torch.rand(1, 3, 256, 256), torch.zeros(0, 4), torch.zeros(0).long(), None, empty)
     assert prediction.planes(256).shape == (0, 256, 256)

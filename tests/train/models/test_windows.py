@@ -177,7 +177,7 @@ def test_a_crop_is_a_part_of_its_square(seed: int) -> None:
         torch.manual_seed(seed)
         top, left = torch.randint(64 - 32 + 1, (2,)).tolist()
         torch.manual_seed(seed)
-        found = network.predict(rows, boxes, index, network.prompt_encoder, whole=256)
+        found = network.predict(rows, boxes, index, whole=256)
         square = torch.zeros(1, 32, 64, 64)
         square[:, :, top : top + 32, left : left + 32] = crop
         moved = boxes + 4 * torch.tensor([left, top, left, top])

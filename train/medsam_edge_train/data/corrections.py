@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from medsam_edge_train.models.prompt_encoder import PADDING
+from medsam_edge.prompts import PADDING
 
 BoolArray = npt.NDArray[np.bool_]
 

@@ -19,14 +19,7 @@ from medsam_edge.geometry import Geometry
 from medsam_edge.modality import Modality
 from medsam_edge_train.data.augment import Augmentation
 from medsam_edge_train.data.cases import Case, Labels, Pixels, read_case
-from medsam_edge_train.data.following import (
-    NEIGHBOURS,
-    Following,
-    as_prompt,
-    deformed,
-    following_box,
-    neighbours_of,
-)
+from medsam_edge_train.data.following import NEIGHBOURS, Following, neighbours_of
 from medsam_edge_train.data.sampling import Draw
 from medsam_edge_train.data.superpixels import superpixels
 from medsam_edge_train.models.class_prompt import one_hot
@@ -164,15 +157,10 @@ class TrainingData(Dataset[Sample]):
         if not follows:
             boxes = np.concatenate([boxes_from_masks(mask.astype(np.int32)) for mask in masks])
             return sample._replace(boxes=torch.from_numpy(self.augmentation.jitter(boxes, side, self.size, rng)))
-        near = [deformed(mask, rng) for mask in masks] if before is None else [before == value for value in chosen]
-        boxes = np.stack([following_box(own, mask, self.size, rng) for own, mask in zip(near, masks, strict=True)])
-        given = list(near)
-        for number in np.flatnonzero(rng.random(len(near)) < self.following.wrong).tolist():
-            other = len(near) > 1 and rng.random() < 0.5
-            given[number] = near[number - 1] if other else np.zeros_like(near[number])
-        priors = np.stack([as_prompt(own, rng) for own in given])
+        near = None if before is None else before[None] == chosen[:, None, None]
+        boxes, priors = self.following.prompts(masks, near, self.size, rng)
         return sample._replace(
-            boxes=torch.from_numpy(boxes), priors=torch.from_numpy(priors), has_prior=torch.ones(len(near))
+            boxes=torch.from_numpy(boxes), priors=torch.from_numpy(priors), has_prior=torch.ones(len(priors))
         )
 
     def _neighbour(self, index: int, labels: Labels, rng: np.random.Generator) -> Labels | None:

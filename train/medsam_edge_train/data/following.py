@@ -42,6 +42,27 @@ class Following:
     ended: float = 0.0
     wrong: float = 0.0
 
+    def prompts(
+        self, masks: BoolArray, near: BoolArray | None, frame: int, rng: np.random.Generator
+    ) -> tuple[FloatArray, FloatArray]:
+        """What K followed objects are prompted with.
+
+        Args:
+            masks: (K, S, S) of this slice.
+            near: (K, S, S) of the neighbour; None for a still, whose masks are deformed.
+            frame: side of the square at whose scale they are.
+
+        Returns:
+            boxes (K, 4) in pixels, and logits (K, S, S) of mask prompts.
+        """
+        before = [deformed(mask, rng) for mask in masks] if near is None else list(near)
+        boxes = [following_box(own, mask, frame, rng) for own, mask in zip(before, masks, strict=True)]
+        given = list(before)
+        for number in np.flatnonzero(rng.random(len(before)) < self.wrong).tolist():
+            other = len(before) > 1 and rng.random() < 0.5
+            given[number] = before[number - 1] if other else np.zeros_like(before[number])
+        return np.stack(boxes), np.stack([as_prompt(own, rng) for own in given])
+
 
 def neighbours_of(cases: Sequence[Case]) -> dict[int, dict[int, int]]:
     """For each case that is a slice of a volume (its key ends in z0012): distance in slices → number of the case."""

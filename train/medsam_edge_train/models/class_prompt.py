@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from medsam_edge.modality import Modality
 from medsam_edge_train.models.mask_decoder import MaskDecoder
-from medsam_edge_train.models.medsam import Extra, MedSAM, Prediction
+from medsam_edge_train.models.medsam import ExtraPrompts, MedSAM, Prediction
 from medsam_edge_train.models.prompt_encoder import PromptEncoder
 from medsam_edge_train.models.transformer import MLP
 
@@ -92,7 +92,7 @@ class ClassPromptMedSAM(MedSAM):
         rows: Tensor,
         boxes: Tensor,
         cells: Tensor | None = None,
-        extra: Extra | None = None,
+        extra: ExtraPrompts | None = None,
         classes: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """As `MedSAM.decode`.
@@ -110,7 +110,7 @@ class ClassPromptMedSAM(MedSAM):
         boxes: Tensor,
         image_index: Tensor,
         whole: int | None = None,
-        extra: Extra | None = None,
+        extra: ExtraPrompts | None = None,
         classes: Tensor | None = None,
     ) -> Prediction:
         """As `MedSAM.forward`; classes (B, 11) one-hot per image, a row of zeros withholds an image's modality."""

@@ -12,13 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from medsam_edge.geometry import CELL, OUTSIDE, Windows, window_groups
+from medsam_edge.networks.bundle import PROMPTS
 from medsam_edge_train.models.mask_decoder import Grid, Hint, MaskDecoder, gather, pick, plane
 from medsam_edge_train.models.prompt_encoder import PromptEncoder
 
-PROMPT_KINDS = ("box", "points", "mask")
 
-
-class Extra(NamedTuple):
+class ExtraPrompts(NamedTuple):
     """Prompts beside N boxes. The coordinates are those of the boxes' image.
 
     Attributes:
@@ -50,11 +49,7 @@ class Part(NamedTuple):
 
     def crop(self, planes: Tensor) -> Tensor:
         """(N, S, S) of all boxes → (n, 4·rows, 4·columns), what lies in these windows."""
-        rows, columns = self.windows.rows * CELL, self.windows.columns * CELL
-        corners = zip(
-            self.indices.tolist(), (self.windows.top * CELL).tolist(), (self.windows.left * CELL).tolist(), strict=True
-        )
-        return torch.stack([planes[i, top : top + rows, left : left + columns] for i, top, left in corners])
+        return _crop(planes, self.indices, self.windows)
 
 
 class Prediction(NamedTuple):
@@ -121,7 +116,7 @@ class MedSAM(nn.Module):
         self.prompt_encoder = prompt_encoder
         self.mask_decoder = mask_decoder
         self.context = context
-        self.prompt_kinds: tuple[str, ...] = PROMPT_KINDS[:1]  # what it was trained to take, and a bundle then takes
+        self.prompt_kinds: tuple[str, ...] = PROMPTS[:1]  # what it was trained to take, and a bundle then takes
         self.quantizers: nn.Module | None = None  # (encoder, images) → embedding rounded as in int8 (`quantize.py`)
 
     def reparameterize(self) -> MedSAM:
@@ -144,7 +139,7 @@ class MedSAM(nn.Module):
         return embedding.permute(0, 2, 3, 1).flatten(1, 2) + self.prompt_encoder.dense()
 
     def decode(
-        self, rows: Tensor, boxes: Tensor, cells: Tensor | None = None, extra: Extra | None = None
+        self, rows: Tensor, boxes: Tensor, cells: Tensor | None = None, extra: ExtraPrompts | None = None
     ) -> tuple[Tensor, Tensor]:
         """Decode boxes on embedded images.
 
@@ -161,7 +156,7 @@ class MedSAM(nn.Module):
         """
         return self.decode_tokens(rows, boxes, self.sparse(boxes, extra), cells, extra=extra)
 
-    def sparse(self, boxes: Tensor, extra: Extra | None) -> Tensor:
+    def sparse(self, boxes: Tensor, extra: ExtraPrompts | None) -> Tensor:
         """Tokens (N, T, 256) of boxes in the frame, or of all points where there are further prompts."""
         if extra is None:
             return cast(Tensor, self.prompt_encoder(boxes))
@@ -175,7 +170,7 @@ class MedSAM(nn.Module):
         cells: Tensor | None = None,
         image_index: Tensor | None = None,
         place: Place | None = None,
-        extra: Extra | None = None,
+        extra: ExtraPrompts | None = None,
     ) -> tuple[Tensor, Tensor]:
         """`decode` with given prompt tokens (N, T, 256).
 
@@ -208,7 +203,7 @@ class MedSAM(nn.Module):
         boxes: Tensor,
         image_index: Tensor,
         whole: int | None = None,
-        extra: Extra | None = None,
+        extra: ExtraPrompts | None = None,
     ) -> Prediction:
         """Used in training.
 
@@ -228,7 +223,7 @@ class MedSAM(nn.Module):
         image_index: Tensor,
         finish: Callable[[Tensor], Tensor] | None = None,
         whole: int | None = None,
-        extra: Extra | None = None,
+        extra: ExtraPrompts | None = None,
     ) -> Prediction:
         """Decode boxes on embedded images as the sdk does: in windows, equal ones together, or on the whole grid.
 
@@ -245,10 +240,8 @@ class MedSAM(nn.Module):
         """
         side = math.isqrt(rows.shape[1])
         place = Place(side) if whole is None or self.context is None else Place.anywhere(side, whole // CELL)
-        corner, ratio = (
-            boxes.new_tensor([place.left, place.top]) * CELL,
-            self.prompt_encoder.frame / (place.side * CELL),
-        )
+        corner = boxes.new_tensor([place.left, place.top]) * CELL
+        ratio = self.prompt_encoder.frame / (place.side * CELL)
         framed = (boxes + corner.repeat(2)) * ratio
         boxed = extra is None or bool((boxes[:, 2] > boxes[:, 0]).any())
         sparse = [self.prompt_encoder(framed)] if boxed else []
@@ -258,8 +251,8 @@ class MedSAM(nn.Module):
         tokens = torch.cat(sparse, dim=1)
         prompts = tokens if finish is None else finish(tokens)
         parts, scores, order = [], [boxes.new_zeros(0)], [image_index.new_zeros(0)]
-        seen = boxes if boxed else boxes.new_tensor([0, 0, side * CELL, side * CELL]).expand(len(boxes), -1)
-        for indices, windows in self._groups(seen, side):
+        looked_in = boxes if boxed else boxes.new_tensor([0, 0, side * CELL, side * CELL]).expand(len(boxes), -1)
+        for indices, windows in self._groups(looked_in, side):
             chosen = torch.from_numpy(indices).to(boxes.device)
             cells = None if self.context is None else torch.from_numpy(windows.cells).to(boxes.device)
             logits, own = self.decode_tokens(
@@ -284,8 +277,15 @@ class MedSAM(nn.Module):
         return [(np.arange(len(boxes)), Windows.whole(side, len(boxes)))] if len(boxes) else []
 
 
-def _in_cells(extra: Extra, chosen: Tensor, windows: Windows) -> Extra:
+def _crop(planes: Tensor, indices: Tensor, windows: Windows) -> Tensor:
+    """(N, S, S) → (n, 4·rows, 4·columns): of some planes, what lies in their windows."""
+    rows, columns = windows.rows * CELL, windows.columns * CELL
+    corners = zip(indices.tolist(), (windows.top * CELL).tolist(), (windows.left * CELL).tolist(), strict=True)
+    return torch.stack([planes[i, top : top + rows, left : left + columns] for i, top, left in corners])
+
+
+def _in_cells(extra: ExtraPrompts, chosen: Tensor, windows: Windows) -> ExtraPrompts:
     """The further prompts of some boxes, masks (N, S, S) cut to the cells of their windows."""
-    prior = Part(chosen, windows, extra.prior).crop(extra.prior)  # (n, 4·rows, 4·columns)
+    prior = _crop(extra.prior, chosen, windows)
     cells = prior.reshape(-1, windows.rows, 4, windows.columns, 4).transpose(2, 3).reshape(len(chosen), -1, 4, 4)
-    return Extra(extra.points[chosen], extra.labels[chosen], cells, extra.has_prior[chosen])
+    return ExtraPrompts(extra.points[chosen], extra.labels[chosen], cells, extra.has_prior[chosen])

@@ -12,10 +12,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from medsam_edge.prompts import PADDING
 from medsam_edge_train.models.layers import LayerNorm2d
-
-PADDING = -1
-"""Label of a padding point; 0 is a click on the background, 1 one on the object, 2 and 3 are a box's corners."""
 
 
 class RandomPositionEncoding(nn.Module):
@@ -70,7 +68,9 @@ class PromptEncoder(nn.Module):
         return cast(Tensor, self.pe_layer(corners) + torch.cat(embeddings))
 
     def tokens(self, points: Tensor, labels: Tensor) -> Tensor:
-        """Points (N, K, 2) x, y in pixels of the frame, labels (N, K) int64 from `PADDING` to 3 → (N, K, 256).
+        """Points (N, K, 2) x, y in pixels of the frame, labels (N, K) int64 → (N, K, 256).
+
+        Labels: 0 a click on the background, 1 one on the object, 2 and 3 a box's corners, `PADDING` none.
 
         A pixel's own coordinates name its centre: half a pixel is added here, as SAM adds it.
         """

@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader
 from medsam_edge.errors import InputError
 from medsam_edge.geometry import MASK_LIMIT
 from medsam_edge.modality import Modality
+from medsam_edge.networks.bundle import PROMPTS
 from medsam_edge_train.data.augment import AUGMENTATIONS
 from medsam_edge_train.data.cases import Case, find_cases, find_unlabelled, thin
 from medsam_edge_train.data.corrections import clicks_on_errors, first_clicks
@@ -34,7 +35,7 @@ from medsam_edge_train.loop.processes import merge
 from medsam_edge_train.loop.trainer import check_output, run
 from medsam_edge_train.metrics import nsd
 from medsam_edge_train.models.class_prompt import ClassPromptMedSAM, one_hot
-from medsam_edge_train.models.medsam import PROMPT_KINDS, Extra, MedSAM, Prediction
+from medsam_edge_train.models.medsam import ExtraPrompts, MedSAM, Prediction
 from medsam_edge_train.models.quantize import calibrate
 from medsam_edge_train.settings import at_least_one, check, is_share, not_negative
 from medsam_edge_train.stages.losses import batch_dice, bce_loss, dice_loss, focal_loss, iou_loss
@@ -127,7 +128,7 @@ class PipelineModule(StageModule):
     def build_network(self) -> MedSAM:
         network, config = super().build_network(), cast(FitConfig, self.config)
         if config.follow or config.correct or config.click:
-            network.prompt_kinds = PROMPT_KINDS
+            network.prompt_kinds = PROMPTS
         return calibrate(network, calibration_images(config)) if config.qat else network
 
     def training_step(self, batch: Batch, number: int) -> Tensor:
@@ -161,7 +162,7 @@ class PipelineModule(StageModule):
         masks = dice_loss(logits, truth) + pixel_loss(logits, truth)
         return masks + self.settings.iou_weight * iou_loss(scores, logits, truth)
 
-    def _correction(self, batch: Batch, extra: Extra | None, clicks: int) -> Extra:
+    def _correction(self, batch: Batch, extra: ExtraPrompts | None, clicks: int) -> ExtraPrompts:
         """The network's own masks as prompts, and clicks where they are wrong."""
         with torch.no_grad():
             first = self._predict(batch.images, batch.boxes, batch.image_index, batch.given_classes, extra)
@@ -170,7 +171,7 @@ class PipelineModule(StageModule):
         return with_clicks(mask_prompts(logits, logits.new_ones(len(logits))), *wrong)
 
     def _predict(
-        self, images: Tensor, boxes: Tensor, image_index: Tensor, classes: Tensor, extra: Extra | None = None
+        self, images: Tensor, boxes: Tensor, image_index: Tensor, classes: Tensor, extra: ExtraPrompts | None = None
     ) -> Prediction:
         side = images.shape[-1]
         whole = self.config.image_size if self.settings.crop_size == side else None
@@ -221,13 +222,13 @@ class PipelineModule(StageModule):
         return result
 
 
-def mask_prompts(logits: Tensor, given: Tensor) -> Extra:
+def mask_prompts(logits: Tensor, given: Tensor) -> ExtraPrompts:
     """Mask prompts (N, S, S) without clicks."""
     points = logits.new_zeros(len(logits), 0, 2)
-    return Extra(points, torch.zeros(points.shape[:2], dtype=torch.int64, device=points.device), logits, given)
+    return ExtraPrompts(points, torch.zeros(points.shape[:2], dtype=torch.int64, device=points.device), logits, given)
 
 
-def with_clicks(extra: Extra, points: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> Extra:
+def with_clicks(extra: ExtraPrompts, points: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> ExtraPrompts:
     """The same mask prompts, and clicks (N, K, 2) with labels (N, K)."""
     device = extra.prior.device
     return extra._replace(points=torch.from_numpy(points).to(device), labels=torch.from_numpy(labels).to(device))

@@ -32,6 +32,8 @@ from medsam_edge_train.metrics import nsd
 from tests.benchmarks.helpers import NEEDLE, item
 from tests.sdk.fake import fake_model
 
+pytestmark = pytest.mark.usefixtures("no_narrowing")
+
 
 @pytest.fixture(autouse=True)
 def no_narrowing(monkeypatch: pytest.MonkeyPatch) -> None:
