@@ -147,8 +147,8 @@ def test_several_series_in_one_folder_are_skipped(tmp_path: Path) -> None:
     volume(folder / "label.nii.gz", np.ones((6, 8, 8), np.uint8))
     run(tmp_path / "in", tmp_path / "out")
     assert reasons(tmp_path / "out") == {
-        "CT/both": "image: expected one series, both has 2: '1.2.3.4' (3 slices), '1.2.3.5' (3 slices); "
-        "give a folder that holds only one"
+        "CT/both": "image: expected one series, both has 2: 'unnamed' (3 slices, UID 1.2.3.4), 'unnamed' (3 slices, "
+        "UID 1.2.3.5); choose one by its UID (series=, --series), or give a folder that holds only one"
     }
 
 
