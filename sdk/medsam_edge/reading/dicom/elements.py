@@ -33,7 +33,8 @@ TAGS = frozenset(
         "EstimatedRadiographicMagnificationFactor", "SequenceOfUltrasoundRegions", "ImagePositionPatient",
         "ImageOrientationPatient", "DetectorInformationSequence", "SamplesPerPixel", "PhotometricInterpretation",
         "PlanarConfiguration", "NumberOfFrames", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit",
-        "PixelRepresentation", "RescaleIntercept", "RescaleSlope", "ModalityLUTSequence",
+        "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit",
+        "RescaleIntercept", "RescaleSlope", "ModalityLUTSequence",
         "RedPaletteColorLookupTableDescriptor", "GreenPaletteColorLookupTableDescriptor",
         "BluePaletteColorLookupTableDescriptor", "RedPaletteColorLookupTableData",
         "GreenPaletteColorLookupTableData", "BluePaletteColorLookupTableData",
@@ -217,6 +218,8 @@ class _Walk(NamedTuple):
         if depth > DEPTH:
             raise ValueError(f"it has more than {DEPTH} sequences in one another")
         while at < end:
+            if pixels and not any(self.data[at : at + 4]):  # filled up, without the mark that ends a sequence
+                return at
             tag, _, value, length = self._element(at, end, explicit)
             if tag == SEQUENCE_END:
                 return value
