@@ -75,15 +75,22 @@ class DicomHeader:
     def is_color(self) -> bool:
         return self.whole("SamplesPerPixel", 1) > 1 or self.photometric == "PALETTE COLOR"
 
+    @property
+    def allocated(self) -> int:
+        """Bits that a value takes in the file."""
+        if (bits := self.whole("BitsAllocated")) > MAXIMUM_BITS:
+            raise ImageError(f"image: expected at most {MAXIMUM_BITS} bits a value, {self.file} has {bits}")
+        return bits
+
     @cached_property
     def bits(self) -> tuple[int, int]:
         """Bits stored for a value, and the bits beneath them."""
-        allocated = self.whole("BitsAllocated")
+        allocated = self.allocated
         stored = self.whole("BitsStored", allocated)
         below = self.whole("HighBit", stored - 1) + 1 - stored
-        if not (0 < stored <= allocated <= MAXIMUM_BITS and 0 <= below <= allocated - stored):
+        if not (0 < stored <= allocated and 0 <= below <= allocated - stored):
             raise ImageError(
-                f"image: expected at most {MAXIMUM_BITS} bits, those stored within those allocated, {self.file} has "
+                f"image: expected the bits stored within those allocated, {self.file} has "
                 f"{stored} of {allocated}, the highest is {self.text('HighBit')}"
             )
         return stored, below
@@ -144,7 +151,7 @@ class DicomHeader:
     def dtype(self) -> np.dtype[Any]:
         """Of the rescaled values: as stored, else integers that hold all of them, else float32."""
         signed = bool(self.whole("PixelRepresentation", 0))
-        bytes_ = next(size for size in (1, 2, 4) if 8 * size >= self.whole("BitsAllocated"))
+        bytes_ = next(size for size in (1, 2, 4) if 8 * size >= self.allocated)
         plain = np.dtype(f"{'i' if signed else 'u'}{bytes_}")
         slopes, intercepts = self.rescale
         if self.is_color:

@@ -134,3 +134,19 @@ def test_a_pixel_spacing_of_zero_is_none(tmp_path: Path) -> None:
     path = write(tmp_path / "x.dcm", dataset(Modality="DX", PixelSpacing=[0, 0], ImagerPixelSpacing=[0.2, 0.3]))
     with pytest.warns(UserWarning, match="on the detector only"):
         assert read_image(path).frame.spacing_mm[:2] == (0.3, 0.2)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("tags", "message"),
+    [
+        ({"BitsAllocated": 64, "BitsStored": 64, "HighBit": 63}, "expected at most 32 bits a value, .* has 64"),
+        ({"BitsStored": 17}, "bits stored within those allocated, .* has 17 of 16"),
+        ({"BitsStored": 12, "HighBit": 3}, "has 12 of 16, the highest is 3"),
+        ({"Rows": 0}, "no pixels"),
+        ({"Rows": 65535, "Columns": 65535}, "MEDSAM_EDGE_MAXIMUM_BYTES sets another limit"),
+    ],
+    ids=str,
+)
+def test_what_pixels_cannot_be_is_refused(tmp_path: Path, tags: dict[str, Any], message: str) -> None:
+    with pytest.raises(ImageError, match=message):
+        read_image(write(tmp_path / "x.dcm", dataset(**tags)))
