@@ -100,7 +100,7 @@ def test_sequences_in_sequences_end_somewhere(tmp_path: Path) -> None:
 
 
 def test_what_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("medsam_edge.reading.dicom.elements.MAXIMUM_BYTES", 5000)
+    monkeypatch.setattr("medsam_edge.reading.limits.MAXIMUM_BYTES", 5000)
     deflating = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     with pytest.raises(ImageError, match="unpacks to more than 5000 bytes"):
         check(tmp_path, deflating.compress(bytes(9000)) + deflating.flush(), DEFLATED)
