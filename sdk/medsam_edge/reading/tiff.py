@@ -309,7 +309,8 @@ def _check_stored(page: Page) -> None:
         raise ImageError(f"image: {page.file} is cut: expected {expected} strips or tiles, found {found}")
     size = np.uint64(len(page.raw))
     least = np.zeros(expected, np.uint64)
-    if page.value(COMPRESSION, PLAIN) == PLAIN and page.photometric != YCBCR:
+    plain = page.value(COMPRESSION, PLAIN) == PLAIN and page.photometric != YCBCR
+    if plain:
         row = -(-columns * page.bits * (1 if separate else page.samples) // 8)
         last = rows if tiled else height - (down - 1) * rows
         least[:] = np.tile([rows * row] * (down - 1) * across + [last * row] * across, expected // (down * across))
@@ -317,6 +318,8 @@ def _check_stored(page: Page) -> None:
         raise ImageError(
             f"image: {page.file} is cut: a strip or tile is shorter than its header says, or beyond its end"
         )
+    if plain and not tiled and (lengths > least)[:-1].any():  # libtiff takes all of them for wrong
+        raise ImageError(f"image: {page.file} is damaged: it has strips that are longer than their rows")
 
 
 def _planes(page: Page) -> int:

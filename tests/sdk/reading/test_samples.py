@@ -16,8 +16,6 @@ import pytest
 
 from medsam_edge.errors import ImageError
 from medsam_edge.reading.read import read_image
-from tests.sdk.reading.dicom.test_files import FOLDER
-from tests.sdk.reading.test_medical import NIBABEL
 
 ROOTS = {"pydicom": Path(str(files("pydicom"))), "nibabel": Path(nibabel.__file__).parent}
 NO_PIXELS, NO_IMAGE = "it has no Pixel Data", "holds none (of no class)"
@@ -50,7 +48,8 @@ def others() -> dict[str, Path]:
     found = {}
     for wheel, root in ROOTS.items():
         for file in sorted(root.rglob("*")):
-            elsewhere = FOLDER in file.parents or (file.parent == root / "tests/data" and file.name in NIBABEL)
+            elsewhere = root / "data/test_files" in file.parents
+            elsewhere |= file.parent == root / "tests/data" and file.name.endswith((".nii", ".nii.gz", ".hdr"))
             code = file.suffix in (".py", ".pyc", ".pyi", ".typed")
             if file.is_file() and not elsewhere and not code:
                 found[f"{wheel}/{file.relative_to(root).as_posix()}"] = file

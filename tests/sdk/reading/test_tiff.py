@@ -295,6 +295,18 @@ def test_what_is_missing_at_the_end_is_refused(tmp_path: Path, channels: int, ho
         read_image(tmp_path / "x.tif")
 
 
+def test_strips_that_are_longer_than_their_rows_are_refused(tmp_path: Path) -> None:
+    """libtiff then reads all of them wrong, without a word."""
+    path = write(tmp_path / "x.tif", np.tile(noise("uint8", 1)[..., 0], (8, 8)), rowsperstrip=7)
+    with tifffile.TiffFile(path) as tiff:
+        lengths = tiff.pages[0].tags[279]  # type: ignore[union-attr]
+    raw = bytearray(path.read_bytes())
+    struct.pack_into("<H", raw, lengths.valueoffset, lengths.value[0] + 1000)
+    path.write_bytes(raw)
+    with pytest.raises(ImageError, match="is damaged: it has strips that are longer than their rows"):
+        read_image(path)
+
+
 def test_a_picture_that_lies_short_has_no_bytes_of_others(tmp_path: Path) -> None:
     """Planes shorter than they are said to be: what is missing is refused, or read from the file, never from memory."""
     image = noise("uint16", 3)
