@@ -61,6 +61,7 @@ class LoadedImage:
         boxes: prompts of a challenge npz, else None: (N, 4), or (N, 6) with an exclusive z1, where the file stores the
             last slice.
         color: whether the file declares the last axis as RGB; None for arrays and npz, whose boxes decide.
+        padding: lowest and highest value of pixels that were not measured, as a DICOM header says, else None.
         read_ms: milliseconds that reading the file took.
         whole: the whole picture, where `pixels` are the same picture at a fraction of its size, else None; only
             `medsam_edge.reading.read.load_image` gives one.
@@ -71,6 +72,7 @@ class LoadedImage:
     modality: Modality | None = None
     boxes: npt.NDArray[Any] | None = None
     color: bool | None = None
+    padding: tuple[float, float] | None = None
     read_ms: float = 0.0
     whole: LateArray | None = None
 

@@ -1,8 +1,9 @@
 """Stored values → the 8-bit image that the network was trained on, by the challenge's rules.
 
 `uint8` is display-ready and stays unchanged. Other dtypes follow their modality: CT in HU through a window, other grey
-images through the 0.5 and 99.5 percentiles of their non-zero pixels, colour images by their range of values. A padding
-value is left out of the percentiles: a negative lowest value of many pixels, far below all others.
+images through the 0.5 and 99.5 percentiles of their non-zero pixels, colour images by their range of values. Padding is
+left out of the percentiles: what a DICOM header says is padding, which is shown black, else a negative lowest value of
+many pixels, far below all others.
 
 Values that do not fit their modality give a wrong image without an error, so `warn_of_values` checks them. Only CT has
 an absolute scale, so only CT has rules, and `uint8` is never checked:
@@ -25,6 +26,8 @@ import numpy.typing as npt
 from medsam_edge.errors import ImageError, InputError, warn
 from medsam_edge.modality import Modality
 
+Padding = tuple[float, float]
+"""The lowest and the highest value of pixels that were not measured."""
 Window = tuple[float, float] | str
 """(level, width) in the image's own units, HU for CT; or a name in `WINDOWS`."""
 
@@ -54,7 +57,10 @@ PADDING_SHARE, PADDING_GAP = 0.005, 0.1
 
 
 def to_display(
-    image: npt.NDArray[np.generic], modality: Modality | None = None, window: Window | None = None
+    image: npt.NDArray[np.generic],
+    modality: Modality | None = None,
+    window: Window | None = None,
+    padding: Padding | None = None,
 ) -> npt.NDArray[np.uint8]:
     """Map an image to 8 bits.
 
@@ -63,6 +69,7 @@ def to_display(
         modality: selects the rule; None counts as CT if `looks_like_ct`, else as another grey modality.
         window: (level, width) in the image's own units, or a name in `WINDOWS`, which are in HU. It overrides the rule
             and is for grey images only.
+        padding: values of a grey image that were not measured: black, and left out of the percentiles.
 
     Returns:
         uint8 of the same shape; `image` itself if it is uint8 and no window is given.
@@ -79,19 +86,24 @@ def to_display(
         return image.astype(np.uint8, copy=False)
     if image.ndim == 3:
         return _color(_floats(image), unit_range=image.dtype.kind == "f")
-    shown: npt.NDArray[np.uint8] = _grey(image[None], modality, window)[0]
+    shown: npt.NDArray[np.uint8] = _grey(image[None], modality, window, padding)[0]
     return shown
 
 
 def volume_to_display(
-    volume: npt.NDArray[np.generic], modality: Modality | None = None, window: Window | None = None
+    volume: npt.NDArray[np.generic],
+    modality: Modality | None = None,
+    window: Window | None = None,
+    padding: Padding | None = None,
 ) -> npt.NDArray[np.uint8]:
     """Map a (D, H, W) volume to 8 bits like a grey image in `to_display`, by the percentiles of the whole volume.
 
     Slices are converted one by one. Percentiles need one float32 copy of the non-zero values; nothing else is copied.
     """
     window = _level_width(window, volume, modality)
-    return volume.astype(np.uint8, copy=False) if _is_display(volume, window) else _grey(volume, modality, window)
+    if _is_display(volume, window):
+        return volume.astype(np.uint8, copy=False)
+    return _grey(volume, modality, window, padding)
 
 
 def looks_like_ct(image: npt.NDArray[np.generic]) -> bool:
@@ -181,24 +193,35 @@ def _color(values: npt.NDArray[np.float32], unit_range: bool) -> npt.NDArray[np.
 
 
 def _grey(
-    planes: npt.NDArray[np.generic], modality: Modality | None, window: tuple[float, float] | None
+    planes: npt.NDArray[np.generic],
+    modality: Modality | None,
+    window: tuple[float, float] | None,
+    padding: Padding | None,
 ) -> npt.NDArray[np.uint8]:
     """Show (D, H, W) through a window, or through the percentiles of all planes."""
     if window is None and (modality is Modality.CT or (modality is None and looks_like_ct(planes))):
         window = SOFT_TISSUE
-    low, high = _percentiles(planes) if window is None else (window[0] - window[1] / 2, window[0] + window[1] / 2)
+    low, high = (
+        _percentiles(planes, padding) if window is None else (window[0] - window[1] / 2, window[0] + window[1] / 2)
+    )
     shown = np.empty(planes.shape, dtype=np.uint8)
     for plane, target in zip(planes, shown, strict=True):
-        target[:] = _stretch(_floats(plane), low, high)
+        values = _floats(plane)
+        target[:] = _stretch(values, low, high)
+        if padding is not None and (window is None or padding[0] >= high):
+            target[(values >= padding[0]) & (values <= padding[1])] = 0
     return shown
 
 
-def _percentiles(planes: npt.NDArray[np.generic]) -> tuple[float, float]:
+def _percentiles(planes: npt.NDArray[np.generic], padding: Padding | None) -> tuple[float, float]:
     """Return the 0.5 and 99.5 percentiles of the non-zero values without padding; (0, 0) if there are none."""
     nonzero, count = np.empty(planes.size, dtype=np.float32), 0
     for plane in planes:
         values = _floats(plane)
-        values = values[values != 0]
+        kept = values != 0
+        if padding is not None:
+            kept &= (values < padding[0]) | (values > padding[1])
+        values = values[kept]
         nonzero[count : count + values.size] = values
         count += values.size
     if count == 0:

@@ -39,7 +39,9 @@ import tifffile
 
 from medsam_edge.errors import BundleError, FileMissingError, ImageError
 from medsam_edge.networks.bundle import MODEL_FILES, Manifest, load_bundle
+from medsam_edge.reading.picture import read_indices
 from medsam_edge.reading.read import read_image
+from medsam_edge.reading.unreadable import as_image_error
 from tests.sdk.dicoms import enhanced
 
 SECONDS, BYTES, WALL_SECONDS = 2.0, 1 << 30, 30.0
@@ -61,6 +63,7 @@ def valid_files(folder: Path) -> dict[str, bytes]:
     """Small valid files of every kind, by name."""
     rng = np.random.default_rng(0)
     grey, rgb = rng.integers(0, 255, (24, 20), np.uint8), rng.integers(0, 255, (24, 20, 3), np.uint8)
+    colors = rng.integers(0, 1 << 16, (3, 256), np.uint16)
     pictures: dict[str, tuple[npt.NDArray[Any], list[int]]] = {
         "rgb.png": (rgb, []),
         "deep.png": (grey.astype(np.uint16) * 257, []),
@@ -84,6 +87,7 @@ def valid_files(folder: Path) -> dict[str, bytes]:
         ("white.tif", grey.astype(np.uint16), {"photometric": "miniswhite", "compression": "zlib"}),
         ("imagej.tif", grey, {"description": "ImageJ=1.53t\nimages=1\n"}),
         ("ome.tif", grey, {"description": '<OME><Image><Pixels SizeZ="1" SizeC="1"/></Image></OME>'}),
+        ("palette.tif", grey, {"photometric": "palette", "colormap": colors}),
         ("big.tif", np.moveaxis(rgb, -1, 0), {"photometric": "rgb", "planarconfig": "separate", "bigtiff": True}),
     ):
         packed = io.BytesIO()
@@ -215,6 +219,9 @@ def outcome(name: str, data: bytes, files: dict[str, bytes], folder: Path) -> st
             bundle = load_bundle(folder)
             whole = all(bundle.contents[item] == files[item] for item in MODEL_FILES)
             return "read" if whole or name == "manifest.json" else "BAD: a changed model file is accepted"
+        with as_image_error(folder / name):  # as the labels of a training pair
+            if name.endswith((".png", ".tif", ".bmp")):
+                read_indices(folder / name)
         pixels = read_image(folder / name).pixels
         usable = pixels.size and pixels.dtype.kind in "buif" and pixels.ndim in (2, 3)
         return "read" if usable else f"BAD: {pixels.dtype} of shape {pixels.shape}"

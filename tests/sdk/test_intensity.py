@@ -295,3 +295,21 @@ def test_a_volume_that_is_not_finite_is_refused_wherever_it_is_not() -> None:
     for modality in (Modality.CT, Modality.MR):
         with pytest.raises(ImageError, match="finite"):
             volume_to_display(volume, modality)
+
+
+@pytest.mark.parametrize("padding", [-9000, 9000])
+def test_padding_that_the_header_names_is_black_and_in_no_percentile(padding: int) -> None:
+    image = np.arange(1, 1001, dtype=np.int16).reshape(40, 25)
+    padded = np.vstack([np.full((40, 25), padding, np.int16), image])
+    shown = to_display(padded, Modality.MR, padding=(padding, padding))
+    np.testing.assert_array_equal(shown[40:], to_display(image, Modality.MR))
+    assert not shown[:40].any()
+    np.testing.assert_array_equal(volume_to_display(padded[None], Modality.MR, padding=(padding, padding))[0], shown)
+    in_window = to_display(padded, Modality.CT, padding=(padding, padding))
+    assert not in_window[:40].any()  # also where the window would show it white
+
+
+def test_a_window_shows_padding_of_measures_as_what_they_are() -> None:
+    """-1024 HU is padding and the lowest value of air: no black specks in the lung."""
+    image = np.array([[-1024, -1023]], np.int16)
+    assert to_display(image, Modality.CT, "lung", (-1024, -1024)).min() > 50

@@ -16,6 +16,8 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import get_args
 
+import cv2
+
 from medsam_edge.cli.demo import show_demo
 from medsam_edge.cli.folder import is_batch, segment_folder
 from medsam_edge.cli.info import show_info
@@ -49,6 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # for file names that the terminal cannot show
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # the one error of the command says it
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments and arguments[0] in EXTENSIONS:
         return guarded(partial(_extension, arguments[0]), arguments[1:])

@@ -128,7 +128,7 @@ def picture_display(loaded: LoadedImage, modality: Modality | None, window: Wind
     shape = loaded.pixels.shape
     if 0 in shape or not (len(shape) == 2 or (len(shape) == 3 and shape[2] == 3 and loaded.color is not False)):
         raise ImageError(f"image: expected (H, W) or (H, W, 3), got {shape}{_what_it_is(shape)}")
-    display = to_display(loaded.pixels, modality, window)
+    display = to_display(loaded.pixels, modality, window, loaded.padding)
     if display is loaded.pixels and display.flags.writeable:
         display = display.copy()  # the caller may change theirs; an embedding never changes
     display.setflags(write=False)

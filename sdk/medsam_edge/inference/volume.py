@@ -24,7 +24,7 @@ from medsam_edge.inference.propagation import rule_of
 from medsam_edge.inference.sweeps import Sweeps, Track, run, tracks_of
 from medsam_edge.inference.tiles import View, views
 from medsam_edge.inference.timing import Stopwatch
-from medsam_edge.intensity import Window, volume_to_display, warn_of_values
+from medsam_edge.intensity import Padding, Window, volume_to_display, warn_of_values
 from medsam_edge.modality import Modality
 from medsam_edge.prompts import CheckedPrompts, Clicks, GivenPrompts, joined
 from medsam_edge.results.result import VolumeSegmentation
@@ -50,7 +50,7 @@ def segment_volume(
         warn("follow: the model takes no mask prompts, so that only boxes are followed from slice to slice")
     rule = rule_of(settings.compat, follow)
     rule.check_count(len(asked.boxes))
-    display = _display(voxels, modality, window)
+    display = _display(voxels, modality, window, loaded.padding)
     slices = np.moveaxis(display, axis, 0)
     begun = [_split(box, own, axis) for box, own in zip(asked.boxes, asked.clicks, strict=True)]
     first, later = tuple(own for own, _ in begun), [own for _, own in begun]
@@ -141,9 +141,11 @@ def _voxels(loaded: LoadedImage) -> npt.NDArray[Any]:
     return pixels
 
 
-def _display(voxels: npt.NDArray[Any], modality: Modality | None, window: Window | None) -> npt.NDArray[np.uint8]:
+def _display(
+    voxels: npt.NDArray[Any], modality: Modality | None, window: Window | None, padding: Padding | None
+) -> npt.NDArray[np.uint8]:
     """(D, H, W) uint8, read-only: the volume as the network is shown its slices, before resizing."""
-    display = volume_to_display(voxels, modality, window)
+    display = volume_to_display(voxels, modality, window, padding)
     if display is voxels and display.flags.writeable:
         display = display.copy()  # the caller may change theirs
     display.setflags(write=False)

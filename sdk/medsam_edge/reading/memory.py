@@ -13,7 +13,7 @@ import numpy as np
 
 from medsam_edge.errors import ImageError, MedsamEdgeError, warn
 from medsam_edge.image import Frame, LoadedImage
-from medsam_edge.reading.limits import MAXIMUM_BYTES, check_size
+from medsam_edge.reading.limits import check_size, maximum_bytes
 
 TAKEN = "an array, a tensor, a SimpleITK, PIL, nibabel or pydicom image, bytes, an open file or a path"
 MAGIC = (
@@ -104,8 +104,8 @@ def _from_nibabel(image: Any) -> LoadedImage:
     if len(shape) not in (2, 3):
         raise ImageError(f"image: expected two or three dimensions, the nibabel image has {image.shape}")
     check_size("the nibabel image", shape)
-    if math.prod(shape) * 8 > MAXIMUM_BYTES and image.get_data_dtype().itemsize > 4:
-        raise ImageError(f"image: the nibabel image has {shape} values of 8 bytes, more than {MAXIMUM_BYTES} bytes")
+    if math.prod(shape) * 8 > maximum_bytes() and image.get_data_dtype().itemsize > 4:
+        raise ImageError(f"image: the nibabel image has {shape} values of 8 bytes, more than {maximum_bytes()} bytes")
     values = np.asarray(image.dataobj)
     if values.dtype.fields:
         raise ImageError("image: expected one value a voxel, the nibabel image is in colour; pass its file")
@@ -132,11 +132,11 @@ def _from_dataset(dataset: Any, read: Callable[[Path], LoadedImage]) -> LoadedIm
 
 def _from_bytes(content: Any, read: Callable[[Path], LoadedImage]) -> LoadedImage:
     """A file's bytes, or a file opened for reading them, from where it stands."""
-    raw = content.read(MAXIMUM_BYTES + 1) if hasattr(content, "read") else bytes(content)
+    raw = content.read(maximum_bytes() + 1) if hasattr(content, "read") else bytes(content)
     if isinstance(raw, str):
         raise ImageError("image: expected a file opened in binary mode ('rb'), got one of text")
-    if len(raw) > MAXIMUM_BYTES:
-        raise ImageError(f"image: expected at most {MAXIMUM_BYTES} bytes of a file, got more")
+    if len(raw) > maximum_bytes():
+        raise ImageError(f"image: expected at most {maximum_bytes()} bytes of a file, got more")
     suffix = next((suffix for at, magic, suffix in MAGIC if raw[at : at + len(magic)] == magic), None)
     if suffix is None:
         known = " ".join(dict.fromkeys(suffix for _, _, suffix in MAGIC))

@@ -37,6 +37,8 @@ _JPEG_SIZES = (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *rang
 _JPEG_SCAN = 0xDA
 _JPEG_BARE = (0x01, *range(0xD0, 0xD8))  # markers without a length
 _TIFF = (b"II", b"MM")
+_BMP_PALETTE = (("<I", 10), ("<I", 14), ("<H", 28), ("<I", 46))
+"""Where a bmp says at which byte its pixels begin, how long its header is, bits a pixel, and colours in its palette."""
 
 Claim = tuple[int, int, int, int]
 """What a header asks memory for: height, width, bytes per pixel in memory, bits per pixel in the file."""
@@ -68,7 +70,7 @@ def read_picture(file: Path, reduced: bool = False, exif_rotation: bool = True) 
 
 
 def read_indices(file: Path) -> npt.NDArray[Any] | None:
-    """(H, W) uint8: the indices of a png's or tif's pixels in its palette of colours; None for a file without one.
+    """(H, W) uint8: the indices of a png's, tif's or bmp's pixels in its palette of colours; None where it has none.
 
     Raises:
         ImageError: as `read_picture`.
@@ -82,7 +84,21 @@ def read_indices(file: Path) -> npt.NDArray[Any] | None:
     if raw.startswith(_TIFF) and (page := read_page(raw, file)).photometric == COLOR_MAP and page.bits == 8:
         colors = page.array(PALETTE).reshape(3, -1)
         return _decode_plain(file, indices(page), False) if np.ptp(colors, axis=0).any() else None
+    if raw.startswith(b"BM") and (found := _with_grey_entries(raw)) is not None:
+        grey, colors = found
+        return _decode_plain(file, grey, False) if np.ptp(colors, axis=1).any() else None
     return None
+
+
+def _with_grey_entries(raw: bytes) -> tuple[bytes, npt.NDArray[Any]] | None:
+    """The bmp with a palette that gives each index its own grey, and its (N, 3) colours; None without a palette."""
+    start, size, bits, used = (struct.unpack_from(form, raw, at)[0] for form, at in _BMP_PALETTE)
+    at, count = 14 + size, min(used or 1 << bits, 1 << bits)
+    if size < 40 or bits > 8 or not at + 4 * count <= start <= len(raw):
+        return None
+    colors = np.frombuffer(raw, np.uint8, 4 * count, at).reshape(-1, 4)[:, :3]
+    greys = b"".join(bytes((index, index, index, 0)) for index in range(count))
+    return raw[:at] + greys + raw[at + 4 * count :], colors
 
 
 def _with_grey_palette(raw: bytes) -> tuple[bytes, npt.NDArray[Any]]:

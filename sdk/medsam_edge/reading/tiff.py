@@ -62,6 +62,9 @@ PACKED_BITS = (10, 12, 14)
 FORMAT_BITS = {UNSIGNED: (1, 8, *PACKED_BITS, 16, 32, 64), SIGNED: (8, 16, 32, 64), FLOAT: (32, 64)}
 ALPHA = (1, 2)  # colours multiplied by it, and not
 OLD_JPEG, JPEG = 6, 7
+PLAIN = 1
+COMPRESSIONS = (PLAIN, 2, 3, 4, 5, OLD_JPEG, JPEG, 8, 32773, 32946)  # CCITT, LZW, deflate, PackBits
+INKS, CMYK_INKS = 332, 1
 DESCRIPTION_BYTES = 1 << 20
 
 
@@ -254,8 +257,12 @@ def _check(page: Page) -> None:
     extra = samples - COLORS.get(photometric, samples)
     is_grey = photometric in (WHITE_IS_ZERO, BLACK_IS_ZERO)
     expected = reason = ""
-    if photometric not in COLORS:
+    if page.value(COMPRESSION, PLAIN) not in COMPRESSIONS:
+        expected, reason = "CCITT, LZW, JPEG, deflate, PackBits or none", f"compression {page.value(COMPRESSION)}"
+    elif photometric not in COLORS:
         expected, reason = "grey, RGB, a palette, CMYK or YCbCr", f"photometric interpretation {photometric}"
+    elif photometric == CMYK and page.value(INKS, CMYK_INKS) != CMYK_INKS:
+        expected, reason = "inks CMYK", f"others (ink set {page.value(INKS)})"
     elif (
         extra < 0
         or extra > 1
@@ -287,16 +294,32 @@ def _check(page: Page) -> None:
 
 
 def _check_stored(page: Page) -> None:
-    """Refuse a page that lacks strips or tiles: OpenCV fills them with other bytes of the file."""
+    """Refuse a page that lacks strips or tiles, or whose ends are missing: OpenCV fills them with other bytes of the
+    file, or with zeros."""
     tiled = TILE_WIDTH in page.entries
     height, width = page.value(HEIGHT), page.value(WIDTH)
     rows = page.value(TILE_HEIGHT) if tiled else min(page.value(ROWS, height), height)
-    across = -(-width // page.value(TILE_WIDTH)) if tiled else 1
-    expected = -(-height // rows) * across * (page.samples if page.value(PLANAR, 1) == 2 else 1)
-    for tag in TILES if tiled else STRIPS:
-        found = np.count_nonzero(page.array(tag)[:expected])
-        if found < expected:
-            raise ImageError(f"image: {page.file} is cut: expected {expected} strips or tiles, found {found}")
+    columns = page.value(TILE_WIDTH) if tiled else width
+    separate = page.value(PLANAR, 1) == 2
+    down, across = -(-height // rows), -(-width // columns)
+    expected = down * across * (page.samples if separate else 1)
+    offsets, lengths = (page.array(tag)[:expected].astype(np.uint64) for tag in (TILES if tiled else STRIPS))
+    found = min(np.count_nonzero(offsets), np.count_nonzero(lengths))
+    if found < expected:
+        raise ImageError(f"image: {page.file} is cut: expected {expected} strips or tiles, found {found}")
+    size = np.uint64(len(page.raw))
+    least = np.zeros(expected, np.uint64)
+    plain = page.value(COMPRESSION, PLAIN) == PLAIN and page.photometric != YCBCR
+    if plain:
+        row = -(-columns * page.bits * (1 if separate else page.samples) // 8)
+        last = rows if tiled else height - (down - 1) * rows
+        least[:] = np.tile([rows * row] * (down - 1) * across + [last * row] * across, expected // (down * across))
+    if ((offsets > size) | (lengths > size - np.minimum(offsets, size)) | (lengths < least)).any():
+        raise ImageError(
+            f"image: {page.file} is cut: a strip or tile is shorter than its header says, or beyond its end"
+        )
+    if plain and not tiled and (lengths > least)[:-1].any():  # libtiff takes all of them for wrong
+        raise ImageError(f"image: {page.file} is damaged: it has strips that are longer than their rows")
 
 
 def _planes(page: Page) -> int:

@@ -180,6 +180,13 @@ def test_other_bits_are_refused_by_name(tmp_path: Path, bits: int) -> None:
         ({"t262": 32803}, "photometric interpretation 32803"),
         ({"t262": 3, "t258": 1}, "expected a palette of 4 or 8 bits"),
         ({"t284": 3}, "expected planar configuration 1 or 2"),
+        ({"t259": 34925}, "expected CCITT, .* has compression 34925"),
+        ({"t259": 50000}, "has compression 50000"),
+        ({"t262": 5, "t277": 4, "t332": 2}, r"expected inks CMYK; .* has others \(ink set 2\)"),
+        ({"t279": 15}, "is cut: a strip or tile is shorter than its header says"),
+        ({"t279": 1 << 31}, "is cut: a strip or tile is .* beyond its end"),
+        ({"t273": 1 << 31}, "is cut: a strip or tile is .* beyond its end"),
+        ({"t278": 0}, "cannot read"),
         ({"t254": 1}, "a reduced one of another"),
         ({"t32997": 7}, "expected one page, .* has 7 planes"),
         ({"t278": 1}, "is cut: expected 2 strips or tiles, found 1"),
@@ -269,6 +276,35 @@ def test_the_orientation_is_applied(tmp_path: Path, orientation: int, planar: An
     if orientation > 4:  # 5: transposed, 6: its columns turned round, 7: both, 8: its rows
         rows, columns = {5: (1, 1), 6: (1, -1), 7: (-1, -1), 8: (-1, 1)}[orientation]
     np.testing.assert_array_equal(read_image(path).pixels, turned[::rows, ::columns])
+
+
+@pytest.mark.parametrize("how", [*LAYOUTS[:5], {"tile": (16, 16), "compression": "zlib"}], ids=str)
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_what_is_missing_at_the_end_is_refused(tmp_path: Path, channels: int, how: dict[str, Any], dtype: str) -> None:
+    """OpenCV fills the rest of a picture of 8 bits with zeros, without a word."""
+    image = noise(dtype, channels).squeeze()
+    tifffile.imwrite(tmp_path / "x.tif", image, metadata=None, **how)
+    with tifffile.TiffFile(tmp_path / "x.tif") as tiff:
+        last, length = max(zip(tiff.pages[0].dataoffsets, tiff.pages[0].databytecounts, strict=True))
+    raw = (tmp_path / "x.tif").read_bytes()
+    assert last + length == len(raw)  # the values come last
+    assert (read_image(tmp_path / "x.tif").pixels == image).all()
+    (tmp_path / "x.tif").write_bytes(raw[:-9])
+    with pytest.raises(ImageError, match="is cut: a strip or tile is"):
+        read_image(tmp_path / "x.tif")
+
+
+def test_strips_that_are_longer_than_their_rows_are_refused(tmp_path: Path) -> None:
+    """libtiff then reads all of them wrong, without a word."""
+    path = write(tmp_path / "x.tif", np.tile(noise("uint8", 1)[..., 0], (8, 8)), rowsperstrip=7)
+    with tifffile.TiffFile(path) as tiff:
+        lengths = tiff.pages[0].tags[279]  # type: ignore[union-attr]
+    raw = bytearray(path.read_bytes())
+    struct.pack_into("<H", raw, lengths.valueoffset, lengths.value[0] + 1000)
+    path.write_bytes(raw)
+    with pytest.raises(ImageError, match="is damaged: it has strips that are longer than their rows"):
+        read_image(path)
 
 
 def test_a_picture_that_lies_short_has_no_bytes_of_others(tmp_path: Path) -> None:

@@ -163,6 +163,34 @@ def test_indices_of_a_palette_are_the_labels(tmp_path: Path, bits: int) -> None:
     np.testing.assert_array_equal(labels_of(tmp_path / "i.png", tmp_path / "x.tif"), labels)
 
 
+@pytest.mark.parametrize("bits", [1, 4, 8])
+def test_indices_of_the_palette_of_a_bmp_are_the_labels(tmp_path: Path, bits: int) -> None:
+    indices = np.kron(np.arange(15).reshape(3, 5) % (1 << bits), np.ones((8, 8))).astype(np.uint8)
+    colors = np.random.default_rng(0).integers(0, 256, (1 << bits, 4), np.uint8)
+    rows = np.unpackbits(indices[::-1, :, None], axis=2)[..., 8 - bits :].reshape(24, -1)
+    data = np.packbits(np.pad(rows, ((0, 0), (0, -rows.shape[1] % 32))), axis=1).tobytes()
+    start = 54 + colors.nbytes
+    header = struct.pack("<2sI4xI", b"BM", start + len(data), start)
+    header += struct.pack("<IiiHHIIiiII", 40, 40, 24, 1, bits, 0, len(data), 0, 0, 0, 0)
+    (tmp_path / "m.bmp").write_bytes(header + colors.tobytes() + data)
+    pair = Pair(tmp_path / "i.png", tmp_path / "m.bmp", Modality.US, "a", "x", "", "x")
+    np.testing.assert_array_equal(read_labels(pair), indices)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_a_mask_in_the_alpha_channel_is_refused(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"m{suffix}"
+    mask = np.zeros((20, 30, 4), np.uint8)
+    mask[5:15, 5:15] = 255
+    pair = Pair(tmp_path / "i.png", path, Modality.US, "a", "x", "", "x")
+    cv2.imwrite(str(path), mask)
+    with pytest.raises(ImageError, match="labels: expected a mask without an alpha channel"):
+        read_labels(pair)
+    mask[..., 3] = 255
+    cv2.imwrite(str(path), mask)
+    np.testing.assert_array_equal(read_labels(pair), mask[..., 0])
+
+
 def test_a_palette_of_greys_is_read_as_these_greys(tmp_path: Path) -> None:
     """Programs that pack pictures write white as index 0."""
     mask = Image.fromarray(1 - (square() > 0).astype(np.uint8), "P")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ def read_labels(pair: Pair) -> Labels:
             labels = _read_npz(pair.label, "gts")
         elif pair.label.name.lower().endswith(PICTURE_SUFFIXES):
             indices = read_indices(pair.label)
-            labels = _grey_if_equal(read_image(pair.label).pixels) if indices is None else indices
+            labels = _grey_if_equal(_read_picture(pair.label)) if indices is None else indices
         else:
             labels, _ = _read_medical(pair.label)
             if pair.is_picture and labels.shape[0] == 1:
@@ -83,6 +84,18 @@ def read_pixels(pair: Pair, labels: Labels) -> npt.NDArray[Any]:
     if pixels.shape not in (labels.shape, (*labels.shape, 3)) or pixels.ndim > 3:
         raise ImageError(f"image is {pixels.shape}, its labels {labels.shape}")
     return pixels
+
+
+def _read_picture(file: Path) -> npt.NDArray[Any]:
+    """The values of a picture of labels. What `read_image` drops with a warning, alpha, could be the mask."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        try:
+            return read_image(file).pixels
+        except UserWarning as warning:
+            raise ImageError(
+                "labels: expected a mask without an alpha channel, or with one that is opaque"
+            ) from warning
 
 
 def _read_medical(file: Path) -> tuple[npt.NDArray[Any], tuple[float, ...]]:

@@ -23,7 +23,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_16, EXPLICIT_VR_LENGTH_32, STANDARD_VR
 
 from medsam_edge.errors import ImageError
-from medsam_edge.reading.limits import MAXIMUM_BYTES, MAXIMUM_RATIO
+from medsam_edge.reading.limits import MAXIMUM_RATIO, maximum_bytes
 
 TAGS = frozenset(
     int(Tag(keyword))
@@ -33,7 +33,8 @@ TAGS = frozenset(
         "EstimatedRadiographicMagnificationFactor", "SequenceOfUltrasoundRegions", "ImagePositionPatient",
         "ImageOrientationPatient", "DetectorInformationSequence", "SamplesPerPixel", "PhotometricInterpretation",
         "PlanarConfiguration", "NumberOfFrames", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit",
-        "PixelRepresentation", "RescaleIntercept", "RescaleSlope", "ModalityLUTSequence",
+        "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit",
+        "RescaleIntercept", "RescaleSlope", "ModalityLUTSequence",
         "RedPaletteColorLookupTableDescriptor", "GreenPaletteColorLookupTableDescriptor",
         "BluePaletteColorLookupTableDescriptor", "RedPaletteColorLookupTableData",
         "GreenPaletteColorLookupTableData", "BluePaletteColorLookupTableData",
@@ -131,7 +132,7 @@ def _read_meta(data: Any) -> tuple[Dataset, int]:
 
 
 def _inflated(data: Any, start: int) -> bytes:
-    limit = min(MAXIMUM_BYTES, MAXIMUM_RATIO * (len(data) - start))
+    limit = min(maximum_bytes(), MAXIMUM_RATIO * (len(data) - start))
     whole = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data[start:], limit + 1)
     if len(whole) > limit:
         raise ValueError(f"it unpacks to more than {limit} bytes")
@@ -217,6 +218,8 @@ class _Walk(NamedTuple):
         if depth > DEPTH:
             raise ValueError(f"it has more than {DEPTH} sequences in one another")
         while at < end:
+            if pixels and not any(self.data[at : at + 4]):  # filled up, without the mark that ends a sequence
+                return at
             tag, _, value, length = self._element(at, end, explicit)
             if tag == SEQUENCE_END:
                 return value

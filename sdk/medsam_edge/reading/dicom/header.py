@@ -20,10 +20,14 @@ from medsam_edge.reading.dicom.geometry import Floats, decimals, numbers, plane_
 from medsam_edge.reading.limits import check_claim
 from medsam_edge.reading.unreadable import as_image_error
 
+HAVE_UNITS = (Modality.CT, Modality.PET)
+"""Their values are measures, HU and Bq/ml; MONOCHROME1 says how to show them and must not turn them round."""
 MEASURES = ("PixelMeasuresSequence", "PlanePositionSequence", "PlaneOrientationSequence")
+MAGNIFICATION = "EstimatedRadiographicMagnificationFactor"
 CM, TWO_DIMENSIONAL = 3, 1  # of an ultrasound region: its unit and its spatial format
 SAME_SHARE = 1e-3  # by which the pixel sizes of ultrasound regions may differ
 MAXIMUM_BITS = 32
+GREY = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "")  # as MONOCHROME2 where nothing is said
 
 
 @dataclass(frozen=True)
@@ -71,18 +75,55 @@ class DicomHeader:
     def is_color(self) -> bool:
         return self.whole("SamplesPerPixel", 1) > 1 or self.photometric == "PALETTE COLOR"
 
+    @property
+    def allocated(self) -> int:
+        """Bits that a value takes in the file."""
+        if (bits := self.whole("BitsAllocated")) > MAXIMUM_BITS:
+            raise ImageError(f"image: expected at most {MAXIMUM_BITS} bits a value, {self.file} has {bits}")
+        return bits
+
     @cached_property
     def bits(self) -> tuple[int, int]:
         """Bits stored for a value, and the bits beneath them."""
-        allocated = self.whole("BitsAllocated")
+        allocated = self.allocated
         stored = self.whole("BitsStored", allocated)
         below = self.whole("HighBit", stored - 1) + 1 - stored
-        if not (0 < stored <= allocated <= MAXIMUM_BITS and 0 <= below <= allocated - stored):
+        if not (0 < stored <= allocated and 0 <= below <= allocated - stored):
             raise ImageError(
-                f"image: expected at most {MAXIMUM_BITS} bits, those stored within those allocated, {self.file} has "
+                f"image: expected the bits stored within those allocated, {self.file} has "
                 f"{stored} of {allocated}, the highest is {self.text('HighBit')}"
             )
         return stored, below
+
+    @cached_property
+    def padding(self) -> tuple[float, float] | None:
+        """The lowest and the highest of the values that fill what was not measured, as in the image; None without."""
+        first, last = self._stored("PixelPaddingValue"), self._stored("PixelPaddingRangeLimit")
+        if first is None or self.is_color or self.elements.get("ModalityLUTSequence"):
+            return None
+        slopes, intercepts = self.rescale
+        if len(slopes) > 1 or len(intercepts) > 1:
+            return None
+        ends = [first, first if last is None else last]
+        if self.is_turned:
+            ends = [sum(self.stored_range) - end for end in ends]
+        low, high = sorted(float(end * slopes[0] + intercepts[0]) for end in ends)
+        return low, high
+
+    @property
+    def is_turned(self) -> bool:
+        """Whether values are turned round, so that white is high. Measures are not."""
+        return self.photometric == "MONOCHROME1" and self.modality not in HAVE_UNITS
+
+    def _stored(self, keyword: str) -> int | None:
+        """A stored value; None where there is none, or one that cannot be stored. Some lack their sign."""
+        value, (low, high) = self.elements.get(keyword), self.stored_range
+        if isinstance(value, bytes) and len(value) == 2:  # without a type
+            value = int.from_bytes(value, "little" if self.elements.original_encoding[1] else "big")
+        if not isinstance(value, int):
+            return None
+        value = value % 0x10000 if low == 0 else (value + 0x8000) % 0x10000 - 0x8000
+        return value if low <= value <= high else None
 
     @property
     def stored_range(self) -> tuple[int, int]:
@@ -100,13 +141,17 @@ class DicomHeader:
                 raise ImageError(f"image: expected a {keyword} for all frames, {self.file} has {len(rows)}")
             own = numbers(self.elements, keyword, 1, self.file)
             found.append(rows if len(rows) else np.array([default]) if own is None else own)
+        if not found[0].all():
+            raise ImageError(
+                f"image: expected a RescaleSlope that is not 0, {self.file} has 0: all values would be one"
+            )
         return found[0], found[1]
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """Of the rescaled values: as stored, else integers that hold all of them, else float32."""
         signed = bool(self.whole("PixelRepresentation", 0))
-        bytes_ = next(size for size in (1, 2, 4) if 8 * size >= self.whole("BitsAllocated"))
+        bytes_ = next(size for size in (1, 2, 4) if 8 * size >= self.allocated)
         plain = np.dtype(f"{'i' if signed else 'u'}{bytes_}")
         slopes, intercepts = self.rescale
         if self.is_color:
@@ -148,22 +193,24 @@ class DicomHeader:
         regions of an ultrasound image, where they agree.
         """
         for keyword in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
-            spacing = self.first(keyword, 2)  # between rows first
-            if spacing is None or spacing.min() <= 0:
+            spacing = self._positive(keyword, 2)  # between rows first
+            if spacing is None:
                 continue
-            if keyword == "ImagerPixelSpacing":
-                larger = self.first("EstimatedRadiographicMagnificationFactor", 1)
-                if larger is not None and larger[0] > 0:
-                    spacing = spacing / larger
+            if keyword == "ImagerPixelSpacing" and (larger := self._positive(MAGNIFICATION, 1)) is not None:
+                spacing = spacing / larger
             return float(spacing[1]), float(spacing[0])
         return self._ultrasound_mm()
 
     @property
     def is_at_detector(self) -> bool:
         """Whether the spacing is that on the detector: things in the patient are smaller than it says."""
-        known = [self.first(keyword, count) for keyword, count in (("PixelSpacing", 2), ("ImagerPixelSpacing", 2))]
-        magnified = self.first("EstimatedRadiographicMagnificationFactor", 1)
-        return known[0] is None and known[1] is not None and magnified is None
+        own, detector = (self._positive(keyword, 2) for keyword in ("PixelSpacing", "ImagerPixelSpacing"))
+        return own is None and detector is not None and self._positive(MAGNIFICATION, 1) is None
+
+    def _positive(self, keyword: str, count: int) -> Floats | None:
+        """`first`; None where a number is not above 0."""
+        found = self.first(keyword, count)
+        return None if found is None or found.min() <= 0 else found
 
     def _ultrasound_mm(self) -> tuple[float, float] | None:
         """Of the regions that show two dimensions in cm; None if they differ: an image has one spacing."""
@@ -230,6 +277,8 @@ def read_header(file: Path) -> DicomHeader:
         check_claim(file, header.size, values * header.dtype.itemsize, stored_bits=0)  # blank slices pack to nothing
         if samples not in (1, 3):
             raise ImageError(f"image: expected 1 or 3 values a pixel, {file} has {samples}")
+        if samples == 1 and header.photometric not in GREY:
+            raise ImageError(f"image: expected MONOCHROME of one value a pixel, {file} has {header.photometric!r}")
         if header.size[2] > 1 and header.is_color:
             raise ImageError(f"image: {file} has {header.size[2]} frames in colour, expected one image or grey frames")
         if "MOSAIC" in header.text("ImageType").upper():

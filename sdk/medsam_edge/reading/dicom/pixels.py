@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,25 +24,24 @@ from pydicom.uid import (
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
-    JPEGBaseline8Bit,
-    JPEGExtended12Bit,
     MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
     RLELossless,
     SecondaryCaptureImageStorage,
 )
 
 from medsam_edge.errors import ImageError
-from medsam_edge.modality import Modality
 from medsam_edge.reading.dicom.elements import pixel_bytes
 from medsam_edge.reading.dicom.header import DicomHeader
 from medsam_edge.reading.itk import itk_path
 from medsam_edge.reading.unreadable import as_image_error, unreadable
 
 Values = npt.NDArray[Any]
-HAVE_UNITS = (Modality.CT, Modality.PET)
-"""Their values are measures, HU and Bq/ml; MONOCHROME1 says how to show them and must not turn them round."""
 PLAIN = ("", ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian)
+LOSSLESS = (0xC3, 0xC7, 0xCB, 0xCF, 0xF7)  # markers of a JPEG's frame; the last one is of JPEG-LS
+JPEG_FRAMES = (*(marker for marker in range(0xC0, 0xD0) if marker not in (0xC4, 0xC8, 0xCC)), 0xF7)
 JPEG_2000 = ("1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91")
+COLORS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
+"""The last two are undone by JPEG 2000's decoder; pixels that are not compressed are RGB then."""
 DESCRIPTION = (
     "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames", "Rows", "Columns",
     "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
@@ -85,7 +84,9 @@ def _described(header: DicomHeader, data: bytes, syntax: str) -> Dataset:
 def _by_pydicom(header: DicomHeader, data: bytes) -> Values:
     """Decode; colour becomes RGB."""
     made = _described(header, data, header.syntax or _guessed(header))
-    if header.whole("SamplesPerPixel", 1) == 1:  # `_used_bits` knows where the lowest bit is, pydicom does not
+    if header.whole("SamplesPerPixel", 1) == 3:
+        _check_colors(header.photometric)
+    else:  # `_used_bits` knows where the lowest bit is, pydicom does not
         made.PhotometricInterpretation, made.BitsStored = "MONOCHROME2", made.BitsAllocated
         made.HighBit = made.BitsAllocated - 1
     return np.asarray(made.pixel_array)
@@ -104,10 +105,14 @@ def _by_gdcm(header: DicomHeader, data: bytes) -> Values:
     made.SOPInstanceUID = UID("2.25.1")
     made.file_meta.MediaStorageSOPClassUID = made.SOPClassUID
     made.file_meta.MediaStorageSOPInstanceUID = made.SOPInstanceUID
-    if header.whole("SamplesPerPixel", 1) == 1:
-        made.PhotometricInterpretation = "MONOCHROME2"
-    else:
-        made.PhotometricInterpretation = _color_space(header, next(generate_frames(data, number_of_frames=1), b""))
+    samples, frame = header.whole("SamplesPerPixel", 1), next(generate_frames(data, number_of_frames=1), b"")
+    jpeg = _read_jpeg(frame)
+    stored = jpeg.samples if jpeg else _components(frame) if header.syntax in JPEG_2000 else samples
+    if stored != samples:
+        raise ValueError(f"its pixels have {stored} values each, its header says {samples}")
+    made.PhotometricInterpretation = label = "MONOCHROME2" if samples == 1 else _color_space(header, frame, jpeg)
+    if samples == 3:
+        _check_colors(label)
     reader = sitk.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")
     with tempfile.TemporaryDirectory(prefix="medsam-edge-") as folder:
@@ -123,11 +128,16 @@ def _by_gdcm(header: DicomHeader, data: bytes) -> Values:
     return np.asarray(pixels if several else pixels[0])
 
 
-def _color_space(header: DicomHeader, frame: bytes) -> str:
+def _check_colors(label: str) -> None:
+    if label not in COLORS:
+        raise ValueError(f"its colours are {label or 'of no name'}, expected one of {', '.join(COLORS)}")
+
+
+def _color_space(header: DicomHeader, frame: bytes, jpeg: Jpeg | None) -> str:
     """The colours of a compressed frame, which it knows better than the header."""
     label = header.photometric
-    if header.syntax in (JPEGBaseline8Bit, JPEGExtended12Bit):
-        return _jpeg_colors(frame) or label
+    if jpeg is not None:
+        return jpeg.colors or label
     if header.syntax in JPEG_2000:
         at = frame.find(b"\xff\x52")  # COD: length, style, progression, layers, component transform
         transformed = at >= 0 and frame[at + 8 : at + 9] == b"\x01"
@@ -138,28 +148,42 @@ def _color_space(header: DicomHeader, frame: bytes) -> str:
     return label
 
 
-def _jpeg_colors(frame: bytes) -> str | None:
-    """What a JPEG's markers say, as libjpeg takes them: JFIF is YCbCr, Adobe says which, else components named R, G
-    and B are these; None where nothing tells."""
-    at, adobe, names = 2, None, b""
-    while at + 4 <= len(frame) and frame[at] == 0xFF:
+def _components(frame: bytes) -> int:
+    """Values a pixel of JPEG 2000, as its first marker says (SIZ)."""
+    at = frame.find(b"\xff\x4f\xff\x51")
+    return int.from_bytes(frame[at + 40 : at + 42], "big")
+
+
+class Jpeg(NamedTuple):
+    """What the markers of a JPEG say of its values."""
+
+    samples: int  # a pixel
+    colors: str | None  # as DICOM names them; None where nothing tells
+
+
+def _read_jpeg(frame: bytes) -> Jpeg | None:
+    """A JPEG's colours as libjpeg takes them: JFIF is YCbCr, Adobe says which, else components named R, G and B are
+    these; and components of different sizes are YCbCr. A lossless one does not tell. None where it is no JPEG."""
+    at, said, found = 2, None, None
+    while frame.startswith(b"\xff\xd8") and at + 4 <= len(frame) and frame[at] == 0xFF:
         marker, (length,) = frame[at + 1], struct.unpack_from(">H", frame, at + 2)
         part = frame[at + 4 : at + 2 + length]
         if marker == 0xFF:
             at += 1
             continue
         if marker == 0xE0 and part.startswith(b"JFIF\0"):
-            return "YBR_FULL_422"
-        if marker == 0xEE and part.startswith(b"Adobe") and len(part) >= 12:
-            adobe = part[11]
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            names = part[6::3][:3]
-        if marker == 0xDA:
+            said = "YBR_FULL_422"
+        elif marker == 0xEE and part.startswith(b"Adobe") and len(part) >= 12:
+            said = said or ("YBR_FULL_422" if part[11] else "RGB")
+        elif marker in JPEG_FRAMES and len(part) >= 6:
+            names, sizes = part[6::3][:3], set(part[7::3][:3])
+            found = Jpeg(part[5], "RGB" if names == b"RGB" else "YBR_FULL_422" if len(sizes) > 1 else None)
+            if marker in LOSSLESS:
+                return Jpeg(part[5], None)
+        elif marker == 0xDA:
             break
         at += 2 + length
-    if adobe is not None:
-        return "YBR_FULL_422" if adobe else "RGB"
-    return "RGB" if names == b"RGB" else None
+    return found and Jpeg(found.samples, said or found.colors)
 
 
 def _used_bits(header: DicomHeader, stored: Values) -> Values:
@@ -182,7 +206,7 @@ def _rescaled(header: DicomHeader, stored: Values) -> Values:
         stored, ends = _looked_up(header, stored, lookup[0])
     else:
         ends = header.stored_range
-    if header.photometric == "MONOCHROME1" and header.modality not in HAVE_UNITS:
+    if header.is_turned:
         stored = (sum(ends) - stored.astype(np.int64)).astype(stored.dtype)
     dtype = header.dtype
     if lookup or (stored.dtype == dtype and all((a == b).all() for a, b in zip(header.rescale, (1, 0), strict=True))):

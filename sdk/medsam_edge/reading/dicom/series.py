@@ -77,7 +77,9 @@ def _stacked(folder: Path, headers: list[DicomHeader]) -> LoadedImage:
     volume = np.empty((len(headers), first.size[1], first.size[0]), np.float32 if kind.kind == "f" else kind)
     for target, header in zip(volume, headers, strict=True):
         target[:] = load(header).pixels
-    return LoadedImage(volume, frame, first.modality, color=False)
+    paddings = {header.padding for header in headers}
+    padding = first.padding if len(paddings) == 1 else None
+    return LoadedImage(volume, frame, first.modality, color=False, padding=padding)
 
 
 def _one_series(folder: Path, headers: Sequence[DicomHeader], series: str | None) -> list[DicomHeader]:
@@ -144,7 +146,7 @@ def load(header: DicomHeader) -> LoadedImage:
     pixels = read_values(header)
     if frame.dicom_frames:
         pixels = pixels[list(frame.dicom_frames)]
-    return LoadedImage(pixels, frame, header.modality, color=header.is_color)
+    return LoadedImage(pixels, frame, header.modality, color=header.is_color, padding=header.padding)
 
 
 @contextmanager

@@ -5,10 +5,14 @@ import zlib
 from pathlib import Path
 
 import pytest
+from pydicom.uid import RLELossless
 
 from medsam_edge.errors import ImageError
 from medsam_edge.reading.dicom.elements import DEPTH, pixel_bytes, read_elements
+from medsam_edge.reading.read import read_image
 from medsam_edge.reading.unreadable import as_image_error
+from tests.sdk.dicoms import PIXELS as VALUES
+from tests.sdk.dicoms import dataset, write
 
 IMPLICIT, EXPLICIT = b"1.2.840.10008.1.2", b"1.2.840.10008.1.2.1"
 BIG, DEFLATED = b"1.2.840.10008.1.2.2", b"1.2.840.10008.1.2.1.99"
@@ -96,7 +100,7 @@ def test_sequences_in_sequences_end_somewhere(tmp_path: Path) -> None:
 
 
 def test_what_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("medsam_edge.reading.dicom.elements.MAXIMUM_BYTES", 5000)
+    monkeypatch.setattr("medsam_edge.reading.limits.MAXIMUM_BYTES", 5000)
     deflating = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     with pytest.raises(ImageError, match="unpacks to more than 5000 bytes"):
         check(tmp_path, deflating.compress(bytes(9000)) + deflating.flush(), DEFLATED)
@@ -160,3 +164,20 @@ def test_the_elements_tell_whether_they_have_types(tmp_path: Path) -> None:
         check(tmp_path, elements, syntax)
         assert read_elements(tmp_path / "x.dcm").elements.Rows == 4
         assert pixels_of(tmp_path / "x.dcm") == bytes(8)
+
+
+@pytest.mark.parametrize("tail", [b"", bytes(2), bytes(8), bytes(512), b"\r\n"])
+@pytest.mark.parametrize("marked", [True, False])
+def test_bytes_after_packed_pixels_with_and_without_the_mark_of_their_end(
+    tmp_path: Path, tail: bytes, marked: bool
+) -> None:
+    data = dataset()
+    data.compress(RLELossless)
+    raw = write(tmp_path / "x.dcm", data).read_bytes()
+    assert raw[-8:-4] == b"\xfe\xff\xdd\xe0"
+    (tmp_path / "x.dcm").write_bytes((raw if marked else raw[:-8]) + tail)
+    if marked or not tail.strip(b"\0"):
+        assert (read_image(tmp_path / "x.dcm").pixels == VALUES).all()
+    else:
+        with pytest.raises(ImageError):
+            read_image(tmp_path / "x.dcm")

@@ -99,3 +99,54 @@ def test_a_single_image_lies_where_it_says_whatever_its_class(tmp_path: Path, ki
 def test_a_mosaic_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=r"x\.dcm is a mosaic: the slices of a volume side by side.*dcm2niix"):
         frame_of(tmp_path, "4", ImageType=["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"])
+
+
+@pytest.mark.parametrize(
+    ("tags", "expected"),
+    [
+        ({}, None),
+        ({"PixelPaddingValue": 7}, (7, 7)),
+        ({"PixelPaddingValue": -2000, "RescaleSlope": 2, "RescaleIntercept": 1}, (-3999, -3999)),
+        ({"PixelPaddingValue": 4, "PixelPaddingRangeLimit": 2}, (2, 4)),
+        ({"PixelPaddingValue": 0, "PixelPaddingRangeLimit": 9, "PhotometricInterpretation": "MONOCHROME1",
+          "Modality": "DX"}, (-10, -1)),
+        ({"PixelPaddingValue": 200, "BitsStored": 8, "HighBit": 7}, None),
+        ({"PixelPaddingRangeLimit": 9}, None),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_padding(tmp_path: Path, tags: dict[str, Any], expected: tuple[float, float] | None) -> None:
+    assert read_image(write(tmp_path / "x.dcm", dataset(**tags))).padding == expected
+
+
+def test_padding_without_its_sign(tmp_path: Path) -> None:
+    data = dataset()
+    data.add_new(0x00280120, "US", 0x10000 - 2000)
+    assert read_image(write(tmp_path / "x.dcm", data)).padding == (-2000, -2000)
+
+
+def test_a_slope_of_zero_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="expected a RescaleSlope that is not 0"):
+        read_image(write(tmp_path / "x.dcm", dataset(RescaleSlope=0, RescaleIntercept=5)))
+
+
+def test_a_pixel_spacing_of_zero_is_none(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.dcm", dataset(Modality="DX", PixelSpacing=[0, 0], ImagerPixelSpacing=[0.2, 0.3]))
+    with pytest.warns(UserWarning, match="on the detector only"):
+        assert read_image(path).frame.spacing_mm[:2] == (0.3, 0.2)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("tags", "message"),
+    [
+        ({"BitsAllocated": 64, "BitsStored": 64, "HighBit": 63}, "expected at most 32 bits a value, .* has 64"),
+        ({"BitsStored": 17}, "bits stored within those allocated, .* has 17 of 16"),
+        ({"BitsStored": 12, "HighBit": 3}, "has 12 of 16, the highest is 3"),
+        ({"Rows": 0}, "no pixels"),
+        ({"Rows": 65535, "Columns": 65535}, "MEDSAM_EDGE_MAXIMUM_BYTES sets another limit"),
+    ],
+    ids=str,
+)
+def test_what_pixels_cannot_be_is_refused(tmp_path: Path, tags: dict[str, Any], message: str) -> None:
+    with pytest.raises(ImageError, match=message):
+        read_image(write(tmp_path / "x.dcm", dataset(**tags)))
