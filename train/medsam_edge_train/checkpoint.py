@@ -245,6 +245,11 @@ def _clean(state: dict[str, Tensor]) -> dict[str, Tensor]:
     for word in INSIDE:
         state = {key.replace(word, ""): value for key, value in state.items()}
     prefixes = {key[: match.start()] for key in state if (match := PARTS.search(key))}
+    if len(prefixes) > 1:
+        raise CheckpointError(
+            "checkpoint: expected one network, its keys begin with "
+            + ", ".join(repr(prefix) for prefix in sorted(prefixes))
+        )
     if len(prefixes) == 1 and (only := prefixes.pop()):
         return {key.removeprefix(only): value for key, value in state.items() if key.startswith(only)}
     for prefix in PREFIXES:
