@@ -266,8 +266,9 @@ class Segmenter:
             progress: called with (slices done, slices in all) after each slice; returning False cancels.
                 Slices on which all objects have ended are passed over. A slice counts once for each of its tiles.
             compat: `rep-medsam` for the published scripts' rules, quirks included, to compare with their figures:
-                boxes cut to whole network pixels, the next slice's box from shrunken label values, and z1 the last
-                slice, as in the challenge's files (not for boxes that a file carries: those are read right).
+                boxes as they are (also beyond the image, swapped or without area) cut to whole network pixels, the next
+                slice's box from shrunken label values, and z1 the last slice, as in the challenge's files (not for
+                boxes that a file carries: those are read right).
             detail: where to look for a box that is small in its image or slice. `image`: in the whole, resized to the
                 network's square. `auto`: in a tile around it, embedded as well, where it would be less than 12 pixels
                 of the square; no tile is enlarged. `crop`: in a tile of which it fills about a fifth, enlarged where
