@@ -65,8 +65,8 @@ class Segmenter:
 
     Raises:
         BundleError: the bundle is missing, damaged, tampered with, or cannot be compiled.
-        InputError: `num_threads` is no whole number from 1 to 1024, `cache_bytes` no number of bytes, or `cache_dir` a
-            file.
+        InputError: `device` is no name, `num_threads` no whole number from 1 to 1024, `cache_bytes` no number of bytes,
+            `bundle` or `cache_dir` no path, or `cache_dir` a file.
     """
 
     def __init__(
@@ -80,7 +80,12 @@ class Segmenter:
     ) -> None:
         if num_threads is not None and (not isinstance(num_threads, Integral) or isinstance(num_threads, bool)):
             raise InputError(f"num_threads: expected a whole number or None, got {num_threads!r}")
-        with suppress(OSError):  # of a name that is too long; the engine warns of it
+        if not isinstance(device, str) or not device.isprintable():
+            raise InputError(f"device: expected the name of an OpenVINO device such as 'CPU', got {device!r}")
+        for name, path in (("bundle", bundle), ("cache_dir", cache_dir)):
+            if not isinstance(path, (str, os.PathLike, Model, type(None))):
+                raise InputError(f"{name}: expected a path or None, got {path!r}")
+        with suppress(OSError, ValueError):  # of a name that is too long; the engine warns of it
             if cache_dir and Path(cache_dir).is_file():
                 raise InputError(f"cache_dir: expected a folder, got the file {cache_dir}")
         embeddings = EmbeddingCache(cache_bytes)
