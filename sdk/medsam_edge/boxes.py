@@ -17,6 +17,8 @@ from medsam_edge.image import LoadedImage
 BoxesLike = npt.ArrayLike | Sequence[Sequence[float]]
 Boxes2D = Sequence[tuple[float, float, float, float]]
 """x0, y0, x1, y1 of each box."""
+MAXIMUM_NUMBER = 2**31
+"""Coordinates of boxes that are taken as they are stay below, so that their pixels can be counted."""
 Boxes3D = Sequence[tuple[float, float, float, float, float, float]]
 """x0, y0, z0, x1, y1, z1 of each box."""
 
@@ -54,6 +56,18 @@ def check_boxes(boxes: BoxesLike, height: int, width: int, depth: int | None = N
             f"boxes {np.flatnonzero(thin).tolist()} are less than a pixel wide; expected pixels of the {_extent(sides)}"
         )
     return used
+
+
+def boxes_as_given(boxes: BoxesLike, columns: int) -> FloatArray:
+    """(N, columns) float32, as the published scripts take boxes: also swapped, without area or beyond the image.
+
+    Raises:
+        BoxError: another shape, not numbers, NaN or infinite.
+    """
+    array = box_array(boxes, columns)
+    for index in np.flatnonzero(~(np.abs(array) < MAXIMUM_NUMBER).all(axis=1)).tolist():
+        raise BoxError(f"boxes[{index}]: expected finite numbers, got {array[index].tolist()}")
+    return array.astype(np.float32)
 
 
 def corners_of(boxes: BoxesLike, box_format: str) -> BoxesLike:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from medsam_edge.boxes import BoxesLike, check_boxes
+from medsam_edge.boxes import BoxesLike, boxes_as_given, check_boxes
 from medsam_edge.errors import BoxError, InputError
 from medsam_edge.geometry import FloatArray
 
@@ -64,17 +64,21 @@ class GivenPrompts:
     point_labels: Any = None
     prior: Any = None
 
-    def check(self, *shape: int) -> CheckedPrompts:
+    def check(self, *shape: int, as_given: bool = False) -> CheckedPrompts:
         """The prompts in an image (height, width) or a volume (depth, height, width).
 
+        With `as_given` boxes are taken as they are, see `boxes_as_given`.
+
         Raises:
-            BoxError: what `check_boxes` refuses.
+            BoxError: what `check_boxes`, or `boxes_as_given`, refuses.
             InputError: points outside the image, of a wrong shape or without labels; other labels; a mask prompt of
                 another shape, number or range; or numbers of boxes, points and masks that differ.
         """
         depth = shape[0] if len(shape) == 3 else None
         clicks = _clicks(self.points, self.point_labels, shape)
-        if self.boxes is not None:
+        if self.boxes is not None and as_given:
+            boxes = boxes_as_given(self.boxes, 2 * len(shape))
+        elif self.boxes is not None:
             boxes = check_boxes(self.boxes, shape[-2], shape[-1], depth)
         elif clicks is not None:
             boxes = np.full((len(clicks), 2 * len(shape)), np.nan, np.float32)
@@ -100,7 +104,7 @@ class CheckedPrompts:
     """Prompts as checked, one of each for each of N objects.
 
     Attributes:
-        boxes: (N, 4) or (N, 6) float32 inside the image; NaN where there is none.
+        boxes: (N, 4) or (N, 6) float32 inside the image, or anywhere with `compat`; NaN where there is none.
         clicks: N; without points where there are none.
         priors: N masks of the image's shape, bool or float32 probabilities, or logits of a former result; empty where
             there are none.

@@ -65,8 +65,8 @@ class Segmenter:
 
     Raises:
         BundleError: the bundle is missing, damaged, tampered with, or cannot be compiled.
-        InputError: `num_threads` is no whole number from 1 to 1024, `cache_bytes` no number of bytes, or `cache_dir` a
-            file.
+        InputError: `device` is no name, `num_threads` no whole number from 1 to 1024, `cache_bytes` no number of bytes,
+            `bundle` or `cache_dir` no path, or `cache_dir` a file.
     """
 
     def __init__(
@@ -80,7 +80,12 @@ class Segmenter:
     ) -> None:
         if num_threads is not None and (not isinstance(num_threads, Integral) or isinstance(num_threads, bool)):
             raise InputError(f"num_threads: expected a whole number or None, got {num_threads!r}")
-        with suppress(OSError):  # of a name that is too long; the engine warns of it
+        if not isinstance(device, str) or not device.isprintable():
+            raise InputError(f"device: expected the name of an OpenVINO device such as 'CPU', got {device!r}")
+        for name, path in (("bundle", bundle), ("cache_dir", cache_dir)):
+            if not isinstance(path, (str, os.PathLike, Model, type(None))):
+                raise InputError(f"{name}: expected a path or None, got {path!r}")
+        with suppress(OSError, ValueError):  # of a name that is too long; the engine warns of it
             if cache_dir and Path(cache_dir).is_file():
                 raise InputError(f"cache_dir: expected a folder, got the file {cache_dir}")
         embeddings = EmbeddingCache(cache_bytes)
@@ -266,8 +271,9 @@ class Segmenter:
             progress: called with (slices done, slices in all) after each slice; returning False cancels.
                 Slices on which all objects have ended are passed over. A slice counts once for each of its tiles.
             compat: `rep-medsam` for the published scripts' rules, quirks included, to compare with their figures:
-                boxes cut to whole network pixels, the next slice's box from shrunken label values, and z1 the last
-                slice, as in the challenge's files (not for boxes that a file carries: those are read right).
+                boxes as they are (also beyond the image, swapped or without area) cut to whole network pixels, the next
+                slice's box from shrunken label values, and z1 the last slice, as in the challenge's files (not for
+                boxes that a file carries: those are read right).
             detail: where to look for a box that is small in its image or slice. `image`: in the whole, resized to the
                 network's square. `auto`: in a tile around it, embedded as well, where it would be less than 12 pixels
                 of the square; no tile is enlarged. `crop`: in a tile of which it fills about a fifth, enlarged where

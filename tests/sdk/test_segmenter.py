@@ -355,6 +355,15 @@ def test_threads_agree_with_serial() -> None:
         assert all(pool.map(work, range(8)))
 
 
+@pytest.mark.parametrize(
+    "argument",
+    [{"device": 5}, {"device": None}, {"device": "C\0PU"}, {"bundle": 5}, {"cache_dir": 5}, {"cache_dir": b"cache"}],
+)
+def test_arguments_of_another_type_are_refused_by_name(argument: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=f"{next(iter(argument))}: expected"):
+        Segmenter(**argument)
+
+
 def test_a_cache_dir_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="cache_dir: expected a folder, got the file"):

@@ -134,6 +134,7 @@ LAYOUTS: dict[str, Callable[[dict[str, Tensor]], object]] = {
         "epoch": np.int64(3),
         "done": np.bool_(True),
     },
+    "with its options": lambda state: {"state_dict": state, "args": argparse.Namespace(lr=1e-3, sizes=[1, 2])},
     "an unknown wrapper": lambda state: {"student": state, "config": {"lr": 1e-3}},
     "with other entries": lambda state: {**state, "epoch": 3},
 }
@@ -164,10 +165,21 @@ def test_of_two_networks_in_one_file_none_is_guessed(tmp_path: Path, network: Me
         checkpoint.read(tmp_path / "a.pth")
 
 
-def test_what_is_refused_beside_tensors_is_named(tmp_path: Path, network: MedSAM) -> None:
-    torch.save({"model": network.state_dict(), "args": argparse.Namespace(lr=1)}, tmp_path / "a.pth")
-    with pytest.raises(CheckpointError, match=r"holds argparse.Namespace, which may run code; .* save its state dict"):
+def test_nor_of_two_in_one_state_dict(tmp_path: Path, network: MedSAM) -> None:
+    state = network.state_dict()
+    torch.save(
+        {"state_dict": {f"{p}.{k}": v for p in ("model", "ema.module") for k, v in state.items()}}, tmp_path / "a.pth"
+    )
+    with pytest.raises(CheckpointError, match=r"expected one network, its keys begin with 'ema\.module\.', 'model\.'"):
         checkpoint.read(tmp_path / "a.pth")
+
+
+def test_what_is_refused_beside_tensors_is_named(tmp_path: Path, network: MedSAM) -> None:
+    others = {"PosixPath": Path("/a"), "_reconstruct": np.zeros(3), "StrDType": np.str_("a")}
+    for name, other in others.items():
+        torch.save({"model": network.state_dict(), "args": other}, tmp_path / "a.pth")
+        with pytest.raises(CheckpointError, match=rf"holds [\w.]*{name}, which may run code; .* save its state dict"):
+            checkpoint.read(tmp_path / "a.pth")
 
 
 def test_a_file_of_no_known_network_says_which_are_known(tmp_path: Path) -> None:

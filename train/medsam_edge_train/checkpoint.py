@@ -2,11 +2,13 @@
 
 Published `.pth` files are flat state dicts, or wrap one under `model`, `state_dict` and the like. Distributed, compiled
 and Lightning runs put `module.`, `_orig_mod.`, `model.` or `network.` before every key. All are read with
-`weights_only=True`; beside tensors and plain values, files may hold numbers of numpy, as which some loops save a score.
+`weights_only=True`; beside tensors and plain values, files may hold numbers of numpy, as which some
+loops save a score, and the options that argparse read.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 from collections.abc import Mapping
@@ -67,10 +69,10 @@ def read(path: Path) -> Checkpoint:
             raise CheckpointError(f"checkpoint: cannot read {path}: {error}") from error
         return Checkpoint(_clean(state), metadata.get("architecture"), metadata)
     try:
-        with torch.serialization.safe_globals(_numbers_of_numpy()):
+        with torch.serialization.safe_globals([*_numbers_of_numpy(), argparse.Namespace]):
             loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged pickles and archives raise whatever they run into
-        refused = re.search(r"GLOBAL ([\w.]+)", str(error))
+        refused = re.search(r"GLOBAL ([\w.]+)", str(error)) or re.search(r"got <class '([\w.]+)'", str(error))
         reason = (
             f", got one that holds {refused[1]}, which may run code; where you trust it, save its state dict alone: "
             "torch.save(torch.load(…, weights_only=False)['model'], …)"
@@ -245,6 +247,11 @@ def _clean(state: dict[str, Tensor]) -> dict[str, Tensor]:
     for word in INSIDE:
         state = {key.replace(word, ""): value for key, value in state.items()}
     prefixes = {key[: match.start()] for key in state if (match := PARTS.search(key))}
+    if len(prefixes) > 1:
+        raise CheckpointError(
+            "checkpoint: expected one network, its keys begin with "
+            + ", ".join(repr(prefix) for prefix in sorted(prefixes))
+        )
     if len(prefixes) == 1 and (only := prefixes.pop()):
         return {key.removeprefix(only): value for key, value in state.items() if key.startswith(only)}
     for prefix in PREFIXES:

@@ -57,7 +57,7 @@ COLUMNS = {
 """Names of the columns of each format, in lower case and of letters and digits alone."""
 UNSAID = "of no known format"
 IMAGE_COLUMNS = ("image", "imageid", "imagename", "imagepath", "file", "filename", "filepath", "path")
-BOX_KEYS = ("bbox", "box", "boundingbox", "rect", "shapeattributes")
+BOX_KEYS = ("bbox", "box", "boundingbox", "rect", "shapeattributes", "regionshapeattributes")
 OUTLINES = ("rectangle", "polygon")
 FORMS = (
     "rows of four or six numbers, a list of objects with x, y, width, height or xmin, ymin, xmax, ymax, COCO, LabelMe, "
@@ -67,7 +67,10 @@ FORMS = (
 
 @dataclass(frozen=True)
 class Found:
-    """A box as its file has it: its format, None for plain rows, UNSAID where tools differ; the image that it is of."""
+    """A box as its file has it: its format, None for plain rows, UNSAID where tools differ; the image that it is of.
+
+    Without numbers it says that the file knows the image, which may have no box.
+    """
 
     numbers: Sequence[Any]
     form: str | None = None
@@ -78,7 +81,7 @@ def read_boxes(path: Path, image: Path, box_format: str | None = None, last_slic
     """Read boxes as corners, far edges exclusive.
 
     Args:
-        path: .json, else a table: numbers separated by commas, semicolons or tabs, with or without a header.
+        path: .json, else a table: numbers separated by commas, semicolons, tabs or spaces, with or without a header.
         image: a file of several images is read for this one.
         box_format: of boxes whose file does not say; None for `xyxy`.
         last_slice: whether the far edge of a volume's box is its last slice, as with `compat`.
@@ -88,12 +91,12 @@ def read_boxes(path: Path, image: Path, box_format: str | None = None, last_slic
             of other images.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")  # some programs write a byte order mark
+        text = path.read_text(encoding="utf-8-sig").strip()  # some programs write a byte order mark
     except (OSError, UnicodeDecodeError) as error:
         raise BoxError(f"--boxes: cannot read {path}: {error}") from error
     try:
-        found = list(_of_json(json.loads(text)) if path.suffix.lower() == ".json" else _of_table(text))
-        rows = [(box, [float(value) for value in box.numbers]) for box in _of_image(found, image, path)]
+        found = list(_of_json(json.loads(text or "[]")) if path.suffix.lower() == ".json" else _of_table(text))
+        rows = [(box, [_number(value) for value in box.numbers]) for box in _of_image(found, image, path)]
     except BoxError as error:
         raise BoxError(f"--boxes: {path}: {error}") from error
     except (TypeError, ValueError, OverflowError, RecursionError, AttributeError, KeyError) as error:
@@ -123,12 +126,11 @@ def _corners(
 
 def _of_image(found: list[Found], image: Path, path: Path) -> list[Found]:
     """The boxes of an image, where the file names the images that its boxes are of."""
-    names = {box.image for box in found}
-    if names <= {None}:
-        return found
     mine = [box for box in found if box.image is not None and _stem(box.image) == _stem(image.name)]
-    if mine:
-        return mine
+    found = [box for box in mine or found if box.numbers]
+    names = {box.image for box in found}
+    if mine or names <= {None}:
+        return found
     if len(names) > 1:
         raise BoxError(f"expected boxes of {image.name}, it has those of {len(names)} images")
     if not str(name := names.pop()).isdigit():  # a number says nothing
@@ -144,13 +146,16 @@ def _stem(name: str) -> str:
 
 def _of_table(text: str) -> Iterator[Found]:
     lines = text.splitlines()
-    first = next((line for line in lines if line.strip()), "")
-    delimiter = next((sign for sign in ";\t" if sign in first), ",")
-    rows = [row for row in csv.reader(lines, delimiter=delimiter) if any(cell.strip() for cell in row)]
+    delimiter = next((sign for sign in ";\t," if lines and sign in lines[0]), " ")
+    rows = [row for row in csv.reader(lines, delimiter=delimiter, skipinitialspace=True) if any(map(str.strip, row))]
     if not rows or all(map(_is_number, rows[0])):
         yield from (Found(row) for row in rows)
         return
     header = rows[0]
+    if any(_is_number(cell.replace(",", ".")) for cell in header):
+        raise BoxError(f"expected numbers with decimal points alone, or a header, first, got {lines[0]!r:.80}")
+    if len(rows) == 1 and _format_of(dict.fromkeys(header)) is None:
+        raise BoxError(f"expected rows of numbers, got {lines[0]!r:.80} alone")
     for number, row in enumerate(rows[1:]):
         if len(row) != len(header):
             raise BoxError(f"expected {len(header)} cells a row, as in its header, row {number} has {len(row)}")
@@ -165,8 +170,20 @@ def _is_number(cell: str) -> bool:
     return True
 
 
+def _number(value: Any) -> float:
+    if isinstance(value, bool):
+        raise TypeError(f"expected a number, got {value}")
+    return float(value)
+
+
 def _of_json(value: Any) -> Iterator[Found]:
-    if isinstance(value, Mapping):
+    if (
+        isinstance(value, list)
+        and len(value) in (4, 6)
+        and not any(isinstance(item, (list, Mapping)) for item in value)
+    ):
+        yield Found(value)  # one box
+    elif isinstance(value, Mapping):
         yield from _of_object(value)
     elif not isinstance(value, list):
         raise BoxError(f"expected {FORMS}, got {value!r:.60}")
@@ -181,9 +198,12 @@ def _of_object(value: Mapping[str, Any]) -> Iterator[Found]:
     if not value:
         return
     if "annotations" in value and "images" in value:  # COCO
-        names = {image["id"]: image["file_name"] for image in value["images"]}
+        names = {image["id"]: str(image["file_name"]) for image in value["images"]}
+        yield from (Found((), image=name) for name in names.values())
         for item in value["annotations"]:
-            yield Found(item["bbox"], "xywh", str(names[item["image_id"]]))
+            yield Found(item["bbox"], "xywh", names[item["image_id"]])
+    elif "_via_img_metadata" in value:  # a project of VGG Image Annotator
+        yield from _of_object(value["_via_img_metadata"])
     elif "shapes" in value:  # LabelMe
         for shape in value["shapes"]:
             yield _outline(shape["points"], shape.get("shape_type", "polygon"), value.get("imagePath"))
@@ -196,7 +216,10 @@ def _of_object(value: Mapping[str, Any]) -> Iterator[Found]:
         yield from _of_json(value["boxes"])
     elif all(isinstance(item, Mapping) and "regions" in item for item in value.values()):  # VGG Image Annotator
         for item in value.values():
-            yield from (replace(_named(region), image=item.get("filename")) for region in item["regions"])
+            regions, name = item["regions"], item.get("filename")
+            yield Found((), image=name)
+            for region in regions.values() if isinstance(regions, Mapping) else regions:
+                yield replace(_named(region), image=name)
     elif _format_of(value):
         yield _named(value)
     else:
@@ -224,10 +247,19 @@ def _named(values: Mapping[str, Any]) -> Found:
     """A box whose numbers have names, among other values."""
     keys = {_key(name): value for name, value in values.items()}
     image = next((str(keys[name]) for name in IMAGE_COLUMNS if name in keys), None)
+    if "originalwidth" in keys or "rotation" in keys:
+        return replace(_of_label_studio(keys), image=image)
+    if "allpointsx" in keys:  # a polygon of VGG Image Annotator
+        return _outline(list(zip(keys["allpointsx"], keys["allpointsy"], strict=True)), "polygon", image)
+    radii = [keys.get(name, keys.get("r")) for name in ("rx", "ry")]
+    if "cx" in keys and "cy" in keys and None not in radii:  # its circles and ellipses
+        return Found([keys["cx"], keys["cy"], *(2 * _number(radius) for radius in radii)], "cxcywh", image)
     if (form := _format_of(values)) is not None:
         box_format, names = form
         return Found([keys[name] for name in names], box_format, image)
     inside = next((keys[name] for name in BOX_KEYS if name in keys), None)
+    if isinstance(inside, str):  # VGG Image Annotator's tables
+        inside = json.loads(inside)
     if isinstance(inside, Mapping):
         return replace(_named(inside), image=image)
     if isinstance(inside, list):
@@ -236,6 +268,15 @@ def _named(values: Mapping[str, Any]) -> Found:
         return Found(inside, "xyxy" if mode == 0 else "xywh" if mode == 1 else UNSAID, image)
     known = "; ".join(", ".join(names[0].split()) for names in COLUMNS.values())
     raise BoxError(f"expected columns such as {known}, got {', '.join(map(str, values))}")
+
+
+def _of_label_studio(keys: Mapping[str, Any]) -> Found:
+    """A box in percent of its image."""
+    names = ("x", "y", "width", "height")
+    if not {*names, "originalwidth", "originalheight"} <= set(keys) or _number(keys.get("rotation", 0)) != 0:
+        raise BoxError("expected upright boxes with x, y, width, height, original_width and original_height")
+    sides = (_number(keys["originalwidth"]), _number(keys["originalheight"])) * 2
+    return Found([_number(keys[name]) * side / 100 for name, side in zip(names, sides, strict=True)], "xywh")
 
 
 def _format_of(values: Mapping[str, Any]) -> tuple[str, list[str]] | None:

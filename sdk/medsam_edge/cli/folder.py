@@ -95,6 +95,8 @@ def keep_record(options: argparse.Namespace, choices: Choices, segmenter: Segmen
         "modality": modality,
         "box_format": options.box_format,
         "no_exif_rotation": options.no_exif_rotation,
+        "binary": options.binary,
+        "labels": options.labels,
         "model": segmenter.model.identity,
     }
     now = json.loads(json.dumps(now))

@@ -38,7 +38,7 @@ def segment_picture(
     late = loaded.whole and LateArray(loaded.whole.shape, partial(_whole_display, loaded.whole, modality, window))
     height, width = (late or display).shape[:2]
     size = predictor.model.image_size
-    asked = request.check(height, width)
+    asked = request.check(height, width, as_given=settings.compat is not None)
     predictor.check(asked)
     shown = views(asked.boxes, height, width, size, settings.tiling)
     watch.lap("prepare")

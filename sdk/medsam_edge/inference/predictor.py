@@ -186,11 +186,13 @@ class Predictor:
                 for batch, windows in window_batches(own, context, size // CELL):
                     yield alike[batch], windows
                 continue
-            reach = size if prompts.everywhere else self.model.reach
             by_area = np.argsort(np.prod(own[:, 2:] - own[:, :2], axis=1), kind="stable")
             for start in range(0, len(own), DECODE_BATCH):
                 batch = by_area[start : start + DECODE_BATCH]  # similar areas: the largest box decides the size
-                yield alike[batch], geometry.windows(own[batch], reach)
+                if prompts.everywhere:
+                    yield alike[batch], Windows.whole(size // CELL, len(batch))
+                else:
+                    yield alike[batch], geometry.windows(own[batch], self.model.reach)
 
 
 def window_batches(boxes: FloatArray, context: float, side: int) -> Iterator[tuple[npt.NDArray[np.intp], Windows]]:

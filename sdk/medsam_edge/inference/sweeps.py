@@ -72,7 +72,8 @@ def tracks_of(asked: CheckedPrompts, axis: int, depth: int, follow: bool) -> lis
     """One for each of the boxes (N, 6) in voxels, along an array axis of `depth` slices.
 
     Raises:
-        BoxError: a box to follow from that is not on one slice.
+        BoxError: a box to follow from that is not on one slice, or, of boxes that are taken as given, one whose slices
+            run backwards or whose middle slice is not in the volume.
     """
     row, column = (other for other in range(3) if other != axis)
     tracks = []
@@ -82,9 +83,14 @@ def tracks_of(asked: CheckedPrompts, axis: int, depth: int, follow: bool) -> lis
         if np.isnan(box[0]):
             low = high = clicked[0]
         else:
-            low = min(int(np.floor(box[2 - axis])), depth - 1)
-            high = max(int(np.ceil(box[5 - axis])) - 1, low)
-        middle = (low + high) // 2
+            low, high = int(np.floor(box[2 - axis])), int(np.ceil(box[5 - axis])) - 1
+        middle = int((high - low) / 2 + low)  # of all its slices, as the scripts have it: also those beyond the volume
+        if high < low or not 0 <= middle < depth:
+            raise BoxError(
+                f"boxes[{label - 1}]: expected a middle slice from 0 to {depth - 1} along axis {axis}, "
+                f"the box has slices {low} to {high}"
+            )
+        low, high = max(low, 0), min(high, depth - 1)
         if follow and low != high:
             raise BoxError(f"boxes[{label - 1}]: expected a box on one slice along axis {axis}, got {low} to {high}")
         if follow:

@@ -42,7 +42,7 @@ def segment_volume(
     """Segment what each box of a volume holds; see `Segmenter.segment`. All far edges of the boxes are exclusive."""
     watch, axis = Stopwatch(loaded.read_ms), settings.array_axis
     voxels = _voxels(loaded)
-    asked = request.check(*voxels.shape)
+    asked = request.check(*voxels.shape, as_given=settings.compat is not None)
     predictor.check(asked)
     follow = settings.follow or (request.boxes is None and bool(len(asked.boxes)))
     settings = replace(settings, follow=follow)

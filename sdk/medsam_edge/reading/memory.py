@@ -33,6 +33,7 @@ MAGIC = (
 """Offset, first bytes and suffix of each kind of file."""
 PLAIN_MODES = ("L", "RGB", "1", "I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 RGB_MODES = ("RGBA", "RGBX", "RGBa", "P", "PA", "CMYK", "YCbCr", "HSV")
+EXIF_ORIENTATION = 0x0112
 AMBIGUOUS = ("AnalyzeImage", "Spm99AnalyzeImage", "Spm2AnalyzeImage")
 
 
@@ -65,6 +66,8 @@ def from_memory(image: Any, read: Callable[[Path], LoadedImage]) -> LoadedImage:
 
 def _from_array(image: Any) -> LoadedImage:
     """A tensor, on any device, or what gives an array."""
+    if isinstance(image, np.ma.MaskedArray) and np.ma.is_masked(image):
+        raise ImageError("image: expected values everywhere, the array has masked ones; take image.filled(…)")
     shape = tuple(map(int, image.shape))
     check_size(f"the {type(image).__name__}", shape[:2] if shape[2:] == (3,) else shape)
     if hasattr(image, "detach"):
@@ -78,6 +81,11 @@ def _from_pil(image: Any) -> LoadedImage:
     check_size("the PIL image", (image.height, image.width))
     if getattr(image, "n_frames", 1) > 1:
         raise ImageError(f"image: expected one picture, the PIL image has {image.n_frames} frames")
+    if hasattr(image, "getexif") and image.getexif().get(EXIF_ORIENTATION, 1) != 1:
+        warn(
+            "image: the PIL image says in its EXIF that it is to be turned, which PIL has not done; boxes are in its "
+            "pixels as they are (PIL.ImageOps.exif_transpose turns it)"
+        )
     alpha = image.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in image.info
     if image.mode in ("LA", "La"):
         image = image.convert("L")
@@ -98,6 +106,8 @@ def _from_nibabel(image: Any) -> LoadedImage:
     """(D, H, W) of an image whose axes are x, y, z in RAS; as the same file would be read."""
     if type(image).__name__ in AMBIGUOUS:
         raise ImageError("image: Analyze images do not say what is left and right; expected NIfTI")
+    if image.affine is None:
+        raise ImageError("image: the nibabel image has no affine, which says where it lies")
     shape = tuple(image.shape)
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]

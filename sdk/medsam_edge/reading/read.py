@@ -65,7 +65,7 @@ def load_image(image: Any, reduced_jpeg: bool = False, exif_rotation: bool = Tru
         from medsam_edge.reading.itk import from_simpleitk
 
         return from_simpleitk(image)
-    if isinstance(image, np.ndarray):
+    if type(image) is np.ndarray:
         check_size("the array", image.shape[:2] if image.shape[2:] == (3,) else image.shape)
         return LoadedImage(image)
     return from_memory(image, lambda file: _read(file, reduced_jpeg, exif_rotation))

@@ -24,7 +24,7 @@ def draw_objects(
     for index, mask in masks:
         _draw_mask(picture, mask, color(index), thickness)
     for index, box in boxes:
-        x0, y0, x1, y1 = np.rint(box).astype(int).tolist()
+        x0, y0, x1, y1 = np.rint(box).clip(-thickness, 2 * max(picture.shape)).astype(int).tolist()
         cv2.rectangle(picture, (x0, y0), (x1 - 1, y1 - 1), color(index), thickness)
     return picture
 

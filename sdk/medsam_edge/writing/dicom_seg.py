@@ -18,6 +18,7 @@ from medsam_edge.version import __version__
 from medsam_edge.writing.segments import Label, Segment, named
 
 NAME = "medsam-edge"
+UTF_8 = "ISO_IR 192"
 MAY_BE_EMPTY = (
     "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyDate",
     "StudyTime", "ReferringPhysicianName", "PositionReferenceIndicator",
@@ -98,7 +99,7 @@ def _made(sources: list[Any], planes: npt.NDArray[np.uint16], segments: Sequence
     """A SEG of planes in the order of the sources' frames, 1..N the segments."""
     import highdicom
 
-    return highdicom.seg.Segmentation(
+    made = highdicom.seg.Segmentation(
         source_images=sources,
         pixel_array=planes,
         segmentation_type="BINARY",
@@ -114,6 +115,9 @@ def _made(sources: list[Any], planes: npt.NDArray[np.uint16], segments: Sequence
         content_label="SEGMENTATION",
         series_description=f"{NAME} segmentation",
     )
+    if not all(text.isascii() for segment in segments for text in (segment.name, *segment.kind)):
+        made.SpecificCharacterSet = UTF_8  # the source's may not have these letters
+    return made
 
 
 def _source(file: Path, frame: Frame) -> Any:

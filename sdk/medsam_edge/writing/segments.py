@@ -41,7 +41,8 @@ class Segment(NamedTuple):
 def named(labels: Sequence[Label] | None, count: int) -> list[Segment]:
     """Describe `count` objects; without labels they are "object 1" … of an unknown kind.
 
-    A name of `ORGANS` or `LESIONS` gets its SNOMED CT code, capital letters or not. Others are Tissue, DICOM's code for
+    A name of `ORGANS` or `LESIONS` gets its SNOMED CT code, capital letters or not, with left or right before it or not
+    (the code is that of both sides). Others are Tissue, DICOM's code for
     a structure of unknown kind, unless the caller gives a code. InputError for anything else.
     """
     if labels is None:
@@ -60,18 +61,31 @@ def _segment(label: Any, number: int) -> Segment:
         and max(len(code[0]), len(code[1])) <= CODE_LETTERS
         and len(code[2]) <= MAXIMUM_LETTERS
     )
-    if not isinstance(name, str) or not 0 < len(name.strip()) <= MAXIMUM_LETTERS or "\\" in name or not own:
+    if (
+        not isinstance(name, str)
+        or not 0 < len(name.strip()) <= MAXIMUM_LETTERS
+        or "\\" in name
+        or not own
+        or not _printable(label)
+    ):
         raise InputError(
             f"labels[{number}]: expected a name of up to {MAXIMUM_LETTERS} letters, or "
             f"(name, (code value, scheme, meaning)), got {label!r}"
         )
     key = name.strip().lower()
+    if key not in ORGANS:
+        key = key.removeprefix("left ").removeprefix("right ")
     if code is not None:
         return Segment(name, STRUCTURE, (code[0], code[1], code[2]))
     for known, category in ((ORGANS, STRUCTURE), (LESIONS, ABNORMAL)):
         if key in known:
             return Segment(name, category, (known[key], "SCT", key.capitalize()))
     return Segment(name, TISSUE, TISSUE)
+
+
+def _printable(label: Any) -> bool:
+    """Whether all its texts are free of line breaks and other signs that DICOM does not allow."""
+    return label.isprintable() if isinstance(label, str) else all(map(_printable, label))
 
 
 def _is_pair(label: Any) -> bool:

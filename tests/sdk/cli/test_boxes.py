@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,7 +31,8 @@ def test_boxes_are_read_from_json_and_csv(
 
 
 @pytest.mark.parametrize(
-    "text", ["{}", "[[1,2,3]]", "[1,2,3,4]", "x", '[["a",1,2,3]]', "[" * 10**5, f"[[{10**400}, 1, 2, 3]]"]
+    "text",
+    ["{}", "[[1,2,3]]", "[1,2,3]", "[[true,2,3,4]]", "x", '[["a",1,2,3]]', "[" * 10**5, f"[[{10**400}, 1, 2, 3]]"],
 )
 @pytest.mark.filterwarnings("default:--boxes")
 def test_bad_box_files_are_refused(image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str) -> None:
@@ -56,7 +58,7 @@ def test_a_first_row_with_infinite_numbers_is_not_a_header(
     assert "finite" in capsys.readouterr().err
 
 
-COCO = {
+COCO: dict[str, list[dict[str, Any]]] = {
     "images": [{"id": 1, "file_name": "in/a.png"}, {"id": 2, "file_name": "in\\\\b.png"}],
     "annotations": [
         {"image_id": 2, "category_id": 1, "bbox": [10, 20, 50, 60]},
@@ -68,6 +70,14 @@ POLYGON = {"label": "x", "points": [[10, 30], [60, 20], [40, 80]]}
 CIRCLE = {"shape_type": "circle", "points": [[35, 50], [35, 25]]}
 RING = [[[10, 20], [60, 20], [60, 80], [10, 80], [10, 20]]]
 REGION = {"shape_attributes": {"name": "rect", "x": 10, "y": 20, "width": 50, "height": 60}}
+
+VIA_POLYGON = {"name": "polygon", "all_points_x": [10, 60, 40], "all_points_y": [30, 20, 80]}
+VIA_ELLIPSE = {"name": "ellipse", "cx": 35, "cy": 50, "rx": 25, "ry": 30}
+VIA_TABLE = (
+    "filename,region_count,region_shape_attributes\n"
+    'b.png,1,"{""name"":""rect"",""x"":10,""y"":20,""width"":50,""height"":60}"\n'
+)
+PERCENT = {"x": 5, "y": 20, "width": 25, "height": 60, "rotation": 0, "original_width": 200, "original_height": 100}
 
 
 @pytest.mark.parametrize(
@@ -90,6 +100,15 @@ REGION = {"shape_attributes": {"name": "rect", "x": 10, "y": 20, "width": 50, "h
         ("labelme.json", {"imagePath": "b.png", "shapes": [RECTANGLE]}),
         ("polygon.json", {"imagePath": "b.png", "shapes": [POLYGON]}),
         ("via.json", {"b.png12": {"filename": "b.png", "regions": [REGION]}}),
+        ("old.json", {"b.png12": {"filename": "b.png", "regions": {"0": REGION}}}),
+        ("project.json", {"_via_settings": {}, "_via_img_metadata": {"b": {"filename": "b.png", "regions": [REGION]}}}),
+        ("polygons.json", {"b": {"filename": "b.png", "regions": [{"shape_attributes": VIA_POLYGON}]}}),
+        ("ellipse.json", {"b": {"filename": "b.png", "regions": [{"shape_attributes": VIA_ELLIPSE}]}}),
+        ("via.csv", VIA_TABLE),
+        ("percent.json", [PERCENT]),  # Label Studio's
+        ("one.json", [10, 20, 60, 80]),
+        ("spaces.txt", "10 20  60 80\n"),
+        ("spaces.csv", "x0, y0, x1, y1\n10, 20, 60, 80\n"),
         (
             "qupath.json",
             {"type": "FeatureCollection", "features": [{"geometry": {"type": "Polygon", "coordinates": RING}}]},
@@ -125,6 +144,11 @@ def test_boxes_of_six_numbers_with_names(tmp_path: Path) -> None:
         ("x.csv", "image,x1,y1,x2,y2\na.png,1,1,3,3\nc.png,1,1,3,3\n", "boxes of b.png, it has those of 2 images"),
         ("x.json", '[{"bbox": [1, 2, 3, 4]}]', "does not say what its numbers are; expected --box-format"),
         ("x.json", '{"shapes": [{"shape_type": "line", "points": [[1, 2], [3, 4]]}]}', "got line"),
+        ("x.csv", "1|2|3|4\n", "expected rows of numbers, got '1.2.3.4' alone"),
+        ("x.csv", "1,5;2,5;30,5;40,5\n", "decimal points .* got '1,5;2,5;30,5;40,5'"),
+        ("x.csv", "liver,1,2,30,40\n", "or a header, first, got 'liver,1,2,30,40'"),
+        ("x.csv", "0 0.5 0.5 0.2 0.1\n", "expected four or six numbers a row .* row 0 has 5"),  # YOLO's
+        ("x.json", json.dumps([{**PERCENT, "rotation": 20}]), "expected upright boxes"),
         ("x.json", '{"weights": [1]}', "got an object with weights"),
         ("x.json", '{"annotations": [{"image_id": 3, "bbox": [1, 2, 3, 4]}], "images": []}', "COCO"),
     ],
@@ -154,6 +178,13 @@ def test_an_empty_file_and_one_of_another_image_are_warned_of(tmp_path: Path) ->
     (tmp_path / "x.csv").write_text("x0,y0,x1,y1\n")
     with pytest.warns(UserWarning, match="holds no boxes"):
         assert read_boxes(tmp_path / "x.csv", Path("b.png")) == []
+    (tmp_path / "e.json").write_text("\n")
+    with pytest.warns(UserWarning, match="holds no boxes"):
+        assert read_boxes(tmp_path / "e.json", Path("b.png")) == []
+    of_a = {**COCO, "annotations": COCO["annotations"][1:]}  # b.png is in the file, and has none
+    (tmp_path / "a.json").write_text(json.dumps(of_a))
+    with pytest.warns(UserWarning, match="holds no boxes"):
+        assert read_boxes(tmp_path / "a.json", Path("b.png")) == []
     (tmp_path / "x.json").write_text(json.dumps({"imagePath": "a.png", "shapes": [RECTANGLE]}))
     with pytest.warns(UserWarning, match="names a.png as its image, not b.png"):
         assert read_boxes(tmp_path / "x.json", Path("b.png")) == [[10, 20, 60, 80]]

@@ -509,6 +509,8 @@ def test_a_folder_run_again_with_other_settings_says_so(tmp_path: Path, capsys: 
     assert "1 label maps in" in message
     assert "detail auto (now image), modality MR (now US)" in message
     assert contents(tmp_path / "out") == made
+    assert main([*arguments, "--modality", "MR", "--binary"]) == 2
+    assert "binary False (now True)" in capsys.readouterr().err
     assert main([*arguments, "--modality", "US", "--overwrite"]) == 0
     assert main([*arguments, "--modality", "US"]) == 0
     capsys.readouterr()

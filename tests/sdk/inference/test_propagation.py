@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -7,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from medsam_edge import InputError, Segmentation, Segmenter
+from medsam_edge import BoxError, InputError, Segmentation, Segmenter
 from medsam_edge.geometry import Geometry
 from medsam_edge.inference.propagation import Corrected, Published
 from medsam_edge.modality import Modality
@@ -171,7 +172,7 @@ def plain_published(volume: npt.NDArray[np.uint8], boxes: npt.NDArray[np.int64])
     for label, (x0, y0, z_min, x1, y1, z_max) in enumerate(boxes.tolist(), start=1):
         own, first = np.zeros(volume.shape, np.uint8), [int(value * ratio) for value in (x0, y0, x1, y1)]
         z_mid = int((z_max - z_min) / 2 + z_min)
-        for z in [*range(z_mid, z_max + 1), *range(z_mid - 1, z_min - 1, -1)]:
+        for z in [*range(z_mid, min(z_max + 1, len(volume))), *range(z_mid - 1, max(-1, z_min - 1), -1)]:
             box = first
             if z != z_mid:
                 before = cv2.resize(own[z - 1 if z > z_mid else z + 1], size[::-1], interpolation=cv2.INTER_AREA)
@@ -194,14 +195,85 @@ def test_compat_is_the_published_procedure(shape: tuple[int, int, int]) -> None:
     volume = (255 * (cloud - cloud.min()) / (cloud.max() - cloud.min())).astype(np.uint8)
     low = rng.integers(0, [width // 2, height // 2, depth // 2], (6, 3))
     high = low + rng.integers(2, [width // 2, height // 2, depth // 2 + 1], (6, 3))
+    odd = [
+        [-9, 5, 0, width + 40, height + 7, depth + 2],  # beyond the volume on five sides: its middle slice is another
+        [8, 8, 2, 8, 30, 4],  # one pixel wide
+        [5, 9, 3, width - 8, height - 9, 3],  # one slice
+        [width - 6, height - 5, -3, 4, 6, depth - 1],  # corners swapped, slices before the first
+    ]
     boxes = np.concatenate([low, high], axis=1)
     expected = plain_published(volume, boxes)
     model = Model(SeeingEncoder(), SeeingDecoder(0), SIZE, "seeing", SIZE)
+    for box in odd:
+        alone = Segmenter(model).segment(volume, [box], compat="rep-medsam").label_map
+        assert (alone == plain_published(volume, np.array([box]))).all()
     labels = Segmenter(model).segment(volume, boxes, compat="rep-medsam").label_map
     assert len(np.unique(expected)) > 4
     assert (labels == expected).all()
     corrected = Segmenter(model).segment(volume, boxes).label_map
     assert (corrected != expected).any()
+
+
+@pytest.mark.parametrize(
+    ("box", "prompt"),
+    [
+        ([30, 10, 30, 20], [15, 5, 15, 10]),  # one pixel wide, and two image pixels to a network pixel
+        ([-10, -5, 150, 301], [-5, -2, 75, 150]),  # beyond the image; cut towards zero
+        ([200, 300, 220, 310], [100, 150, 110, 155]),  # beside it
+        ([40, 50, 20, 10], [20, 25, 10, 5]),  # swapped
+        ([0.2, 0.2, 0.9, 0.9], [0, 0, 0, 0]),
+    ],
+)
+def test_published_boxes_are_taken_as_they_are(box: list[float], prompt: list[int], recwarn: Any) -> None:
+    segmenter, recorder = recording()
+    result = segmenter.segment(np.zeros((128, 100), np.uint8), [box], compat="rep-medsam")
+    assert recorder.boxes == [prompt]
+    assert result.boxes.tolist() == [pytest.approx(box)]
+    assert result.overlay().shape == (128, 100, 3)
+    assert not recwarn.list
+
+
+def test_published_middle_slice_is_that_of_the_whole_box() -> None:
+    """Slices 1 to 9 of 7: 5 is in the middle, not 3, and the object goes on to the last."""
+    segmenter, _ = recording()
+    result = segmenter.segment(np.zeros((7, SIZE, 50), np.uint8), [[9, 9, 1, 30, 30, 9]], compat="rep-medsam")
+    assert list(result.masks[0]) == [5, 6, 4, 3, 2, 1]
+    flat = segmenter.segment(np.zeros((7, SIZE, 50), np.uint8), [[9, 9, 4, 30, 30, 4]], compat="rep-medsam")
+    assert list(flat.masks[0]) == [4]
+    before = segmenter.segment(np.zeros((7, SIZE, 50), np.uint8), [[9, 9, -4, 30, 30, 3]], compat="rep-medsam")
+    assert list(before.masks[0]) == [0, 1, 2, 3]  # int(-0.5) is 0
+
+
+@pytest.mark.parametrize("ends", [(7, 9), (5, 9), (-9, 2), (4, 2), (0, 1e12), (0, np.nan)])
+def test_a_published_box_without_a_middle_slice_is_refused(ends: tuple[float, float]) -> None:
+    """The scripts stop with an IndexError there, or count from the end."""
+    segmenter, _ = recording()
+    low, high = ends
+    with pytest.raises(BoxError, match=r"boxes\[1\]: expected"):
+        boxes = [[9, 9, 0, 30, 30, 2], [9, 9, low, 30, 30, high]]
+        segmenter.segment(np.zeros((7, SIZE, 50), np.uint8), boxes, compat="rep-medsam")
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "boxes", "used"),
+    [
+        ("2DBox_X", (128, 100), [[30, 10, 30, 20], [7, 7, 7, 7]], [[30, 10, 31, 20], [7, 7, 8, 8]]),
+        ("3DBox_X", (7, SIZE, 50), [[9, 9, 4, 9, 30, 4]], [[9, 9, 4, 10, 30, 5]]),
+    ],
+)
+def test_boxes_of_one_pixel_in_a_challenge_file(
+    name: str, shape: tuple[int, ...], boxes: list[list[int]], used: list[list[int]], tmp_path: Path
+) -> None:
+    """They end with the last pixel: without `compat` they get its far edge, with it they stay without area."""
+    file = tmp_path / f"{name}.npz"
+    np.savez(file, imgs=np.zeros(shape, np.uint8), boxes=np.array(boxes), spacing=np.ones(3))
+    segmenter, recorder = recording()
+    assert segmenter.segment(file).boxes.tolist() == used
+    recorder.boxes.clear()
+    segmenter.segment(file, compat="rep-medsam")
+    scale = SIZE / max(shape)
+    flat = [[int(box[i] * scale) for i in ((0, 1, 2, 3) if len(box) == 4 else (0, 1, 3, 4))] for box in boxes]
+    assert sorted(recorder.boxes) == sorted(flat)
 
 
 def test_published_labels_have_eight_bits() -> None:

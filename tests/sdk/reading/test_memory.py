@@ -121,6 +121,25 @@ def test_arrays_of_other_layouts_are_named(shape: tuple[int, ...], message: str)
         picture_display(LoadedImage(np.zeros(shape, np.uint8)), None, None)
 
 
+def test_masked_arrays_are_taken_where_nothing_is_masked() -> None:
+    same(np.ma.masked_array(GREY), GREY)
+    with pytest.raises(ImageError, match="has masked ones; take image"):
+        load_image(np.ma.masked_array(GREY, GREY > 9))
+
+
+def test_a_nibabel_image_without_an_affine_is_refused() -> None:
+    with pytest.raises(ImageError, match="has no affine"):
+        load_image(nibabel.Nifti1Image(np.zeros((2, 3, 4), np.int16), None))
+
+
+def test_a_pil_image_that_is_still_to_be_turned_is_warned_of() -> None:
+    exif, stream = Image.Exif(), io.BytesIO()
+    exif[0x0112] = 8
+    Image.fromarray(GREY).save(stream, "JPEG", exif=exif)
+    with pytest.warns(UserWarning, match="to be turned, which PIL has not done"):
+        assert load_image(Image.open(stream)).pixels.shape == (6, 8)
+
+
 def test_the_exif_orientation_is_applied_or_not(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # turn right

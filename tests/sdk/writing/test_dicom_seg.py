@@ -3,6 +3,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import highdicom
 import numpy as np
@@ -19,7 +20,7 @@ from medsam_edge.reading.read import read_image
 from medsam_edge.segmenter import Segmenter
 from medsam_edge.writing.dicom_seg import MAY_BE_EMPTY, check_source
 from medsam_edge.writing.labels import write_labels
-from medsam_edge.writing.segments import ABNORMAL, LESIONS, ORGANS, STRUCTURE, TISSUE
+from medsam_edge.writing.segments import ABNORMAL, LESIONS, ORGANS, STRUCTURE, TISSUE, named
 from tests.sdk.dicoms import AXIAL, OBLIQUE, SAGITTAL, dataset, enhanced, series, slices, write
 from tests.sdk.fake import fake_model
 
@@ -236,6 +237,29 @@ def test_segments_have_names_and_codes(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"only a DICOM SEG \(\.dcm\) holds names, got x\.nii"):
         result.save(tmp_path / "x.nii", labels=["a", "b", "c"])
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_names_keep_their_letters_and_their_side(tmp_path: Path) -> None:
+    """Of a source in Latin letters; the code of an organ is that of both sides, the left ventricle has its own."""
+    made = slices()
+    for data in made:
+        data.SpecificCharacterSet, data.PatientName = "ISO_IR 100", "Müller"
+    frame = read_image(series(tmp_path / "series", made)).frame
+    labels = LABELS.copy()
+    labels[0, 3, 4] = 2
+    write_labels(tmp_path / "seg.dcm", labels, frame, ["left kidney", "Left ventricle", "肝 Ü"])
+    data = pydicom.dcmread(tmp_path / "seg.dcm")
+    assert data.PatientName == "Müller"
+    known = {"left kidney": "64033007", "Left ventricle": "87878005", "肝 Ü": "85756007"}
+    for item in data.SegmentSequence:
+        assert item.SegmentedPropertyTypeCodeSequence[0].CodeValue == known.pop(item.SegmentLabel)
+    assert not known
+
+
+@pytest.mark.parametrize("label", ["a\nb", "a\0b", "a\x1bb", ("a", ("1", "2", "3\r"))])
+def test_signs_that_dicom_does_not_allow_in_a_name_are_refused(label: Any) -> None:
+    with pytest.raises(InputError, match=r"labels\[0\]: expected a name"):
+        named([label], 1)
 
 
 def test_the_codes_are_those_of_snomed_as_pydicom_has_them() -> None:
