@@ -207,8 +207,6 @@ def _reports(rows: Sequence[Row], arguments: tuple[Any, ...], options: argparse.
         batch_size=None,
         compute=pool,
         num_cpus=options.threads,
-        max_restarts=-1,
-        max_task_retries=-1,
     )
     try:
         for row in done.iter_rows():

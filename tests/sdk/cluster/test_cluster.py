@@ -28,7 +28,7 @@ BAD = 2
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.filterwarnings("default"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.skipif(os.name != "posix", reason="Ray clusters of several nodes are for Linux"),
 ]
 
