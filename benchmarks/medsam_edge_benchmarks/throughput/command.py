@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from medsam_edge.cli.info import cpu_features
-from medsam_edge.cli.workers import crew_of, usable_cores
+from medsam_edge.cli.workers import WORKER_BYTES, crew_of, usable_cores
 from medsam_edge.errors import InputError
 from medsam_edge.writing.whole import replacing
 from medsam_edge_benchmarks.report.output import SuiteConfig, console, figure, new_table, plain
@@ -128,6 +128,8 @@ def show(medians: Mapping[Variant, Measured]) -> None:
     if auto in processes:
         said = f"has {processes[auto].images_per_s / processes[best].images_per_s:.2f} of that"
     print(f"--workers auto is {auto.workers} × {auto.threads}, which {said}")
+    each = max(found.memory_bytes / variant.workers for variant, found in processes.items()) / MEGABYTE
+    print(f"it reckons with {WORKER_BYTES // MEGABYTE} MB a worker; the most was {each:.0f}")
 
 
 def draw(file: Path, medians: Mapping[Variant, Measured]) -> None:

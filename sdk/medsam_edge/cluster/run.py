@@ -29,6 +29,9 @@ BATCH = 16
 STORE_BYTES = 1 << 27
 """Of Ray's own memory on this machine, where it is started for the job: it holds paths and reports."""
 
+PLACES = ("boxes", "overlay", "bundle", "cache_dir")
+"""Options that are paths."""
+
 Watch = Callable[[dict[str, Any], int], None]
 """Takes the report on an image, and the number of images in all."""
 
@@ -104,10 +107,7 @@ def segment_table(
     parsed = vars(new_parser("segment_table").parse_args(["TABLE", "-o", os.fspath(output)]))
     if unknown := options.keys() - parsed.keys():
         raise InputError(f"options: expected those of `medsam-edge segment`, got {', '.join(sorted(unknown))}")
-    given = {
-        name: Path(value) if name in ("boxes", "overlay", "bundle") and value else value
-        for name, value in options.items()
-    }
+    given = {name: Path(value) if name in PLACES and value else value for name, value in options.items()}
     chosen = {"image": source, "address": address, "workers": str(workers), "threads": threads}
     return run_job(argparse.Namespace(**parsed | given | chosen), watch)
 

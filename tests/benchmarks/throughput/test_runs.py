@@ -60,6 +60,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeyp
     printed = capsys.readouterr().out
     assert "on this machine: medsam-edge segment FOLDER --workers" in printed
     assert "--workers auto is 2 × 1, which has" in printed
+    assert "it reckons with 1024 MB a worker; the most was" in printed
     found = json.loads(rates.read_text())
     named = [(item["kind"], item["workers"]) for item in found["variants"]]
     assert named == [("processes", 1), ("threads", 1), ("processes", 2), ("threads", 2)]
