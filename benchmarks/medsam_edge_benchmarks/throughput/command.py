@@ -104,18 +104,21 @@ def median(runs: Sequence[Measured]) -> Measured:
 
     stages = {stage: float(np.median([run.stages_ms[stage] for run in runs])) for stage in runs[0].stages_ms}
     memory = max(run.memory_bytes for run in runs)
-    return Measured(middle("images_per_s"), middle("boxes_per_s"), middle("start_s"), memory, stages)
+    rates = middle("images_per_s"), middle("boxes_per_s"), middle("core_s"), middle("start_s")
+    return Measured(*rates, memory, stages)
 
 
 def show(medians: Mapping[Variant, Measured]) -> None:
     """The table, what to give on this machine, and what `--workers auto` gives."""
     rows = new_table(f"{usable_cores()} cores, {' '.join(cpu_features())}; medians")
-    for name in ("workers × threads", "images/s", "boxes/s", "× first", "start s", "memory MB"):
+    for name in ("workers × threads", "images/s", "boxes/s", "× first", "core-s/image", "start s", "memory MB"):
         rows.add_column(name, justify="left" if name == "workers × threads" else "right")
     first = next(iter(medians.values())).images_per_s
     for variant, found in medians.items():
         rates = f"{found.images_per_s:.2f}", f"{found.boxes_per_s:.1f}", f"{found.images_per_s / first:.2f}"
-        rows.add_row(str(variant), *rates, f"{found.start_s:.1f}", f"{found.memory_bytes / MEGABYTE:.0f}")
+        rows.add_row(
+            str(variant), *rates, f"{found.core_s:.3f}", f"{found.start_s:.1f}", f"{found.memory_bytes / MEGABYTE:.0f}"
+        )
     console().print(rows)
     processes = {variant: found for variant, found in medians.items() if variant.kind == "processes"}
     if not processes:

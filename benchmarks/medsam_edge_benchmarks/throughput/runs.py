@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -63,6 +63,7 @@ class Measured:
     Attributes:
         images_per_s: once all workers are at work.
         boxes_per_s: likewise.
+        core_s: processor seconds of an image, likewise; other programs on the machine change it less than the rates.
         start_s: from the start to the first image.
         memory_bytes: the most that the command and its processes held, each shared page once.
         stages_ms: mean milliseconds of an image by stage.
@@ -70,6 +71,7 @@ class Measured:
 
     images_per_s: float
     boxes_per_s: float
+    core_s: float
     start_s: float
     memory_bytes: int
     stages_ms: dict[str, float]
@@ -101,7 +103,7 @@ def measure(variant: Variant, images: Path, boxes: Path, output: Path, options: 
         said: list[str] = []
         listener = threading.Thread(target=lambda lines: said.extend(lines), args=(process.stderr,), daemon=True)
         listener.start()
-        with _memory_of(process.pid) as peak:
+        with _watching(process.pid, started) as watched:
             for line in process.stdout:
                 times.append(time.perf_counter() - started)
                 reports.append(json.loads(line))
@@ -109,10 +111,10 @@ def measure(variant: Variant, images: Path, boxes: Path, output: Path, options: 
     reports = [report for report in reports if "objects" in report]
     if process.returncode or not reports:
         raise MedsamEdgeError(f"bench throughput: {variant} failed: {(said or ['no message'])[-1].strip()}")
-    return summarize(times[: len(reports)], reports, peak[0])
+    return summarize(times[: len(reports)], reports, watched)
 
 
-def summarize(times: Sequence[float], reports: Sequence[dict[str, Any]], memory_bytes: int) -> Measured:
+def summarize(times: Sequence[float], reports: Sequence[dict[str, Any]], watched: Watched) -> Measured:
     """Rates of the images that were done after the first quarter of them.
 
     Args:
@@ -126,15 +128,30 @@ def summarize(times: Sequence[float], reports: Sequence[dict[str, Any]], memory_
         raise MedsamEdgeError(f"bench throughput: {len(arrived)} images are too few to count; expected more --images")
     rate = float(counted.sum() / (arrived[-1] - begun))
     boxes = float(np.mean([len(report["objects"]) for report in reports]))
+    cores = float(np.diff(np.interp([begun, arrived[-1]], watched.at_s, watched.cores_s))[0])
     stages = list(reports[0]["timings_ms"])
     means = {stage: float(np.mean([report["timings_ms"][stage] for report in reports])) for stage in stages}
-    return Measured(rate, rate * boxes, float(arrived[0]), memory_bytes, means)
+    core_s = cores / int(counted.sum())
+    return Measured(rate, rate * boxes, core_s, float(arrived[0]), watched.memory_bytes, means)
+
+
+@dataclass
+class Watched:
+    """What a process and those it started have taken, looked at often.
+
+    Attributes:
+        memory_bytes: the most at a time, each shared page once.
+        at_s, cores_s: seconds since the start, and processor seconds until then.
+    """
+
+    memory_bytes: int = 0
+    at_s: list[float] = field(default_factory=lambda: [0.0])
+    cores_s: list[float] = field(default_factory=lambda: [0.0])
 
 
 @contextmanager
-def _memory_of(pid: int) -> Iterator[list[int]]:
-    """The most that a process and those it started hold, looked at often; in a list of one number."""
-    peak, done = [0], threading.Event()
+def _watching(pid: int, started: float) -> Iterator[Watched]:
+    watched, done, taken = Watched(), threading.Event(), dict[int, float]()
 
     def look() -> None:
         while not done.wait(0.5):
@@ -143,14 +160,17 @@ def _memory_of(pid: int) -> Iterator[list[int]]:
                 whole = psutil.Process(pid)
                 for process in (whole, *whole.children(recursive=True)):
                     held += getattr(process.memory_full_info(), "pss", 0) or process.memory_info().rss
+                    taken[process.pid] = sum(process.cpu_times()[:2])
             except psutil.Error:
                 continue
-            peak[0] = max(peak[0], held)
+            watched.memory_bytes = max(watched.memory_bytes, held)
+            watched.at_s.append(time.perf_counter() - started)
+            watched.cores_s.append(sum(taken.values()))
 
     looking = threading.Thread(target=look, daemon=True)
     looking.start()
     try:
-        yield peak
+        yield watched
     finally:
         done.set()
         looking.join()

@@ -13,7 +13,7 @@ from medsam_edge.cli.workers import crew_of
 from medsam_edge.errors import MedsamEdgeError
 from medsam_edge_benchmarks.throughput import command
 from medsam_edge_benchmarks.throughput.command import ThroughputConfig
-from medsam_edge_benchmarks.throughput.runs import Variant, draw_folder, measure, summarize
+from medsam_edge_benchmarks.throughput.runs import Variant, Watched, draw_folder, measure, summarize
 from tests.sdk.tiny_bundle import write_tiny_bundle
 
 
@@ -23,9 +23,11 @@ def reports(count: int, boxes: int = 2) -> list[dict[str, Any]]:
 
 def test_the_rate_is_that_of_what_came_after_the_first_quarter() -> None:
     """Two images a second after a start of ten seconds."""
-    found = summarize([10.0 + number / 2 for number in range(9)], reports(8), 5)
+    watched = Watched(5, [0.0, 10.0, 20.0], [0.0, 10.0, 20.0])  # one core at work all the time
+    found = summarize([10.0 + number / 2 for number in range(9)], reports(8), watched)
     assert found.images_per_s == pytest.approx(2.0)
     assert found.boxes_per_s == pytest.approx(4.0)
+    assert found.core_s == pytest.approx(0.5)
     assert (found.start_s, found.memory_bytes) == (10.0, 5)
     assert found.stages_ms == {"read": 1.5}
 
@@ -33,12 +35,12 @@ def test_the_rate_is_that_of_what_came_after_the_first_quarter() -> None:
 def test_bursts_are_counted_once() -> None:
     """Batches of four a second: the one at the first quarter is where counting begins."""
     times = [float(second) + line / 1000 for second in range(4) for line in range(4)]
-    assert summarize(times, reports(16), 0).images_per_s == pytest.approx(4.0, rel=0.01)
+    assert summarize(times, reports(16), Watched()).images_per_s == pytest.approx(4.0, rel=0.01)
 
 
 def test_too_few_images_cannot_be_counted() -> None:
     with pytest.raises(MedsamEdgeError, match="1 images are too few"):
-        summarize([1.0], reports(1), 0)
+        summarize([1.0], reports(1), Watched())
 
 
 def test_variants_by_cores(monkeypatch: pytest.MonkeyPatch) -> None:
