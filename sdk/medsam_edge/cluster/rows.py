@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from medsam_edge.cli.folder import job_of, jobs_of, refuse_shared
-from medsam_edge.cli.segment import Job
+from medsam_edge.cli.segment import Job, names_of
 from medsam_edge.errors import FileMissingError, InputError
 
 TABLE_SUFFIXES = (".parquet", ".csv")
@@ -35,9 +35,11 @@ class Row:
     boxes: str | None = None
     modality: str | None = None
 
-    @property
-    def files(self) -> list[Path]:
-        return [Path(file) for file in (self.output, self.overlay) if file is not None]
+    def job(self, options: argparse.Namespace, image: Path | None = None) -> Job:
+        """What `segment` makes of it; `image` is where it can be read, if that is elsewhere."""
+        output, overlay = Path(self.output), None if self.overlay is None else Path(self.overlay)
+        names = names_of(options, output)
+        return Job(image or Path(self.image), output, overlay, options.series, names, options.binary)
 
 
 def rows_of(options: argparse.Namespace) -> list[Row]:
@@ -88,7 +90,7 @@ def _rows(table: list[dict[str, Any]], options: argparse.Namespace, base: Path) 
             "table: expected rows with a column image, and boxes, modality and output where they are known"
         )
     rows = [_table_row(number, row, options, base) for number, row in enumerate(table)]
-    refuse_shared(Job(Path(row.image), *row.files) for row in rows)
+    refuse_shared(row.job(options) for row in rows)
     return rows
 
 

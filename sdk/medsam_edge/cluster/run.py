@@ -6,6 +6,7 @@ import argparse
 import json
 import logging
 import os
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,8 +15,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from medsam_edge.cli.folder import keep_record
 from medsam_edge.cli.main import add_engine_options, add_options
-from medsam_edge.cli.segment import choices_of
+from medsam_edge.cli.segment import Choices, Job, choices_of
 from medsam_edge.cluster.journal import ended
 from medsam_edge.cluster.rows import Row, rows_of
 from medsam_edge.cluster.worker import Worker
@@ -115,18 +117,20 @@ def segment_table(
 def run_job(options: argparse.Namespace, watch: Watch | None = None) -> Summary:
     """`segment_table` with the options of the command."""
     _check_installed()
+    _check_workers(options)
     started, run = time.perf_counter(), f"{time.time_ns():020d}"
     options = _absolute(options)
     choices, rows = choices_of(options), rows_of(options)
-    load_bundle(options.bundle or packaged_bundle())
-    before = {} if options.overwrite else _kept(options.output, rows)
+    jobs = [row.job(options) for row in rows]
+    keep_record(options, choices, load_bundle(options.bundle or packaged_bundle()).identity, jobs)
+    before = {} if options.overwrite else _kept(options.output, rows, jobs)
     left = [row for row in rows if row.output not in before]
     for row in rows:
         if row.output in before and watch:
             watch({"image": row.image, "output": row.output, "skipped": True}, len(rows))
     if left:
         with _cluster(options.address):
-            for text in _reports(left, (options, choices, run), options):
+            for text in _reports(left, run, choices, options):
                 if watch:
                     watch(json.loads(text), len(rows))
     silent = {row.output: {"error": "no worker has reported on it"} for row in left}
@@ -155,13 +159,13 @@ def _absolute(options: argparse.Namespace) -> argparse.Namespace:
     )
 
 
-def _kept(output: Path, rows: Iterable[Row]) -> dict[str, dict[str, Any]]:
+def _kept(output: Path, rows: Iterable[Row], jobs: Iterable[Job]) -> dict[str, dict[str, Any]]:
     """Reports of earlier runs on the images whose files exist."""
     known = {key: report for key, report in ended(output).items() if "error" not in report}
     return {
         row.output: known[row.output]
-        for row in rows
-        if row.output in known and all(file.exists() for file in row.files)
+        for row, job in zip(rows, jobs, strict=True)
+        if row.output in known and all(file.exists() for file in job.files)
     }
 
 
@@ -189,7 +193,7 @@ def _cluster(address: str | None) -> Iterator[None]:
         ray.shutdown()
 
 
-def _reports(rows: Sequence[Row], arguments: tuple[Any, ...], options: argparse.Namespace) -> Iterator[str]:
+def _reports(rows: Sequence[Row], run: str, choices: Choices, options: argparse.Namespace) -> Iterator[str]:
     """What the workers say of each row, as JSON, as they say it. A lost worker is begun again, and so is its batch."""
     import ray
 
@@ -200,10 +204,11 @@ def _reports(rows: Sequence[Row], arguments: tuple[Any, ...], options: argparse.
     size = max(1, min(BATCH, len(rows) // (4 * workers)))
     items = [{"row": json.dumps(asdict(row))} for row in rows]
     batches = ray.data.from_items(items, override_num_blocks=-(-len(rows) // size))
+    sent = argparse.Namespace(**vars(options) | {"image": options.image if isinstance(options.image, Path) else None})
     pool = ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=2)
     done = batches.map_batches(
         Worker,
-        fn_constructor_args=arguments,
+        fn_constructor_args=(sent, choices, run),
         batch_size=None,
         compute=pool,
         num_cpus=options.threads,
@@ -216,21 +221,20 @@ def _reports(rows: Sequence[Row], arguments: tuple[Any, ...], options: argparse.
         raise MedsamEdgeError(f"cluster: {reason}; the same command goes on with what is left") from error
 
 
+def _check_workers(options: argparse.Namespace) -> None:
+    if options.threads < 1:
+        raise InputError(f"--threads: expected a positive number, got {options.threads}")
+    if options.workers != "auto" and not re.fullmatch(r"[1-9]\d{0,5}", options.workers, re.ASCII):
+        raise InputError(f"--workers: expected auto or a positive number, got {options.workers!r}")
+
+
 def _workers(options: argparse.Namespace, rows: int) -> int:
     import ray
 
-    if options.threads < 1:
-        raise InputError(f"--threads: expected a positive number, got {options.threads}")
-    if options.workers == "auto":
-        cores: float = ray.cluster_resources().get("CPU", 0)  # type: ignore[no-untyped-call]
-        return max(1, min(int(cores / options.threads), rows))
-    try:
-        workers = int(options.workers)
-    except ValueError:
-        workers = 0
-    if workers < 1:
-        raise InputError(f"--workers: expected auto or a positive number, got {options.workers!r}")
-    return workers
+    if options.workers != "auto":
+        return int(options.workers)
+    cores: float = ray.cluster_resources().get("CPU", 0)  # type: ignore[no-untyped-call]
+    return max(1, min(int(cores / options.threads), rows))
 
 
 def _write(file: Path, rows: Sequence[Row], reports: dict[str, dict[str, Any]]) -> None:

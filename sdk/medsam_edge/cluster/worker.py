@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medsam_edge.cli.folder import segment_job
-from medsam_edge.cli.segment import Choices, Job, make_segmenter
+from medsam_edge.cli.segment import Choices, make_segmenter
 from medsam_edge.cluster.journal import Journal, ended, lost
 from medsam_edge.cluster.rows import Row, is_address
 from medsam_edge.errors import InputError
@@ -74,7 +74,7 @@ class Worker:
                 boxes.write_text(row.boxes, encoding="utf-8")
             elif row.boxes is not None:
                 boxes = _fetch(row.boxes, Path(folder, "boxes")) if is_address(row.boxes) else Path(row.boxes)
-            job = Job(image, Path(row.output), None if row.overlay is None else Path(row.overlay))
+            job = row.job(self.options, image)
             report = segment_job(self.segmenter, job, choices, self.options, boxes)
             if "error" in report:
                 report["error"] = report["error"].replace(str(image), row.image)
