@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from medsam_edge.cli.main import add_engine_options, add_options
-from medsam_edge.cli.segment import choices_of
+from medsam_edge.cli.segment import Choices, choices_of
 from medsam_edge.cluster.journal import ended
 from medsam_edge.cluster.rows import Row, rows_of
 from medsam_edge.cluster.worker import Worker
@@ -126,7 +126,7 @@ def run_job(options: argparse.Namespace, watch: Watch | None = None) -> Summary:
             watch({"image": row.image, "output": row.output, "skipped": True}, len(rows))
     if left:
         with _cluster(options.address):
-            for text in _reports(left, (options, choices, run), options):
+            for text in _reports(left, run, choices, options):
                 if watch:
                     watch(json.loads(text), len(rows))
     silent = {row.output: {"error": "no worker has reported on it"} for row in left}
@@ -189,7 +189,7 @@ def _cluster(address: str | None) -> Iterator[None]:
         ray.shutdown()
 
 
-def _reports(rows: Sequence[Row], arguments: tuple[Any, ...], options: argparse.Namespace) -> Iterator[str]:
+def _reports(rows: Sequence[Row], run: str, choices: Choices, options: argparse.Namespace) -> Iterator[str]:
     """What the workers say of each row, as JSON, as they say it. A lost worker is begun again, and so is its batch."""
     import ray
 
@@ -200,10 +200,11 @@ def _reports(rows: Sequence[Row], arguments: tuple[Any, ...], options: argparse.
     size = max(1, min(BATCH, len(rows) // (4 * workers)))
     items = [{"row": json.dumps(asdict(row))} for row in rows]
     batches = ray.data.from_items(items, override_num_blocks=-(-len(rows) // size))
+    sent = argparse.Namespace(**vars(options) | {"image": options.image if isinstance(options.image, Path) else None})
     pool = ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=2)
     done = batches.map_batches(
         Worker,
-        fn_constructor_args=arguments,
+        fn_constructor_args=(sent, choices, run),
         batch_size=None,
         compute=pool,
         num_cpus=options.threads,
