@@ -6,6 +6,7 @@ import argparse
 import json
 import logging
 import os
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -115,6 +116,7 @@ def segment_table(
 def run_job(options: argparse.Namespace, watch: Watch | None = None) -> Summary:
     """`segment_table` with the options of the command."""
     _check_installed()
+    _check_workers(options)
     started, run = time.perf_counter(), f"{time.time_ns():020d}"
     options = _absolute(options)
     choices, rows = choices_of(options), rows_of(options)
@@ -217,21 +219,20 @@ def _reports(rows: Sequence[Row], run: str, choices: Choices, options: argparse.
         raise MedsamEdgeError(f"cluster: {reason}; the same command goes on with what is left") from error
 
 
+def _check_workers(options: argparse.Namespace) -> None:
+    if options.threads < 1:
+        raise InputError(f"--threads: expected a positive number, got {options.threads}")
+    if options.workers != "auto" and not re.fullmatch(r"[1-9]\d{0,5}", options.workers, re.ASCII):
+        raise InputError(f"--workers: expected auto or a positive number, got {options.workers!r}")
+
+
 def _workers(options: argparse.Namespace, rows: int) -> int:
     import ray
 
-    if options.threads < 1:
-        raise InputError(f"--threads: expected a positive number, got {options.threads}")
-    if options.workers == "auto":
-        cores: float = ray.cluster_resources().get("CPU", 0)  # type: ignore[no-untyped-call]
-        return max(1, min(int(cores / options.threads), rows))
-    try:
-        workers = int(options.workers)
-    except ValueError:
-        workers = 0
-    if workers < 1:
-        raise InputError(f"--workers: expected auto or a positive number, got {options.workers!r}")
-    return workers
+    if options.workers != "auto":
+        return int(options.workers)
+    cores: float = ray.cluster_resources().get("CPU", 0)  # type: ignore[no-untyped-call]
+    return max(1, min(int(cores / options.threads), rows))
 
 
 def _write(file: Path, rows: Sequence[Row], reports: dict[str, dict[str, Any]]) -> None:
