@@ -75,13 +75,15 @@ def test_boxes_come_as_file_as_numbers_or_from_an_address(root: Path) -> None:
 def test_errors_name_the_address_and_large_files_are_not_copied(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("fsspec", reason="of the extra `ray`")
     addresses = [f"file://{root}/in/001.png", f"file://{root}/in/none.png", "nonsense://a.png"]
-    rows = [Row(address, str(root / "out" / f"{n}.png"), None, "[]") for n, address in enumerate(addresses)]
+    rows = [
+        Row(address, str(root / "out" / f"{n}.png"), None, json.dumps(BOXES)) for n, address in enumerate(addresses)
+    ]
     damaged, missing, unknown = (report["error"] for report in sent(new_worker(root), *rows))
     assert damaged == f"image: cannot read {addresses[0]}: not a png, jpg, bmp or tif"
     assert "none.png" in missing
     assert "nonsense" in unknown
     monkeypatch.setattr(worker_module, "MAXIMUM_BYTES", 100)
-    large = Row(f"file://{root}/in/003.png", str(root / "out" / "3.png"), None, "[]")
+    large = Row(f"file://{root}/in/003.png", str(root / "out" / "3.png"), None, json.dumps(BOXES))
     assert "expected at most 100 bytes" in sent(new_worker(root), large)[0]["error"]
 
 
