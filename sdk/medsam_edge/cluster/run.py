@@ -31,6 +31,8 @@ BATCH = 16
 STORE_BYTES = 1 << 27
 """Of Ray's own memory on this machine, where it is started for the job: it holds paths and reports."""
 
+STARTS = 3
+"""Tries to start Ray on this machine: it gives up after half a minute, which a busy machine may need."""
 PLACES = ("boxes", "overlay", "bundle", "cache_dir")
 """Options that are paths."""
 
@@ -183,10 +185,13 @@ def _cluster(address: str | None) -> Iterator[None]:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its complaints of lost workers: they are begun again
         quiet |= {"include_dashboard": False, "object_store_memory": STORE_BYTES}
-    try:
-        ray.init(address or "local", **quiet)
-    except Exception as error:  # Ray raises many kinds, and a plain Exception where the machine is too busy to start
-        raise MedsamEdgeError(f"--address: cannot use {address or 'this machine'}: {error}") from error
+    for left in reversed(range(1 if address else STARTS)):
+        try:
+            ray.init(address or "local", **quiet)
+            break
+        except Exception as error:  # many kinds; a plain Exception where a busy machine was too slow
+            if not left:
+                raise MedsamEdgeError(f"--address: cannot use {address or 'this machine'}: {error}") from error
     try:
         yield
     finally:
