@@ -102,6 +102,7 @@ def commands() -> Iterator[str]:
     yield from _sub_commands("train")
     yield _app_command(parser_of(["convert"]), "medsam-edge convert")
     yield from _sub_commands("bench")
+    yield _command(parser_of(["cluster", "segment"]))
 
 
 class _FoundError(Exception):

@@ -15,7 +15,7 @@ from medsam_edge.phantom import Phantom, phantom, phantom_volume
 
 
 def write_files(folder: Path) -> Path:
-    """slice.png, scan.nii.gz, a DICOM series, and folders of images with boxes and of challenge files."""
+    """slice.png, scan.nii.gz, a DICOM series, folders of images with boxes and of challenge files, and a table."""
     volume = phantom_volume("CT", (10, 64, 64))
     _picture(folder / "slice.png", phantom("CT"))
     _volume(folder / "scan.nii.gz", volume)
@@ -27,6 +27,8 @@ def write_files(folder: Path) -> Path:
         boxes.parent.mkdir(exist_ok=True)
         boxes.write_text(json.dumps(drawn.boxes.tolist()), encoding="utf-8")
     _challenge(folder / "challenge", volume)
+    rows = ["image,boxes,modality", 'images/1.png,"[[60, 60, 180, 180]]",US', "images/2.png,boxes/2.json,"]
+    (folder / "table.csv").write_text("\n".join(rows), encoding="utf-8")
     return folder
 
 

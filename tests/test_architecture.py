@@ -48,9 +48,15 @@ ROOMS = {  # what each room of the sdk may import beside TOP and itself
     "medsam_edge": {"inference", "reading", "results", "segmenter", "shortcut"},
     "cli": {"inference", "networks", "phantom", "reading", "results", "segmenter", "writing"},
     "__main__": {"cli"},
+    "cluster": {"cli", "networks", "reading", "segmenter", "writing"},
 }
 RUNTIME = {"numpy", "cv2", "openvino", "pydicom", "SimpleITK"}
-EXTRA = {"highdicom"}  # of the extra `dicom`, imported by dicom_seg.py where it is used
+EXTRA = {  # by the extras `dicom` and `ray`; imported where they are used, in a file or a room
+    "highdicom": "medsam_edge.writing.dicom_seg",
+    "ray": "medsam_edge.cluster",
+    "pyarrow": "medsam_edge.cluster",
+    "fsspec": "medsam_edge.cluster",
+}
 FOR_TYPES = {"typing_extensions"}  # comes with mypy, imported under TYPE_CHECKING
 MAXIMUM_LINES, MAXIMUM_PARAMETERS = 350, 8
 
@@ -176,9 +182,10 @@ def importers(package: str) -> set[str]:
 
 def test_the_sdk_imports_only_its_runtime() -> None:
     roots = {name.split(".")[0] for file in modules("medsam_edge").values() for name in imports(file)}
-    assert roots - sys.stdlib_module_names - {"medsam_edge"} == RUNTIME | EXTRA | FOR_TYPES
-    seg = "medsam_edge.writing.dicom_seg"
-    assert importers("highdicom") == {seg}
+    assert roots - sys.stdlib_module_names - {"medsam_edge"} == RUNTIME | EXTRA.keys() | FOR_TYPES
+    for package, place in EXTRA.items():
+        assert all(name == place or name.startswith(f"{place}.") for name in importers(package))
+    seg = EXTRA["highdicom"]
     assert all(name == seg or name.startswith("medsam_edge.reading.dicom.") for name in importers("pydicom"))
 
 
@@ -194,6 +201,7 @@ def test_one_file_imports_openvino() -> None:
             "import numpy, medsam_edge; medsam_edge.segment(numpy.eye(99), [[1, 1, 50, 50]], 'MR')",
             ["SimpleITK", "highdicom", "pydicom", "torch", "nncf", "matplotlib", "scipy"],
         ),
+        ("import medsam_edge.cluster.cli", ["ray", "pyarrow", "fsspec", "openvino", "SimpleITK", "pydicom", "torch"]),
         ("import medsam_edge_train.stages.fit, medsam_edge_train.cli.main", ["openvino", "SimpleITK", "nncf"]),
     ],
 )

@@ -6,6 +6,8 @@ Blocks of a page run in order, in one namespace and in a folder with the files o
     ```python no-run   compiled
     ```console         each `medsam-edge` command is parsed
     ```console run     and run
+
+`python slow` and `console slow` are run by the slow tests, which may start a cluster.
 """
 
 from __future__ import annotations
@@ -105,6 +107,23 @@ def run_program(text: str) -> None:
     subprocess.run([sys.executable, "program.py"], check=True, env={**os.environ, "PYTHONPATH": paths})
 
 
+SLOW = [page for page in PAGES if any(block.language.endswith(" slow") for block in blocks(page))]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("page", SLOW, ids=name_of)
+def test_slow_snippets_run(page: Path, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray", reason="pip install 'medsam-edge[ray]'")
+    monkeypatch.chdir(shutil.copytree(files, tmp_path / "here"))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT / "sdk"), os.environ.get("PYTHONPATH", "")]))
+    for block in blocks(page):
+        if block.language == "python slow":
+            exec(compile("\n" * block.line + block.text, name_of(page), "exec", dont_inherit=True), {})  # noqa: S102
+        for words in commands(block) if block.language == "console slow" else ():
+            assert cli.main(words) == 0, f"{page}, line {block.line}: {words}"
+
+
 class Parsed(Exception):  # noqa: N818
     pass
 
@@ -139,7 +158,7 @@ def test_commands_exist(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_languages_are_known() -> None:
     """A slip of the pen there would leave a block unchecked."""
-    known = {"python", "python no-run", "console", "console run", "text"}
+    known = {"python", "python no-run", "python slow", "console", "console run", "console slow", "text"}
     assert [
         (name_of(page), block.line) for page in PAGES for block in blocks(page) if block.language not in known
     ] == []

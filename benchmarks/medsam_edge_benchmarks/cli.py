@@ -17,6 +17,8 @@ SUITES = {
     "compare": ("latency.command", "What became slower between two runs of latency; exit code 1 if anything did."),
     "encoder": ("network.command", "One slice through the encoder: PyTorch, fused, OpenVINO f32 and int8."),
     "decoder": ("network.command", "Boxes of one image: PyTorch as published, and OpenVINO."),
+    "throughput": ("throughput.command", "Images a second by workers and threads, and the options for this machine."),
+    "scale": ("throughput.scale", "Time and cost of many images on many machines, simulated from measured rates."),
     "accuracy": ("accuracy.command", "DSC and NSD on images and volumes with labels, beside the ellipse and GrabCut."),
     "chain": ("chain", "Prepare, embed, distill, fit, finetune, convert and segment on a little data."),
     "model": ("network.command", "Parameters, bytes, arithmetic and time per node of a bundle."),

@@ -11,8 +11,9 @@ import sys
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from medsam_edge.cli.segment import (
     refuse_same,
     run_job,
 )
+from medsam_edge.cli.workers import crew_of, part_of
 from medsam_edge.errors import BoxError, FileMissingError, InputError, MedsamEdgeError, warn
 from medsam_edge.reading.dicom.preamble import is_dicom
 from medsam_edge.reading.suffixes import MEDICAL_SUFFIXES, PICTURE_SUFFIXES
@@ -59,18 +61,13 @@ def is_batch(options: argparse.Namespace) -> bool:
 def segment_folder(options: argparse.Namespace) -> int:
     """Segment every image; 0 when all are done, 1 when some failed. What is wrong with all of it is raised first."""
     choices, jobs = choices_of(options), jobs_of(options)
-    segmenter = make_segmenter(options)
-    keep_record(options, choices, segmenter, jobs)
+    crew, segmenter = crew_of(options), make_segmenter(options)
+    keep_record(options, choices, segmenter.model.identity, jobs)
+    jobs = part_of(jobs, options.part)
     started = time.perf_counter()
     reports = []
-    for number, job in enumerate(jobs, start=1):
-        if not options.overwrite and all(file.exists() for file in job.files):
-            _warn_of_newer(job, options.boxes)
-            report: dict[str, Any] = {"output": str(job.output), "skipped": True}
-        else:
-            print(f"{number} of {len(jobs)}: {job.image.name}", file=sys.stderr, flush=True)
-            report = _segment(segmenter, job, choices, options)
-        report = {"image": str(job.image), **report}
+    work = partial(_report, total=len(jobs), choices=choices, options=options)
+    for report in crew.map(work, list(enumerate(jobs, start=1)), segmenter):
         if options.json:
             print(json.dumps(report), flush=True)
         reports.append(report)
@@ -86,8 +83,23 @@ def segment_folder(options: argparse.Namespace) -> int:
     return 1 if counts["failed"] else 0
 
 
-def keep_record(options: argparse.Namespace, choices: Choices, segmenter: Segmenter, jobs: Sequence[Job]) -> None:
-    """Write down what decides the masks of a folder; InputError where its masks were made with something else."""
+def _report(
+    segmenter: Segmenter, numbered: tuple[int, Job], total: int, choices: Choices, options: argparse.Namespace
+) -> dict[str, Any]:
+    """Segment an image unless its files exist; as JSON."""
+    number, job = numbered
+    if not options.overwrite and all(file.exists() for file in job.files):
+        _warn_of_newer(job, options.boxes)
+        return {"image": str(job.image), "output": str(job.output), "skipped": True}
+    print(f"{number} of {total}: {job.image.name}", file=sys.stderr, flush=True)
+    return {"image": str(job.image), **segment_job(segmenter, job, choices, options)}
+
+
+def keep_record(options: argparse.Namespace, choices: Choices, model: str, jobs: Iterable[Job]) -> None:
+    """Write down what decides the masks of a folder; InputError where its masks were made with something else.
+
+    `model` is its identity.
+    """
     modality, keywords = choices
     chosen = {name: value for name, value in keywords.items() if name not in ("progress", "streams", "keep_logits")}
     now = {
@@ -97,7 +109,7 @@ def keep_record(options: argparse.Namespace, choices: Choices, segmenter: Segmen
         "no_exif_rotation": options.no_exif_rotation,
         "binary": options.binary,
         "labels": options.labels,
-        "model": segmenter.model.identity,
+        "model": model,
     }
     now = json.loads(json.dumps(now))
     file = options.output / RECORD
@@ -139,18 +151,23 @@ def jobs_of(options: argparse.Namespace) -> list[Job]:
     for path in targets:
         if _split(path.name)[1] or (path.exists() and not path.is_dir()):
             raise InputError(f"output: expected a folder, as {options.image} holds several images, got {path}")
-    jobs = [_job(image, options) for image in find_images(options.image, targets)]
+    jobs = [job_of(image, options) for image in find_images(options.image, targets)]
     if not jobs:
         raise InputError(f"image: expected one of {' '.join(sorted(SUFFIXES))} or a DICOM folder in {options.image}")
     if options.boxes is None and not any(job.image.name.lower().endswith(".npz") for job in jobs):
         raise BoxError("boxes: expected --boxes DIR; only npz carry their own")
+    refuse_shared(jobs)
+    return jobs
+
+
+def refuse_shared(jobs: Iterable[Job]) -> None:
+    """Raise InputError where a file would be made of two images."""
     owners: dict[Path, Path] = {}
     for job in jobs:
         for file in job.files:
             other = owners.setdefault(file, job.image)
             if other != job.image:
                 raise InputError(f"output: {other.name} and {job.image.name} would both be written to {file}")
-    return jobs
 
 
 def find_images(folder: Path, excluded: Sequence[Path] = ()) -> list[Path]:
@@ -192,7 +209,7 @@ def _name(image: Path) -> str:
     return image.name if image.is_dir() else _split(image.name)[0]
 
 
-def _job(image: Path, options: argparse.Namespace) -> Job:
+def job_of(image: Path, options: argparse.Namespace) -> Job:
     """Files of an image in a folder below go to a folder of the same name below."""
     suffix = "" if image.is_dir() else _split(image.name)[1]
     output = OUTPUT_SUFFIXES.get(suffix, suffix)
@@ -205,10 +222,15 @@ def _job(image: Path, options: argparse.Namespace) -> Job:
     return Job(image, target, overlay, options.series, names_of(options, target), options.binary)
 
 
-def _segment(segmenter: Segmenter, job: Job, choices: Choices, options: argparse.Namespace) -> dict[str, Any]:
-    """Segment one image; the result, or the error of a bad one, as JSON. Anything else that is raised is a bug."""
+def segment_job(
+    segmenter: Segmenter, job: Job, choices: Choices, options: argparse.Namespace, boxes: Path | None = None
+) -> dict[str, Any]:
+    """Segment one image; the result, or the error of a bad one, as JSON. Anything else that is raised is a bug.
+
+    `boxes` is the image's file of boxes; None looks for it where the options say.
+    """
     try:
-        file = _box_file(job.image, _beside(job.image, options))
+        file = boxes or _box_file(job.image, _beside(job.image, options))
         with warnings.catch_warnings(), slices_shown() as progress:  # warnings once an image, not once a job
             own = boxes_of(options, job.image, file)
             return as_json(

@@ -33,6 +33,7 @@ EXTENSIONS = {
     "train": "train a network on images and masks",
     "convert": "turn a checkpoint into a model bundle",
     "bench": "measure latency and accuracy",
+    "cluster": "segment many images on one machine or several, by Ray",
 }
 EPILOG = """\
 examples:
@@ -113,25 +114,35 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=EPILOG,
     )
-    _add_options(segment)
-    segment.set_defaults(handler=lambda options: (segment_folder if is_batch(options) else segment_file)(options))
+    add_options(segment)
+    segment.set_defaults(handler=_segment)
 
     info = commands.add_parser("info", help="versions, devices, CPU features and the model")
     info.add_argument("--json", action="store_true", help="print as JSON")
     info.set_defaults(handler=show_info)
 
     for command in (demo, segment, info):
-        command.add_argument("--bundle", type=Path, metavar="DIR", help="model bundle; default: the packaged one")
-        command.add_argument("--device", default="CPU", help="OpenVINO device; default: CPU")
-        command.add_argument("--threads", type=int, metavar="N", help="CPU threads; default: OpenVINO's choice")
-        command.add_argument("--cache-dir", type=Path, metavar="DIR", help="keep compiled models here: faster starts")
+        add_engine_options(command)
     for name, text in EXTENSIONS.items():
         commands.add_parser(name, help=text, add_help=False)
     return parser
 
 
-def _add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `segment`."""
+def _segment(options: argparse.Namespace) -> int:
+    return segment_folder(options) if is_batch(options) else segment_file(options)
+
+
+def add_engine_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of every command that loads a model."""
+    add = parser.add_argument
+    add("--bundle", type=Path, metavar="DIR", help="model bundle; default: the packaged one")
+    add("--device", default="CPU", help="OpenVINO device; default: CPU")
+    add("--threads", type=int, metavar="N", help="CPU threads; default: OpenVINO's choice")
+    add("--cache-dir", type=Path, metavar="DIR", help="keep compiled models here: faster starts")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `segment`, but for those of its model."""
     parser.add_argument(
         "image",
         type=Path,
@@ -211,6 +222,10 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     )
     add("--no-exif-rotation", action="store_true", help="take a jpg as it is stored, not turned as its EXIF says")
     add("--json", action="store_true", help="print JSON; for a folder one line per image, then the totals")
+
+    add = parser.add_argument_group("folders").add_argument
+    add("--workers", default="1", metavar="N|auto", help="processes; auto: as cores and memory allow; default: 1")
+    add("--part", metavar="I/N", help="only part I of N, I from 1: for job arrays; all parts together are the whole")
 
     add = parser.add_argument_group("volumes").add_argument
     add("--axis", choices=AXES, default="axial", help="axis of a volume's slices; default: axial")

@@ -22,7 +22,7 @@ from medsam_edge.intensity import WINDOWS, Window, to_display
 from medsam_edge.modality import Modality
 from medsam_edge.reading.read import load_image, read_image
 from medsam_edge.results.result import Segmentation, VolumeSegmentation
-from medsam_edge.segmenter import Segmenter
+from medsam_edge.segmenter import DEFAULT_CACHE_BYTES, Segmenter
 from medsam_edge.settings import Progress, Settings
 from medsam_edge.writing.dicom_seg import check_source
 from medsam_edge.writing.labels import check_names, label_writer
@@ -56,6 +56,8 @@ def segment_file(options: argparse.Namespace) -> int:
     """`medsam-edge segment` for one image. What is wrong is raised before the model is loaded, where it can be."""
     if options.format:
         raise InputError("--format: is for folders; one image's label map is named by -o")
+    if options.part or options.workers != "1":
+        raise InputError("--part, --workers: are for folders, got one image")
     choices = choices_of(options)
     names = names_of(options, options.output)
     job = Job(options.image, options.output, options.overlay, options.series, names, options.binary)
@@ -83,8 +85,14 @@ def names_of(options: argparse.Namespace, output: Path) -> list[str] | None:
     return [name.strip() for name in options.labels.split(",")]
 
 
-def make_segmenter(options: argparse.Namespace) -> Segmenter:
-    return Segmenter(options.bundle, device=options.device, num_threads=options.threads, cache_dir=options.cache_dir)
+def make_segmenter(options: argparse.Namespace, cache_bytes: int = DEFAULT_CACHE_BYTES) -> Segmenter:
+    return Segmenter(
+        options.bundle,
+        device=options.device,
+        num_threads=options.threads,
+        cache_bytes=cache_bytes,
+        cache_dir=options.cache_dir,
+    )
 
 
 def choices_of(options: argparse.Namespace) -> Choices:
