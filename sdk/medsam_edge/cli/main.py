@@ -31,7 +31,9 @@ EXTENSIONS = {
     "train": "train a network on images and masks",
     "convert": "turn a checkpoint into a model bundle",
     "bench": "measure latency and accuracy",
+    "serve": "segment from a page in the browser, from programs or from viewers",
 }
+EXTRAS = {"bench": "benchmarks", "serve": "server"}
 EPILOG = """\
 examples:
   medsam-edge segment image.png --box 30,40,120,160 --modality US -o mask.png --overlay overlay.png
@@ -81,8 +83,8 @@ def run(argv: list[str]) -> int:
 
 
 def _extension(name: str, argv: list[str]) -> int:
-    """Run `train`, `convert` or `bench`. It is loaded only now; if that fails, the extra to install is named."""
-    missing = extra = "benchmarks" if name == "bench" else name
+    """Run a command of `EXTENSIONS`. It is loaded only now; if that fails, the extra to install is named."""
+    missing = extra = EXTRAS.get(name, name)
     try:
         for entry in entry_points(group="medsam_edge.commands", name=name):
             return int(entry.load()(argv))

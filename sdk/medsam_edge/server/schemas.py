@@ -1,8 +1,8 @@
-"""What goes over the wire as JSON. Coordinates are those of the sdk: pixels, x before y before z, far edges exclusive."""
+"""What goes over the wire as JSON. Coordinates are the sdk's: pixels, x before y before z, far edges exclusive."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -23,6 +23,8 @@ Labels = Annotated[
 Pair = Annotated[list[Number], Field(min_length=2, max_length=2)]
 Format = Literal["png", "tif", "npz", "nii", "nii.gz", "nrrd", "mha", "dcm", "coco", "rle", "polygons"]
 """Label maps by suffix (`dcm` is a DICOM SEG), or JSON: `coco`, `rle` (COCO's, one mask an object), `polygons`."""
+
+FORMATS: tuple[str, ...] = get_args(Format)
 
 
 class Strict(BaseModel):
@@ -69,9 +71,9 @@ class OpenFile(Strict):
 class Image(BaseModel):
     """An image that the server holds.
 
-    `id` is the SHA-256 of the file's bytes; of several files, of their hashes in order. `shape` is [H, W], or [D, H, W]
-    of a volume. `range` is the least and greatest value. `boxes` are those a challenge npz carries. `saved` says whether
-    a saved result can be opened again.
+    `id` is the SHA-256 of the file's bytes; of several files, of their sorted hashes. `shape` is [H, W], or [D, H, W]
+    of a volume. `range` is the least and greatest finite value. `boxes` are those a challenge npz carries. `saved` says
+    whether there is a saved result.
     """
 
     id: str
@@ -223,7 +225,8 @@ class SaveRequest(Strict):
 
 
 class Saved(BaseModel):
-    """What is saved of an image: the file's name in the output folder, and each object as a segmentation to go on from."""
+    """What is saved of an image: the label map's name in the output folder, each object as a segmentation to go on
+    from."""
 
     file: str
     objects: list[Chosen]
