@@ -25,6 +25,18 @@ from medsam_edge.version import __version__
 
 STATIC = Path(__file__).parent / "static"
 UPLOADS = ("/api/v1/images",)
+ASK_FIRST = {"cache-control": "no-cache"}
+"""A browser asks whether a file of the page has changed: after an update no old one runs beside new ones."""
+
+
+class PageFiles(StaticFiles):
+    """The page's files."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers.update(ASK_FIRST)
+        return response
+
 
 
 def make_app(service: Service, token: str, hosts: Iterable[str] = LOOPBACK) -> ASGIApp:
@@ -44,11 +56,11 @@ def make_app(service: Service, token: str, hosts: Iterable[str] = LOOPBACK) -> A
     app.state.service = service
     app.include_router(router)
     add_health(app, metrics)
-    app.mount("/static", StaticFiles(directory=STATIC))
+    app.mount("/static", PageFiles(directory=STATIC))
 
     @app.get("/", include_in_schema=False)
     def page() -> FileResponse:
-        return FileResponse(STATIC / "index.html")
+        return FileResponse(STATIC / "index.html", headers=ASK_FIRST)
 
     return Guard(app, token, service.limits, metrics, hosts=hosts, public=("/", "/static/"), uploads=UPLOADS)
 

@@ -72,7 +72,7 @@ class Image(BaseModel):
     """An image that the server holds.
 
     `id` is the SHA-256 of the file's bytes; of several files, of their sorted hashes. `shape` is [H, W], or [D, H, W]
-    of a volume. `range` is the least and greatest finite value. `boxes` are those a challenge npz carries. `saved` says
+    of a volume. `spacing_mm` (x, y, z) and `direction` are those of `Frame`. `range` is the least and greatest finite value. `boxes` are those a challenge npz carries. `saved` says
     whether there is a saved result.
     """
 
@@ -85,6 +85,7 @@ class Image(BaseModel):
     range: tuple[float, float]
     modality: str | None
     spacing_mm: list[float] | None
+    direction: list[float] | None
     boxes: list[list[float]] | None
     saved: bool
     warnings: list[str]

@@ -102,6 +102,7 @@ class Service:
             range=held.range,
             modality=loaded.modality and loaded.modality.value,
             spacing_mm=list(frame.spacing_mm) if frame else None,
+            direction=list(frame.direction) if frame else None,
             boxes=None if boxes is None else np.asarray(boxes, dtype=np.float64).tolist(),
             saved=bool(self.saved and self.saved.has(held)),
             warnings=list(held.warnings),
