@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -71,6 +71,14 @@ def paint(target: npt.NDArray[Any], result: Result, index: int, value: int) -> N
     planes = np.moveaxis(target, axis_of(result), 0) if target.ndim == 3 else target[None]
     for z, mask, _ in slices_of(result, index):
         planes[z][mask.where][mask.pixels] = value
+
+
+def paint_part(target: npt.NDArray[Any], corner: Sequence[int], result: VolumeSegmentation, index: int) -> None:
+    """Set an object's voxels in a part of the volume that begins at `corner` and holds the whole object."""
+    planes = np.moveaxis(target, result.axis, 0)
+    top, left = (own for axis, own in enumerate(corner) if axis != result.axis)
+    for z, mask, _ in slices_of(result, index):
+        planes[z - corner[result.axis]][mask.moved(-top, -left).where][mask.pixels] = 1
 
 
 def section(result: Result, index: int, number: int, axis: int) -> CroppedMask:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from medsam_edge.errors import ImageError
 from medsam_edge.prompts import Clicks
-from medsam_edge.results.mask import CroppedMask, Logits
+from medsam_edge.results.mask import CroppedMask
 from medsam_edge.results.result import Segmentation, VolumeSegmentation
 from medsam_edge.server import schemas
 from medsam_edge.server.errors import NotSaved
 from medsam_edge.server.export import Named, label_map
 from medsam_edge.server.held import HeldImage
 from medsam_edge.server.masks import Kept, Result, axis_of, from_runs, region, slices_of
+from medsam_edge.server.restored import no_logits, restored_volume
 from medsam_edge.writing.labels import write_labels
 from medsam_edge.writing.whole import writing_whole
 
@@ -166,21 +168,8 @@ def _restored(held: HeldImage, own: SavedObject) -> Result:
     }
     if dimensions == 2:
         mask = masks.get(0, CroppedMask(0, 0, np.zeros((0, 0), dtype=bool)))
-        return Segmentation(masks=(mask,), shown=display, logits=(_no_logits(view),), **common)
-    scores = np.full((1, depth), np.nan, dtype=np.float32)
+        return Segmentation(masks=(mask,), shown=display, logits=(no_logits(view),), **common)
+    volume = restored_volume(display, own.axis, masks, modality)
     for part in own.regions:
-        scores[0, part.slice] = np.nan if part.score is None else part.score
-    logits = {z: _no_logits(view) for z in masks} or {0: _no_logits(view)}
-    return VolumeSegmentation(
-        slice_scores=scores,
-        masks=(masks,),
-        display=display,
-        axis=own.axis,
-        logits=(logits,),
-        follow=own.follow,
-        **common,
-    )
-
-
-def _no_logits(view: tuple[int, int, int, int]) -> Logits:
-    return Logits(0, 0, np.zeros((0, 0), dtype=np.float16), view)
+        volume.slice_scores[0, part.slice] = np.nan if part.score is None else part.score
+    return replace(volume, follow=own.follow, **common)
