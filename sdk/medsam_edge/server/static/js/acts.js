@@ -1,7 +1,7 @@
 // What a user does to objects. An object appears at once, waiting; the server's answer takes its place.
 
 import * as api from "./api.js";
-import { boxOn, pointOn, rectangleOf } from "./plane.js";
+import { boxOn, planeOf, pointOn, rectangleOf } from "./plane.js";
 import { changed, COLORS, state } from "./state.js";
 import { announce, complain, tell } from "./toast.js";
 
@@ -39,19 +39,20 @@ function fresh(doc, name, color) {
     name: name || `Object ${doc.made}`,
     color: color || COLORS[(doc.made - 1) % COLORS.length],
   });
-  const none = { segmentation: null, index: 0, box: null, clicks: [], score: null, size: 0, job: null, ms: null };
+  const none = { segmentation: null, index: 0, box: null, clicks: [], score: null, size: 0, job: null };
   return { key, axis: doc.axis, regions: new Map(), waiting: true, ready: null, ...none };
 }
 
 /** Put an object (instead of `before`, if any) into the list and let `work` fill it. */
 function launch(doc, before, object, work) {
   const started = performance.now();
+  let timed = false;
   let current = object;
   const put = (fields) => {
     const next = { ...current, ...fields };
-    if (fields.regions && current.ms === null) {
-      next.ms = performance.now() - started;
-      if (doc === state.doc) state.lastMs = next.ms;
+    if (fields.regions && !timed) {
+      timed = true;
+      state.arrived = started;
     }
     doc.history.replace(current, next);
     current = next;
@@ -95,7 +96,7 @@ export function addBox(rectangle) {
 /** A new object in a box of the image. */
 export function addBoxOf(box) {
   const { doc } = state;
-  launch(doc, null, { ...fresh(doc), box }, (put) => segmented(doc, { boxes: [box] }, put));
+  launch(doc, null, { ...fresh(doc), box }, (put) => segmented(doc, { axis: doc.axis, boxes: [box] }, put));
 }
 
 /** Another box for an object; the clicks of a picture stay. */
@@ -103,8 +104,8 @@ export function moveBox(object, box) {
   const { doc } = state;
   const clicks = doc.image.volume ? [] : object.clicks;
   cancel(object);
-  launch(doc, object, { ...object, box, clicks, waiting: true, job: null, ms: null }, (put) =>
-    segmented(doc, { boxes: [box], ...rowOf(clicks) }, put),
+  launch(doc, object, { ...object, box, clicks, waiting: true, job: null }, (put) =>
+    segmented(doc, { axis: object.axis, boxes: [box], ...rowOf(clicks) }, put),
   );
 }
 
@@ -116,10 +117,10 @@ export function click(pixel, label) {
   const before = doc.object;
   if (!before) {
     if (!label) return tell("Select an object first: a background click corrects one.");
-    return launch(doc, null, { ...fresh(doc), clicks: [one] }, (put) => segmented(doc, rowOf([one]), put));
+    return launch(doc, null, { ...fresh(doc), clicks: [one] }, (put) => segmented(doc, { axis: doc.axis, ...rowOf([one]) }, put));
   }
   const clicks = [...before.clicks, one];
-  launch(doc, before, { ...before, clicks, waiting: true, job: null, ms: null }, async (put) => {
+  launch(doc, before, { ...before, clicks, waiting: true, job: null }, async (put) => {
     const former = await before.ready;
     if (!former) throw new Error("The object that was to be corrected is gone.");
     const background = doc.image.volume;
@@ -139,8 +140,8 @@ function rowsFor(object, { point, label }) {
 
 /** Segment; in a volume the slice first, then, if so chosen, the whole object. */
 async function segmented(doc, prompts, put) {
-  const request = { ...doc.shown, axis: doc.axis, ...prompts };
-  const thick = prompts.boxes && thickness(doc, prompts.boxes[0]) > 1;
+  const request = { ...doc.shown, ...prompts };
+  const thick = prompts.boxes && doc.image.volume && thickness(doc.image, prompts.axis, prompts.boxes[0]) > 1;
   if (!doc.image.volume) return fieldsOf(await api.segment(doc.image.id, request));
   if (thick || !prompts.boxes) return watched(await api.segment(doc.image.id, { ...request, background: true }), put);
   const first = fieldsOf(await api.segment(doc.image.id, request));
@@ -149,10 +150,11 @@ async function segmented(doc, prompts, put) {
   return followed(doc, request, put);
 }
 
-const thickness = (doc, box) => {
-  const { first, last } = rectangleOf(doc.image, doc.plane, box);
+/** Slices of a volume's box. */
+export function thickness(image, axis, box) {
+  const { first, last } = rectangleOf(image, planeOf(image, axis), box);
   return last - first;
-};
+}
 
 /** The object through all slices. What was found on the first one stays if this fails. */
 async function followed(doc, request, put) {
@@ -167,7 +169,7 @@ async function followed(doc, request, put) {
 /** Follow a one-slice object through the other slices now. */
 export function follow(object) {
   const { doc } = state;
-  launch(doc, object, { ...object, waiting: true, ms: null }, (put) =>
+  launch(doc, object, { ...object, waiting: true }, (put) =>
     api
       .segment(doc.image.id, { ...doc.shown, axis: object.axis, boxes: [object.box], follow: true, background: true })
       .then((job) => watched(job, put)),

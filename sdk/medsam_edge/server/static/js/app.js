@@ -28,11 +28,20 @@ function draw() {
   drawSlices();
   drawStatus();
   drawCanvas(canvas);
+  if (state.arrived !== null) requestAnimationFrame(timed);
   const label = canvasLabel();
   if (canvas.getAttribute("aria-label") !== label) canvas.setAttribute("aria-label", label);
   fetchPictures();
   encodeAhead();
   keepDraft();
+}
+
+/** The mask is on the screen since the last frame. */
+function timed() {
+  if (state.arrived === null) return;
+  state.lastMs = performance.measure("prompt to pixels", { start: state.arrived }).duration;
+  state.arrived = null;
+  changed();
 }
 
 function listenToDrops() {

@@ -73,7 +73,7 @@ function drawPrompts(context, object) {
     const { rectangle, first, last } = rectangleOf(doc.image, doc.plane, object.box);
     if (doc.slice >= first && doc.slice < last) {
       drawRectangle(context, rectangle, color, selected && !object.waiting ? [] : [5, 4]);
-      if (selected && state.tool === "box") drawHandles(context, rectangle, color);
+      if (selected && state.tool === "box" && object.axis === doc.axis) drawHandles(context, rectangle, color);
     }
   }
   if (!selected) return;

@@ -8,6 +8,7 @@ import { setWindow, windowNow } from "./window.js";
 
 export function drawImagePanel() {
   const { doc } = state;
+  document.getElementById("side").hidden = !doc;
   render(
     doc
       ? html`
@@ -42,7 +43,7 @@ function modality(doc) {
           changed();
         }}
       >
-        <option value="" ?selected=${!doc.modality}>Recognise</option>
+        <option value="" ?selected=${!doc.modality}>Not said</option>
         ${state.server.modalities.map(
           (name) => html`<option value=${name} ?selected=${doc.modality === name}>${name}</option>`,
         )}
@@ -53,6 +54,7 @@ function modality(doc) {
           Taken for ${recognised.modality} (${Math.round(100 * recognised.modality_confidence)} %)
         </p>`
       : nothing}
+    ${doc.modality || known ? nothing : html`<p class="hint">Choose it: grey values and masks depend on it.</p>`}
   `;
 }
 
@@ -98,7 +100,7 @@ function windowing(doc) {
           else setWindow(value ? state.server.windows[value] : null);
         }}
       >
-        <option value="" ?selected=${preset === ""}>As the modality asks</option>
+        <option value="" ?selected=${preset === ""}>${doc.image.dtype === "uint8" ? "As stored" : "Standard"}</option>
         ${presets.map(([name, own]) => html`<option value=${name} ?selected=${preset === name}>${title(name, own)}</option>`)}
         <option value="own" ?selected=${preset === "own"}>Own</option>
       </select>

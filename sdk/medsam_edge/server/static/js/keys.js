@@ -114,7 +114,6 @@ function canvasKey(event) {
     return true;
   }
   if (event.key !== "Enter") return false;
-  performance.mark("pointer-up");
   state.cursor ??= middle();
   const [u, v] = state.cursor;
   if (state.tool === "add" || state.tool === "remove") click([u, v], state.tool === "add" ? 1 : 0);

@@ -3,7 +3,7 @@
 import { live } from "../vendor/lit-html/directives/live.js";
 import { repeat } from "../vendor/lit-html/directives/repeat.js";
 import { html, nothing, render } from "../vendor/lit-html/lit-html.js";
-import { addBoxOf, cancel, follow, label, moveBox, remove, select, toggle } from "./acts.js";
+import { addBoxOf, cancel, follow, label, moveBox, remove, select, thickness, toggle } from "./acts.js";
 import { icon, iconButton } from "./icons.js";
 import { boxOn, extentOf, rectangleOf } from "./plane.js";
 import { changed, goTo, state } from "./state.js";
@@ -138,14 +138,14 @@ function waiting({ job }, name) {
 
 function details(doc, object) {
   const extent = doc.image.volume ? extentOf(object, doc.plane) : null;
-  const oneSlice = doc.image.volume && object.box && thickness(doc, object) === 1 && object.regions.size <= 1;
+  const oneSlice = doc.image.volume && object.box && thickness(doc.image, object.axis, object.box) === 1 && object.regions.size <= 1;
   return html`
     <div class="details">
       <span>${size(doc, object)}</span>
       ${extent
         ? html`<span>
             <button type="button" class="quiet" @click=${act(() => goTo((extent[0] + extent[1]) >> 1))}>
-              slices ${extent[0] + 1}–${extent[1] + 1}
+              ${extent[0] === extent[1] ? `slice ${extent[0] + 1}` : `slices ${extent[0] + 1}–${extent[1] + 1}`}
             </button>
           </span>`
         : nothing}
@@ -157,11 +157,6 @@ function details(doc, object) {
         : nothing}
     </div>
   `;
-}
-
-function thickness(doc, object) {
-  const side = [2, 1, 0][object.axis];
-  return object.box[3 + side] - object.box[side];
 }
 
 function size({ image }, object) {

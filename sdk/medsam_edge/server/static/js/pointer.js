@@ -39,7 +39,6 @@ export function listen(canvas) {
   });
   canvas.addEventListener("pointerup", (event) => {
     fingers.delete(event.pointerId);
-    if (drag) performance.mark("pointer-up");
     drag?.end?.(at(event));
     drag = null;
     changed();
@@ -166,7 +165,7 @@ function pick(pixel) {
 function grip(place) {
   const { doc } = state;
   const object = doc?.object;
-  if (state.tool !== "box" || !object?.box || doc.hidden.has(object.key)) return null;
+  if (state.tool !== "box" || !object?.box || object.axis !== doc.axis || doc.hidden.has(object.key)) return null;
   const { rectangle, first, last } = rectangleOf(doc.image, doc.plane, object.box);
   if (doc.slice < first || doc.slice >= last) return null;
   const [u0, v0, u1, v1] = rectangle;

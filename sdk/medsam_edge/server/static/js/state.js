@@ -32,7 +32,9 @@ export const state = {
   pointer: null,
   /** What takes long, as a sentence; null for nothing. */
   busy: null,
-  /** Milliseconds from the last prompt to its mask. */
+  /** When the prompt was given whose mask has just arrived; null once that mask is on the screen. */
+  arrived: null,
+  /** Milliseconds from the last prompt to its mask on the screen. */
   lastMs: null,
 };
 
