@@ -5,7 +5,7 @@ DEV := .venv/dev
 INSTALL := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint check fuzz bench chain default-model docs clean
+.PHONY: help demo test slow lint check fuzz bench chain default-model docs clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -15,6 +15,9 @@ demo: $(RUNTIME)/.done  ## segment synthetic images with the packaged model, dra
 
 test: $(DEV)/.done  ## run the tests
 	OMP_NUM_THREADS=1 $(DEV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile  # a process a core, each with one thread
+
+slow: $(DEV)/.done  ## run the tests that take minutes or need tools of the system
+	OMP_NUM_THREADS=1 $(DEV)/bin/python -m pytest -m slow
 
 lint: $(DEV)/.done  ## check format, style and types
 	$(DEV)/bin/ruff format --check .

@@ -191,7 +191,8 @@ def read_held(path: Path, identity: str, name: str, folder: Path | None = None) 
         try:
             loaded = read_image(path)
         except MedsamEdgeError as error:
-            raise type(error)(str(error).replace(f"{path.parent}/", "").replace(str(path.parent), name)) from error
+            text = str(error).replace(f"{path}/", "").replace(f"{path.parent}/", "").replace(str(path), name)
+            raise type(error)(text) from error
     return HeldImage(identity, name, loaded, folder, tuple(texts))
 
 
