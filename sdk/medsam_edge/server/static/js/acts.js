@@ -178,14 +178,12 @@ export function follow(object) {
 
 /** Wait for a job and give its object. Raises AbortError where it was cancelled. */
 async function watched(job, put) {
-  put({ job });
-  for await (const now of api.events(job.id)) {
-    put({ job: now });
-    if (now.state === "failed") throw new api.Refused(422, now.problem.detail, now.problem.type);
-    if (now.state === "done") return fieldsOf(await api.segmentation(now.segmentation));
-    if (now.state === "cancelled") break;
-  }
-  throw new DOMException("The job was cancelled.", "AbortError");
+  let now = job;
+  put({ job: now });
+  for await (now of api.events(job.id)) put({ job: now });
+  if (now.state === "failed") throw new api.Refused(422, now.problem.detail, now.problem.type);
+  if (now.state !== "done") throw new DOMException("The job was cancelled.", "AbortError");
+  return fieldsOf(await api.segmentation(now.segmentation));
 }
 
 export function cancel(object) {

@@ -1,6 +1,5 @@
 // The panel of the image: what it is, modality, window, and the plane of a volume.
 
-import { live } from "../vendor/lit-html/directives/live.js";
 import { html, nothing, render } from "../vendor/lit-html/lit-html.js";
 import { planeOf } from "./plane.js";
 import { changed, lookAlong, state } from "./state.js";
@@ -35,7 +34,7 @@ function modality(doc) {
       <span>Modality</span>
       <select
         id="modality"
-        .value=${live(doc.modality ?? "")}
+        .value=${doc.modality ?? ""}
         @change=${(event) => {
           doc.modality = event.target.value || null;
           doc.window = null;
@@ -77,14 +76,17 @@ function windowing(doc) {
   const presets = doc.modality === "CT" && doc.image.dtype !== "uint8" ? Object.entries(state.server.windows) : [];
   const same = (one) => doc.window && one[0] === doc.window[0] && one[1] === doc.window[1];
   const preset = doc.window === null ? "" : (presets.find(([, own]) => same(own))?.[0] ?? "own");
-  const number = (label, value, put) => html`
+  const number = (label, at, put) => html`
     <label>
       <span>${label}</span>
       <input
         type="number"
         step="any"
-        .value=${live(String(value))}
-        @change=${(event) => (event.target.value === "" ? changed() : put(Number(event.target.value)))}
+        .value=${String(at ? width : level)}
+        @change=${(event) => {
+          if (event.target.value !== "") put(Number(event.target.value));
+          event.target.value = windowNow(doc)[at];
+        }}
       />
     </label>
   `;
@@ -93,7 +95,7 @@ function windowing(doc) {
       <span>Window</span>
       <select
         id="window"
-        .value=${live(preset)}
+        .value=${preset}
         @change=${(event) => {
           const { value } = event.target;
           if (value === "own") setWindow([level, width]);
@@ -106,13 +108,13 @@ function windowing(doc) {
       </select>
     </label>
     <div class="pair">
-      ${number("Level", level, (value) => setWindow([value, width]))}
-      ${number("Width", width, (value) => setWindow([level, Math.abs(value)]))}
+      ${number("Level", 0, (value) => setWindow([value, width]))}
+      ${number("Width", 1, (value) => setWindow([level, Math.abs(value)]))}
     </div>
     <label class="check" title="Otherwise the window is for your eyes alone">
       <input
         type="checkbox"
-        .checked=${live(doc.segmentsWindow)}
+        .checked=${doc.segmentsWindow}
         @change=${(event) => {
           doc.segmentsWindow = event.target.checked;
           changed();

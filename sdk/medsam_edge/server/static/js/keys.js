@@ -97,6 +97,7 @@ export function listenToKeys(canvas, more) {
 }
 
 function isTyping({ target, ctrlKey, metaKey, key }) {
+  if ((ctrlKey || metaKey) && ["s", "o"].includes(key)) return false;
   if (target.matches("textarea, input:not([type=range], [type=checkbox], [type=color])")) return true;
   if (ctrlKey || metaKey) return false;
   if (target.matches("select")) return true;

@@ -1,6 +1,5 @@
 // The panel of the objects: a list, and what one can do with the selected one.
 
-import { live } from "../vendor/lit-html/directives/live.js";
 import { repeat } from "../vendor/lit-html/directives/repeat.js";
 import { html, nothing, render } from "../vendor/lit-html/lit-html.js";
 import { addBoxOf, cancel, follow, label, moveBox, remove, select, thickness, toggle } from "./acts.js";
@@ -37,7 +36,7 @@ const following = () => html`
     <input
       type="checkbox"
       id="follow"
-      .checked=${live(state.follow)}
+      .checked=${state.follow}
       @change=${(event) => {
         state.follow = event.target.checked;
         changed();
@@ -55,7 +54,7 @@ const opacity = () => html`
       min="0"
       max="1"
       step="0.05"
-      .value=${live(String(state.opacity))}
+      .value=${String(state.opacity)}
       aria-valuetext="${Math.round(100 * state.opacity)} percent"
       @input=${(event) => {
         state.opacity = Number(event.target.value);
@@ -85,16 +84,20 @@ function row(doc, object) {
         <input
           type="color"
           aria-label="Colour of ${name}"
-          .value=${live(color)}
+          .value=${color}
           @input=${(event) => label(object, { color: event.target.value })}
         />
         <input
           type="text"
           maxlength="128"
           aria-label="Name of ${name}"
-          .value=${live(name)}
+          .value=${name}
           @focus=${() => select(object.key)}
-          @change=${(event) => label(object, { name: event.target.value.trim() || name })}
+          @change=${(event) => {
+            const given = event.target.value.trim() || name;
+            event.target.value = given;
+            label(object, { name: given });
+          }}
         />
         ${score(object)}
         ${iconButton(hidden ? "hidden" : "eye", `${hidden ? "Show" : "Hide"} ${name}`, act(() => toggle(object)), {
@@ -197,7 +200,7 @@ function openNumbers(object) {
             (name, at) => html`
               <label>
                 <span>${name}</span>
-                <input type="number" name=${name} step="any" required .value=${live(String(box[at]))} />
+                <input type="number" name=${name} step="any" required value=${box[at]} />
               </label>
             `,
           )}
@@ -210,6 +213,7 @@ function openNumbers(object) {
     `,
     dialog,
   );
+  dialog.querySelector("form").reset();
   dialog.showModal();
 }
 

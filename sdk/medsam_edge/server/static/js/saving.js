@@ -32,6 +32,8 @@ export function formats({ image }) {
 export async function save() {
   const { doc } = state;
   if (!doc || !state.server.saves) return;
+  const field = document.activeElement;
+  if (field.matches("input")) field.blur(), field.focus(); // a name that is being typed counts
   const objects = chosen(doc);
   const answer = await busily("Saving …", () => api.save(doc.image.id, objects));
   if (!answer) return;

@@ -1,6 +1,5 @@
 // Below the canvas of a volume: the slice, a slider, and where the objects are.
 
-import { live } from "../vendor/lit-html/directives/live.js";
 import { html, nothing, render } from "../vendor/lit-html/lit-html.js";
 import { iconButton } from "./icons.js";
 import { extentOf } from "./plane.js";
@@ -22,7 +21,7 @@ export function drawSlices() {
           type="range"
           min="0"
           max=${depth - 1}
-          .value=${live(String(doc.slice))}
+          .value=${String(doc.slice)}
           aria-label="Slice"
           aria-valuetext="${name} slice ${doc.slice + 1} of ${depth}"
           @input=${(event) => goTo(Number(event.target.value))}

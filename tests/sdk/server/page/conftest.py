@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.sdk.server.running import TOKEN
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+    from tests.sdk.server.page.hand import Hand
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    pytest.importorskip("playwright", reason="playwright is not installed")
+    from playwright.sync_api import expect
+
+    from tests.sdk.server.page.hand import PATIENCE, browsing, chromium
+
+    expect.set_options(timeout=1000 * PATIENCE)
+    if chromium() is None:
+        pytest.skip("there is no Chromium")
+    with browsing() as found:
+        yield found
+
+
+@pytest.fixture
+def visit(browser: Browser) -> Iterator[Callable[..., Hand]]:
+    """Open the page in a session of its own; at the end nothing may have failed in it."""
+    from tests.sdk.server.page.hand import Hand
+
+    contexts, hands = [], []
+
+    def visited(url: str, token: str = TOKEN, **options: Any) -> Hand:
+        context = browser.new_context(**{"viewport": {"width": 1280, "height": 720}, **options})
+        contexts.append(context)
+        hand = Hand(context.new_page())
+        hands.append(hand)
+        hand.page.goto(f"{url}/#token={token}" if token else url)
+        return hand
+
+    yield visited
+    complaints = [complaint for hand in hands for complaint in hand.complaints]
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+@pytest.fixture
+def hand(visit: Callable[..., Hand], url: str) -> Hand:
+    return visit(url)
