@@ -27,7 +27,7 @@ from medsam_edge.intensity import Window, to_display
 from medsam_edge.modality import Modality
 from medsam_edge.reading.read import read_image
 from medsam_edge.server.errors import Unknown
-from medsam_edge.server.warned import collected
+from medsam_edge.server.warned import collected, tell
 
 CHUNK = 1 << 20
 DEPTH = 4
@@ -37,6 +37,9 @@ MOST_FILES = 10_000
 DISPLAYS = 2
 """8-bit versions of one image that are kept: the modality's rule and one window, as a rule."""
 PLAIN_NAME = re.compile(r"[^\W_][\w .,+()=@-]{0,127}")
+
+Display = tuple[npt.NDArray[np.uint8], list[str]]
+"""An 8-bit image, and the warnings that making it gave."""
 
 
 @dataclass(eq=False)
@@ -56,7 +59,7 @@ class HeldImage:
     loaded: LoadedImage
     folder: Path | None = None
     warnings: tuple[str, ...] = ()
-    _displays: OrderedDict[tuple[bool, Window | None], npt.NDArray[np.uint8]] = field(default_factory=OrderedDict)
+    _displays: OrderedDict[tuple[bool, Window | None], Display] = field(default_factory=OrderedDict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     @property
@@ -72,7 +75,10 @@ class HeldImage:
     @property
     def nbytes(self) -> int:
         with self._lock:
-            own = {id(array): array.nbytes for array in (self.loaded.pixels, *self._displays.values())}
+            own = {
+                id(array): array.nbytes
+                for array in (self.loaded.pixels, *(item[0] for item in self._displays.values()))
+            }
         return sum(own.values())
 
     @cached_property
@@ -95,15 +101,18 @@ class HeldImage:
         key = (modality is Modality.CT, window)
         with self._lock:
             if key not in self._displays:
-                if self.volume:
-                    display = volume_display(self.loaded.pixels, modality, window)
-                else:
-                    display = picture_display(self.loaded, modality, window)
-                self._displays[key] = display
+                with collected() as texts:
+                    if self.volume:
+                        display = volume_display(self.loaded.pixels, modality, window)
+                    else:
+                        display = picture_display(self.loaded, modality, window)
+                self._displays[key] = display, texts
                 while len(self._displays) > DISPLAYS:
                     self._displays.popitem(last=False)
             self._displays.move_to_end(key)
-            return replace(self.loaded, pixels=self._displays[key], read_ms=0.0)
+            display, texts = self._displays[key]
+        tell(texts)
+        return replace(self.loaded, pixels=display, read_ms=0.0)
 
     def plane(self, number: int, axis: int, modality: Modality | None, window: Window | None) -> npt.NDArray[np.uint8]:
         """One slice, (rows, columns) or (H, W, 3), 8 bits; the whole volume is converted only where the rule needs it.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,11 +20,18 @@ def listen() -> None:
 @contextmanager
 def collected() -> Iterator[list[str]]:
     """A list of the warnings that this thread gives in the block; without `listen`, it stays empty."""
-    _here.texts = texts = list[str]()
+    outer, texts = getattr(_here, "texts", None), list[str]()
+    _here.texts = texts
     try:
         yield texts
     finally:
-        _here.texts = None
+        _here.texts = outer
+
+
+def tell(texts: Iterable[str]) -> None:
+    """Give warnings again, of work that is not done again."""
+    for text in texts:
+        _keep(text)
 
 
 def _keep(message: Warning | str, *_: Any, **__: Any) -> None:
