@@ -50,5 +50,5 @@ def visit(browser: Browser) -> Iterator[Callable[..., Hand]]:
 
 
 @pytest.fixture
-def hand(visit: Callable[..., Hand], url: str) -> Hand:
+def hand(visit: Callable[..., Hand], url: str, listening: None) -> Hand:
     return visit(url)

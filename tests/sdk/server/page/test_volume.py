@@ -170,6 +170,9 @@ def test_a_dicom_series_is_uploaded_as_one(hand: Hand, tmp_path: Path) -> None:
     hand.page.locator("#slices output").wait_for()
     expect(hand.page.locator("#slices output")).to_have_text("Axial 2 / 3")
     expect(hand.page.locator("#modality")).to_have_value("CT")
+    hand.page.get_by_role("button", name="Box in numbers").click()
+    hand.page.get_by_role("button", name="Segment", exact=True).click()
+    expect(hand.page.locator(".toast.warning")).to_contain_text("CT values range from 0 to 219")
 
 
 def test_the_volume_is_that_of_the_file(opened: Hand, folder: Path) -> None:

@@ -13,6 +13,7 @@ import { announce, complain, tell } from "./toast.js";
  * job: the background job, if any. ready: a promise of the object once nothing is due, null if it came to nothing.
  */
 function fieldsOf(info, index = 0) {
+  for (const text of info.warnings) state.docs.get(info.image)?.warn(text);
   const { box, clicks, score, size, regions } = info.objects[index];
   return {
     segmentation: info.id,

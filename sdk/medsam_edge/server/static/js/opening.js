@@ -70,7 +70,7 @@ async function show(image, file = null) {
   state.drawing = state.corner = state.cursor = null;
   sessionStorage.setItem(LAST, image.id);
   viewport.show(doc.plane, false);
-  for (const warning of known ? [] : image.warnings) tell(warning);
+  for (const text of known ? [] : image.warnings) doc.warn(text);
   announce(`${image.name} opened, ${image.shape.join(" by ")}`);
   document.title = `${image.name} – medsam-edge`;
   changed();

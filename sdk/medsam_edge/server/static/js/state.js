@@ -2,6 +2,7 @@
 
 import { History } from "./history.js";
 import { planeOf } from "./plane.js";
+import { warn } from "./toast.js";
 import { Viewport } from "./viewport.js";
 
 export const COLORS = [
@@ -53,6 +54,7 @@ export class Doc {
     /** Name and colour by an object's key. */
     this.labels = new Map();
     this.edits = 0;
+    this._warned = new Set();
     this.selected = null;
     this.hidden = new Set();
     this.axis = 0;
@@ -85,6 +87,13 @@ export class Doc {
 
   markSaved() {
     this._saved = { objects: this.history.now, edits: this.edits };
+  }
+
+  /** Say a warning of the sdk, once. */
+  warn(text) {
+    if (this._warned.has(text)) return;
+    this._warned.add(text);
+    warn(text);
   }
 
   /** How values become grey for the network. */

@@ -22,6 +22,11 @@ export function complain(error) {
   add(error.message || String(error), "problem");
 }
 
+/** Say something that a user should know of, until it is closed. */
+export function warn(text) {
+  add(text, "warning");
+}
+
 /** For screen readers alone. */
 export function announce(text) {
   document.getElementById("spoken").textContent = text;
@@ -48,14 +53,14 @@ function close(key) {
 
 function draw() {
   const place = (kind) => document.getElementById(kind === "problem" ? "problems" : "news");
-  for (const kind of ["problem", "done"]) {
-    const own = shown.filter((message) => message.kind === kind);
+  for (const kind of ["problem", "news"]) {
+    const own = shown.filter((message) => (message.kind === "problem") === (kind === "problem"));
     render(
       repeat(
         own,
         ({ key }) => key,
-        ({ key, text }) => html`
-          <div class="toast ${kind}">
+        ({ key, text, kind: own }) => html`
+          <div class="toast ${own}">
             <span>${text}</span>
             <button type="button" class="icon" aria-label="Close message" @click=${() => close(key)}>
               <svg aria-hidden="true"><use href="#i-close"></use></svg>
