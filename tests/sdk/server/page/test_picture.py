@@ -206,7 +206,7 @@ def test_a_box_in_numbers(hand: Hand, grey: Path) -> None:
 
 def test_the_token_leaves_the_address_and_can_be_entered(visit: Callable[..., Hand], url: str) -> None:
     with_token = visit(url)
-    with_token.page.wait_for_function("location.hash === ''")
+    with_token.until("location.hash === ''")
     assert TOKEN not in with_token.page.url
     without = visit(url, token="")
     without.page.get_by_role("textbox", name="Token").fill(TOKEN)

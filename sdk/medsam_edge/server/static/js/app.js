@@ -69,6 +69,7 @@ async function begin() {
     [state.server, state.files] = await Promise.all([api.server(), api.files()]);
     drawFiles();
     changed();
+    requestAnimationFrame(() => performance.mark("ready"));
     await reopen();
   } catch (error) {
     if (error.status === 401) show("token");

@@ -22,10 +22,10 @@ const OF_VOLUMES = ["nii.gz", "nrrd", "mha", "npz", "coco", "rle", "polygons"];
 
 /** Formats that suit an image: [name, what it is called]. */
 export function formats({ image }) {
-  const medical = image.spacing_mm ? ["dcm"] : [];
-  const fit = image.volume ? [...OF_VOLUMES, ...medical] : [...OF_PICTURES, ...(image.spacing_mm ? OF_VOLUMES : [])];
+  const fit = image.volume || image.spacing_mm ? OF_VOLUMES : OF_PICTURES;
   const offered = state.server?.formats ?? [];
-  return Object.entries(KINDS).filter(([name]) => offered.includes(name) && [...fit, ...medical].includes(name));
+  const dicom = image.modality !== null; // which only a DICOM header says; a segmentation refers to its files
+  return Object.entries(KINDS).filter(([name]) => offered.includes(name) && (name === "dcm" ? dicom : fit.includes(name)));
 }
 
 /** Save all objects of the image on the server; they survive its restart. */
