@@ -38,7 +38,6 @@ class PageFiles(StaticFiles):
         return response
 
 
-
 def make_app(service: Service, token: str, hosts: Iterable[str] = LOOPBACK) -> ASGIApp:
     """The REST API and the page, behind the guard. The service is closed when the server stops."""
     metrics = Metrics()

@@ -1,25 +1,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from playwright.sync_api import Browser, expect
 
+from tests.sdk.server.page.hand import PATIENCE, Hand, browsing, chromium
 from tests.sdk.server.running import TOKEN
-
-if TYPE_CHECKING:
-    from playwright.sync_api import Browser
-
-    from tests.sdk.server.page.hand import Hand
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    pytest.importorskip("playwright", reason="playwright is not installed")
-    from playwright.sync_api import expect
-
-    from tests.sdk.server.page.hand import PATIENCE, browsing, chromium
-
     expect.set_options(timeout=1000 * PATIENCE)
     if chromium() is None:
         pytest.skip("there is no Chromium")
@@ -30,8 +22,6 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def visit(browser: Browser) -> Iterator[Callable[..., Hand]]:
     """Open the page in a session of its own; at the end nothing may have failed in it."""
-    from tests.sdk.server.page.hand import Hand
-
     contexts, hands = [], []
 
     def visited(url: str, token: str = TOKEN, **options: Any) -> Hand:

@@ -1,8 +1,8 @@
 """How long a person waits: `python -m tests.sdk.server.page.measure` prints it, and asserts nothing.
 
-Page load is from the start of navigation to a page that can be used. A box is from the release of the mouse to the frame
-after the mask was drawn, on an image that is encoded; the library's own decode of the same box, in turns with it, is
-what of that is the network's.
+Page load is from the start of navigation to a page that can be used. A box is from the release of the mouse to the
+frame after the mask was drawn, on an image that is encoded; the library's own decode of the same box, in turns with
+it, is what of that is the network's.
 """
 
 from __future__ import annotations
@@ -66,8 +66,10 @@ def main() -> None:
         ("the library's decode", decoded),
         ("difference", differences),
     ):
-        p50, p95 = np.percentile(values, (50, 95))
-        print(json.dumps({"what": name, "n": len(values), "p50_ms": round(float(p50), 1), "p95_ms": round(float(p95), 1)}))
+        p50, p95 = np.percentile(values, (50, 95)).round(1).tolist()
+        print(
+            json.dumps({"what": name, "n": len(values), "p50_ms": round(float(p50), 1), "p95_ms": round(float(p95), 1)})
+        )
     print(json.dumps({"cores": os.cpu_count(), "load": round(os.getloadavg()[0], 1)}))
 
 

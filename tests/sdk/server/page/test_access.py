@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
 
-if TYPE_CHECKING:
-    from tests.sdk.server.page.hand import Hand
+from tests.sdk.server.page.hand import Hand, mask_of
 
 pytestmark = pytest.mark.slow
-expect = pytest.importorskip("playwright.sync_api").expect
-mask_of = pytest.importorskip("tests.sdk.server.page.hand").mask_of
-axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+
 
 SIZES = {"laptop": (1280, 720), "tablet": (1024, 768), "tablet upright": (768, 1024)}
 
@@ -95,7 +94,7 @@ def test_help_lists_the_keys(hand: Hand) -> None:
 
 
 def violations(hand: Hand) -> list[str]:
-    found: list[Any] = axe.Axe().run(hand.page).response["violations"]
+    found: list[Any] = Axe().run(hand.page).response["violations"]
     return [f"{own['id']}: {[node['html'] for node in own['nodes']]}" for own in found]
 
 
@@ -151,13 +150,16 @@ def test_it_fits_the_screen(visit: Callable[..., Hand], url: str, size: str) -> 
     hand.drag(30, 10, 44, 20)
     hand.settled()
     page = hand.page
-    assert page.evaluate("[document.documentElement.scrollWidth, document.documentElement.scrollHeight]") == [width, height]
+    assert page.evaluate("[document.documentElement.scrollWidth, document.documentElement.scrollHeight]") == [
+        width,
+        height,
+    ]
     canvas = page.locator("#canvas").bounding_box()
     assert canvas and canvas["width"] >= 0.6 * width and canvas["height"] >= 400
     for name in ("Open", "Undo", "Save", "Box", "Take away", "Next slice", "Hide Object 1", "Delete Object 1"):
         box = page.get_by_role("button", name=name, exact=True).bounding_box()
-        assert box and 0 <= box["x"] and box["x"] + box["width"] <= width, name
-        assert 0 <= box["y"] and box["y"] + box["height"] <= height, name
+        assert box and box["x"] >= 0 and box["x"] + box["width"] <= width, name
+        assert box["y"] >= 0 and box["y"] + box["height"] <= height, name
 
 
 def test_fingers(visit: Callable[..., Hand], url: str) -> None:

@@ -15,7 +15,9 @@ from medsam_edge.phantom import phantom, phantom_volume
 from medsam_edge.server.app import STATIC
 
 MAXIMUM_LINES = 350
-OWN = [path for path in sorted(STATIC.rglob("*")) if path.suffix in (".js", ".css", ".html") and "vendor" not in path.parts]
+OWN = [
+    path for path in sorted(STATIC.rglob("*")) if path.suffix in (".js", ".css", ".html") and "vendor" not in path.parts
+]
 
 
 def name(path: Path) -> str:

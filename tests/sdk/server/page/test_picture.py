@@ -6,11 +6,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import pytest
+from playwright.sync_api import Route, expect
 
 from medsam_edge.errors import MedsamEdgeError
 from medsam_edge.reading.read import read_image
@@ -19,16 +19,11 @@ from medsam_edge.server.app import make_app
 from medsam_edge.server.limits import Limits
 from medsam_edge.server.service import Service
 from tests.sdk.fake import prompted_model
+from tests.sdk.server.page.hand import Hand, mask_of
 from tests.sdk.server.running import TOKEN, running
 
-if TYPE_CHECKING:
-    from playwright.sync_api import Route
-
-    from tests.sdk.server.page.hand import Hand
-
 pytestmark = pytest.mark.slow
-expect = pytest.importorskip("playwright.sync_api").expect
-mask_of = pytest.importorskip("tests.sdk.server.page.hand").mask_of
+
 
 GREY = np.full((64, 64), 100, dtype=np.uint8)
 
@@ -131,7 +126,9 @@ def test_several_objects_with_names_colours_and_places(drawn: Hand) -> None:
     assert [own["name"] for own in drawn.objects()] == ["Object 1", "Liver"]
 
 
-def test_saved_objects_outlive_page_and_server(drawn: Hand, visit: Callable[..., Hand], tmp_path: Path, output: Path) -> None:
+def test_saved_objects_outlive_page_and_server(
+    drawn: Hand, visit: Callable[..., Hand], tmp_path: Path, output: Path
+) -> None:
     page = drawn.page
     page.get_by_label("Name of Object 1").fill("Cyst")
     page.keyboard.press("Enter")

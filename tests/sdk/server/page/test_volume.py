@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 import SimpleITK as sitk
+from playwright.sync_api import expect
 
 from medsam_edge.networks.model import Arrays, Model
 from medsam_edge.segmenter import Segmenter
@@ -20,14 +21,11 @@ from medsam_edge.server.service import Service
 from tests.sdk.dicoms import series, slices
 from tests.sdk.fake import SIZE, FakeEncoder, PromptedDecoder
 from tests.sdk.server.conftest import VOLUME
+from tests.sdk.server.page.hand import Hand, mask_of
 from tests.sdk.server.running import TOKEN, running
 
-if TYPE_CHECKING:
-    from tests.sdk.server.page.hand import Hand
-
 pytestmark = pytest.mark.slow
-expect = pytest.importorskip("playwright.sync_api").expect
-mask_of = pytest.importorskip("tests.sdk.server.page.hand").mask_of
+
 
 NAME = "volume.nii.gz"
 
