@@ -5,7 +5,7 @@ DEV := .venv/dev
 INSTALL := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow lint check fuzz bench chain default-model docs clean
+.PHONY: help demo serve test slow lint check fuzz bench chain default-model docs clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -13,10 +13,13 @@ help:  ## list the targets
 demo: $(RUNTIME)/.done  ## segment synthetic images with the packaged model, draw demo/overlay.png
 	$(RUNTIME)/bin/medsam-edge demo
 
+serve: $(RUNTIME)/.server  ## open the page in the browser (IMAGES: a folder to offer there)
+	$(RUNTIME)/bin/medsam-edge serve $(IMAGES) --open
+
 test: $(DEV)/.done  ## run the tests
 	OMP_NUM_THREADS=1 $(DEV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile  # a process a core, each with one thread
 
-slow: $(DEV)/.done  ## run the slow tests, which start Ray clusters
+slow: $(DEV)/.done  ## run the tests that take minutes or need tools of the system
 	OMP_NUM_THREADS=1 $(DEV)/bin/python -m pytest -m slow
 
 lint: $(DEV)/.done  ## check format, style and types
@@ -54,6 +57,10 @@ clean:  ## delete the virtual environments and what demo, chain and docs write
 $(RUNTIME)/.done: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(RUNTIME)
 	$(RUNTIME)/bin/python $(INSTALL) --editable .
+	touch $@
+
+$(RUNTIME)/.server: $(RUNTIME)/.done
+	$(RUNTIME)/bin/python $(INSTALL) --editable '.[server]'
 	touch $@
 
 $(DEV)/.done: pyproject.toml constraints.txt

@@ -47,15 +47,18 @@ ROOMS = {  # what each room of the sdk may import beside TOP and itself
     "shortcut": {"results", "segmenter"},
     "medsam_edge": {"inference", "reading", "results", "segmenter", "shortcut"},
     "cli": {"inference", "networks", "phantom", "reading", "results", "segmenter", "writing"},
+    "server": {"cli", "inference", "reading", "results", "segmenter", "writing"},
     "__main__": {"cli"},
     "cluster": {"cli", "networks", "reading", "segmenter", "writing"},
 }
 RUNTIME = {"numpy", "cv2", "openvino", "pydicom", "SimpleITK"}
-EXTRA = {  # by the extras `dicom` and `ray`; imported where they are used, in a file or a room
+EXTRA = {  # by the extras; imported where they are used, in a file or a room
     "highdicom": "medsam_edge.writing.dicom_seg",
     "ray": "medsam_edge.cluster",
     "pyarrow": "medsam_edge.cluster",
     "fsspec": "medsam_edge.cluster",
+    **dict.fromkeys(("fastapi", "h11", "prometheus_client", "pydantic", "starlette", "uvicorn"), "medsam_edge.server"),
+    **dict.fromkeys(("blosc2", "nnInteractive"), "medsam_edge.server"),
 }
 FOR_TYPES = {"typing_extensions"}  # comes with mypy, imported under TYPE_CHECKING
 MAXIMUM_LINES, MAXIMUM_PARAMETERS = 350, 8

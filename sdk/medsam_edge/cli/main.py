@@ -34,7 +34,9 @@ EXTENSIONS = {
     "convert": "turn a checkpoint into a model bundle",
     "bench": "measure latency and accuracy",
     "cluster": "segment many images on one machine or several, by Ray",
+    "serve": "segment from a page in the browser, from programs or from viewers",
 }
+EXTRAS = {"bench": "benchmarks", "serve": "server"}
 EPILOG = """\
 examples:
   medsam-edge segment image.png --box 30,40,120,160 --modality US -o mask.png --overlay overlay.png
@@ -85,8 +87,8 @@ def run(argv: list[str]) -> int:
 
 
 def _extension(name: str, argv: list[str]) -> int:
-    """Run `train`, `convert` or `bench`. It is loaded only now; if that fails, the extra to install is named."""
-    extra, missing = "benchmarks" if name == "bench" else name, "medsam-edge"
+    """Run a command of `EXTENSIONS`. It is loaded only now; if that fails, the extra to install is named."""
+    missing = extra = EXTRAS.get(name, name)
     try:
         for entry in entry_points(group="medsam_edge.commands", name=name):
             return int(entry.load()(argv))

@@ -50,7 +50,7 @@ def segment_volume(
         warn("follow: the model takes no mask prompts, so that only boxes are followed from slice to slice")
     rule = rule_of(settings.compat, follow)
     rule.check_count(len(asked.boxes))
-    display = _display(voxels, modality, window, loaded.padding)
+    display = volume_display(voxels, modality, window, loaded.padding)
     slices = np.moveaxis(display, axis, 0)
     begun = [_split(box, own, axis) for box, own in zip(asked.boxes, asked.clicks, strict=True)]
     first, later = tuple(own for own, _ in begun), [own for _, own in begun]
@@ -141,8 +141,8 @@ def _voxels(loaded: LoadedImage) -> npt.NDArray[Any]:
     return pixels
 
 
-def _display(
-    voxels: npt.NDArray[Any], modality: Modality | None, window: Window | None, padding: Padding | None
+def volume_display(
+    voxels: npt.NDArray[Any], modality: Modality | None, window: Window | None, padding: Padding | None = None
 ) -> npt.NDArray[np.uint8]:
     """(D, H, W) uint8, read-only: the volume as the network is shown its slices, before resizing."""
     display = volume_to_display(voxels, modality, window, padding)
