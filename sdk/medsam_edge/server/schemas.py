@@ -72,8 +72,8 @@ class Image(BaseModel):
     """An image that the server holds.
 
     `id` is the SHA-256 of the file's bytes; of several files, of their sorted hashes. `shape` is [H, W], or [D, H, W]
-    of a volume. `spacing_mm` (x, y, z) and `direction` are those of `Frame`. `range` is the least and greatest finite value. `boxes` are those a challenge npz carries. `saved` says
-    whether there is a saved result.
+    of a volume. `spacing_mm` (x, y, z) and `direction` are those of `Frame`. `range` is the least and greatest finite
+    value. `boxes` are those a challenge npz carries. `saved` says whether there is a saved result.
     """
 
     id: str
