@@ -36,7 +36,7 @@ EXTENSIONS = {
     "cluster": "segment many images on one machine or several, by Ray",
     "serve": "segment from a page in the browser, from programs or from viewers",
 }
-EXTRAS = {"bench": "benchmarks", "serve": "server"}
+EXTRAS = {"bench": "benchmarks", "cluster": "ray", "serve": "server"}
 EPILOG = """\
 examples:
   medsam-edge segment image.png --box 30,40,120,160 --modality US -o mask.png --overlay overlay.png
