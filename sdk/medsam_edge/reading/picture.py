@@ -19,8 +19,9 @@ import numpy.typing as npt
 from medsam_edge.errors import ImageError
 from medsam_edge.image import LateArray, LoadedImage
 from medsam_edge.reading.limits import check_claim
-from medsam_edge.reading.tiff import COLOR_MAP, PALETTE, indices, read_page, read_tiff, warn_of_alpha
 from medsam_edge.reading.tiff import claims as tiff_claims
+from medsam_edge.reading.tiff import indices, read_tiff, warn_of_alpha
+from medsam_edge.reading.tiff_page import COLOR_MAP, PALETTE, read_page
 
 JPEG_SCANS = 100
 """A progressive picture has about ten scans. Each costs a pass over all pixels, however few bytes it has."""

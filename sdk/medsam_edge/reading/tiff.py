@@ -1,4 +1,4 @@
-"""What a TIFF page says of itself, and the page as OpenCV reads it right.
+"""The page of a TIFF as OpenCV reads it right.
 
 OpenCV reads plain pages: grey, RGB, a palette, CMYK or YCbCr, samples side by side. It misreads, without a word,
 separate planes, two or four samples a pixel and WhiteIsZero. Such a page is decoded by a second header, which is added
@@ -7,13 +7,9 @@ to the file's bytes: it describes the same stored samples as plain pages. Whatev
 
 from __future__ import annotations
 
-import json
-import math
-import re
 import struct
+import zlib
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,40 +17,42 @@ import numpy as np
 import numpy.typing as npt
 
 from medsam_edge.errors import ImageError, warn
+from medsam_edge.reading.tiff_page import (
+    BITS,
+    BLACK_IS_ZERO,
+    CMYK,
+    COLOR_MAP,
+    COMPRESSION,
+    EXTRA,
+    FORMAT,
+    HEIGHT,
+    KEPT,
+    LONG,
+    LONG8,
+    ORIENTATION,
+    PALETTE,
+    PHOTOMETRIC,
+    PLANAR,
+    PREDICTOR,
+    RGB,
+    ROWS,
+    SAMPLES,
+    SHORT,
+    STRIPS,
+    TILE_HEIGHT,
+    TILE_WIDTH,
+    TILES,
+    TYPES,
+    WHITE_IS_ZERO,
+    WIDTH,
+    YCBCR,
+    Page,
+)
 
 Pixels = npt.NDArray[Any]
 Decode = Callable[[bytes, bool], Pixels]
 """Decodes a file's bytes to (H, W) or (H, W, 3) RGB, and, where its second argument is true, to (H, W, 4) RGBA."""
 
-WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, DESCRIPTION, ORIENTATION = 256, 257, 258, 259, 262, 270, 274
-SAMPLES, PLANAR, PREDICTOR, PALETTE, EXTRA, FORMAT, DEPTH = 277, 284, 317, 320, 338, 339, 32997
-SUBFILE, ROWS, METAMORPH_PLANES = 254, 278, 33629
-STRIPS, TILES = (273, 279), (324, 325)  # offsets, lengths
-TILE_WIDTH, TILE_HEIGHT = 322, 323
-KEPT = (WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, 266, *STRIPS, ORIENTATION, SAMPLES, ROWS, PLANAR, PREDICTOR,
-        TILE_WIDTH, TILE_HEIGHT, *TILES, EXTRA, FORMAT, 347)  # fmt: skip
-SHORT, LONG, LONG8 = 3, 4, 16
-TYPES = {SHORT: "u2", LONG: "u4", LONG8: "u8"}
-SIZES = {
-    1: 1,
-    2: 1,
-    5: 8,
-    6: 1,
-    7: 1,
-    8: 2,
-    9: 4,
-    10: 8,
-    11: 4,
-    12: 8,
-    13: 4,
-    17: 8,
-    18: 8,
-    SHORT: 2,
-    LONG: 4,
-    LONG8: 8,
-}
-
-WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, COLOR_MAP, CMYK, YCBCR = 0, 1, 2, 3, 5, 6
 COLORS = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3, COLOR_MAP: 1, CMYK: 4, YCBCR: 3}
 UNSIGNED, SIGNED, FLOAT = 1, 2, 3
 FORMATS = {UNSIGNED: "whole numbers", SIGNED: "signed numbers", FLOAT: "floats"}
@@ -62,92 +60,10 @@ PACKED_BITS = (10, 12, 14)
 FORMAT_BITS = {UNSIGNED: (1, 8, *PACKED_BITS, 16, 32, 64), SIGNED: (8, 16, 32, 64), FLOAT: (32, 64)}
 ALPHA = (1, 2)  # colours multiplied by it, and not
 OLD_JPEG, JPEG = 6, 7
+DEFLATE = (8, 32946)
 PLAIN = 1
-COMPRESSIONS = (PLAIN, 2, 3, 4, 5, OLD_JPEG, JPEG, 8, 32773, 32946)  # CCITT, LZW, deflate, PackBits
+COMPRESSIONS = (PLAIN, 2, 3, 4, 5, OLD_JPEG, JPEG, 32773, *DEFLATE)  # CCITT, LZW, PackBits
 INKS, CMYK_INKS = 332, 1
-DESCRIPTION_BYTES = 1 << 20
-
-
-@dataclass(frozen=True)
-class Page:
-    """The one page of a TIFF: where each of its entries stands."""
-
-    raw: bytes
-    file: Path
-    order: str  # < or >
-    big: bool  # BigTIFF
-    entries: Mapping[int, int]  # tag → position of its entry
-
-    def header(self, tag: int) -> tuple[int, int, int]:
-        """Type, number of values, and the position of the first; struct.error where they leave the file."""
-        at = self.entries[tag]
-        kind, count = struct.unpack_from(self.order + ("HQ" if self.big else "HI"), self.raw, at + 2)
-        place, room = (at + 12, 8) if self.big else (at + 8, 4)
-        if count * SIZES[kind] > room:
-            (place,) = struct.unpack_from(self.order + ("Q" if self.big else "I"), self.raw, place)
-        if place + count * SIZES[kind] > len(self.raw):
-            raise struct.error
-        return kind, count, place
-
-    def array(self, tag: int) -> npt.NDArray[Any]:
-        """The whole numbers of a tag, of any number."""
-        kind, count, place = self.header(tag)
-        return np.frombuffer(self.raw, self.order + TYPES[kind], count, place)
-
-    def values(self, tag: int, missing: int | None = None) -> tuple[int, ...]:
-        """The first five values of a tag; KeyError where there is none and nothing stands for it."""
-        if tag not in self.entries and missing is not None:
-            return (missing,)
-        kind, count, place = self.header(tag)
-        return tuple(np.frombuffer(self.raw, self.order + TYPES[kind], min(count, 5), place).tolist())
-
-    def value(self, tag: int, missing: int | None = None) -> int:
-        """The first value of a tag; struct.error where there is none."""
-        found = self.values(tag, missing)
-        if not found:
-            raise struct.error
-        return found[0]
-
-    @property
-    def photometric(self) -> int:
-        """What the samples mean; without the tag, as libtiff has it."""
-        return self.value(PHOTOMETRIC, RGB if self.samples >= 3 else BLACK_IS_ZERO)
-
-    @property
-    def samples(self) -> int:
-        """Samples a pixel, all that are stored."""
-        return self.value(SAMPLES, 1)
-
-    @property
-    def bits(self) -> int:
-        """Bits a sample."""
-        return self.value(BITS, 1)
-
-
-def read_page(raw: bytes, file: Path) -> Page:
-    """The page of a TIFF; ImageError for several pages, struct.error or KeyError for a damaged header."""
-    order = "<" if raw.startswith(b"II") else ">"
-    big = {42: False, 43: True}[struct.unpack_from(order + "H", raw, 2)[0]]
-    offset, size = (order + "Q", 20) if big else (order + "I", 12)
-    (at,) = struct.unpack_from(offset, raw, 8 if big else 4)
-    (count,) = struct.unpack_from(order + ("Q" if big else "H"), raw, at)
-    at += 8 if big else 2
-    entries: dict[int, int] = {}
-    for _ in range(count):
-        (tag,) = struct.unpack_from(order + "H", raw, at)
-        if tag in entries and tag in KEPT:  # readers differ in which one they use
-            raise ImageError(f"image: cannot read {file}: it has tag {tag} twice")
-        entries.setdefault(tag, at)
-        at += size
-    if struct.unpack_from(offset, raw, at)[0] != 0:
-        raise ImageError(f"image: expected one page, {file} has more")
-    page = Page(raw, file, order, big, entries)
-    planes = _planes(page)
-    if planes > 1:
-        raise ImageError(f"image: expected one page, {file} has {planes} planes")
-    if page.value(SUBFILE, 0) & 1:
-        raise ImageError(f"image: expected a whole picture, {file} is a reduced one of another")
-    return page
 
 
 def claims(page: Page) -> list[tuple[int, int, int, int]]:
@@ -308,36 +224,29 @@ def _check_stored(page: Page) -> None:
     if found < expected:
         raise ImageError(f"image: {page.file} is cut: expected {expected} strips or tiles, found {found}")
     size = np.uint64(len(page.raw))
-    least = np.zeros(expected, np.uint64)
-    plain = page.value(COMPRESSION, PLAIN) == PLAIN and page.photometric != YCBCR
-    if plain:
-        row = -(-columns * page.bits * (1 if separate else page.samples) // 8)
-        last = rows if tiled else height - (down - 1) * rows
-        least[:] = np.tile([rows * row] * (down - 1) * across + [last * row] * across, expected // (down * across))
+    row = -(-columns * page.bits * (1 if separate else page.samples) // 8)
+    last = rows if tiled else height - (down - 1) * rows
+    held = np.array([rows * row] * (down - 1) * across + [last * row] * across, np.uint64)
+    held = np.tile(held, expected // (down * across))  # bytes that strips or tiles unpack to
+    compression = page.value(COMPRESSION, PLAIN) if page.photometric != YCBCR else None
+    plain = compression == PLAIN
+    least = held if plain else np.zeros(expected, np.uint64)
     if ((offsets > size) | (lengths > size - np.minimum(offsets, size)) | (lengths < least)).any():
         raise ImageError(
             f"image: {page.file} is cut: a strip or tile is shorter than its header says, or beyond its end"
         )
     if plain and not tiled and (lengths > least)[:-1].any():  # libtiff takes all of them for wrong
         raise ImageError(f"image: {page.file} is damaged: it has strips that are longer than their rows")
+    if compression in DEFLATE:  # libtiff leaves black what does not unpack
+        for start, length, count in zip(offsets.tolist(), lengths.tolist(), held.tolist(), strict=True):
+            _check_deflated(page, memoryview(page.raw)[start : start + length], count)
 
 
-def _planes(page: Page) -> int:
-    """How many planes the page says the file holds: programs write a stack as one page and a word about the rest."""
-    planes = page.value(DEPTH, 1)
-    if METAMORPH_PLANES in page.entries:
-        planes = max(planes, page.header(METAMORPH_PLANES)[1])
-    if DESCRIPTION not in page.entries:
-        return planes
-    _, count, place = page.header(DESCRIPTION)
-    text = page.raw[place : place + min(count, DESCRIPTION_BYTES)].decode("latin-1").strip("\0 \r\n")
-    if text.startswith("ImageJ="):
-        counts = [int(found) for found in re.findall(r"^(?:images|slices|frames|channels)=(\d{1,9})\s*$", text, re.M)]
-        return max(planes, *counts, 1)
-    if pixels := re.search(r"<(?:\w+:)?Pixels\s[^>]*", text):
-        sizes = [int(found) for found in re.findall(r"\bSize[ZCT]\s*=\s*[\"'](\d{1,9})[\"']", pixels[0])]
-        return max(planes, math.prod(sizes) // page.samples)
-    with suppress(ValueError, TypeError, AttributeError):  # as tifffile writes it
-        shape = json.loads(text)["shape"] if text.startswith('{"shape"') else [1]
-        return max(planes, math.prod(shape) // (page.value(HEIGHT) * page.value(WIDTH) * page.samples))
-    return planes
+def _check_deflated(page: Page, packed: memoryview, count: int) -> None:
+    """Refuse a strip or tile that does not unpack to `count` bytes; its checksum counts."""
+    try:
+        whole = len(zlib.decompressobj().decompress(packed, count + 1)) >= count  # one more: to the checksum
+    except zlib.error:
+        whole = False
+    if not whole:
+        raise ImageError(f"image: {page.file} is cut or damaged: a strip or tile does not unpack")

@@ -295,6 +295,21 @@ def test_what_is_missing_at_the_end_is_refused(tmp_path: Path, channels: int, ho
         read_image(tmp_path / "x.tif")
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+@pytest.mark.parametrize("how", [{"rowsperstrip": 16}, {"tile": (32, 32)}, {"predictor": True}], ids=str)
+def test_deflated_strips_that_do_not_unpack_are_refused(tmp_path: Path, how: dict[str, Any], dtype: str) -> None:
+    """libtiff leaves them black where they have 8 bits."""
+    path = write(tmp_path / "a.tif", noise(dtype, 3), photometric="rgb", compression="zlib", **how)
+    assert read_image(path).pixels.any()
+    raw = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as tif:
+        start, length = tif.pages[0].dataoffsets[0], tif.pages[0].databytecounts[0]
+    raw[start + length // 2 : start + length // 2 + 8] = bytes(8)
+    path.write_bytes(raw)
+    with pytest.raises(ImageError, match=r"a\.tif is cut or damaged: a strip or tile does not unpack"):
+        read_image(path)
+
+
 def test_strips_that_are_longer_than_their_rows_are_refused(tmp_path: Path) -> None:
     """libtiff then reads all of them wrong, without a word."""
     path = write(tmp_path / "x.tif", np.tile(noise("uint8", 1)[..., 0], (8, 8)), rowsperstrip=7)
