@@ -48,11 +48,13 @@ ROOMS = {  # what each room of the sdk may import beside TOP and itself
     "medsam_edge": {"inference", "reading", "results", "segmenter", "shortcut"},
     "cli": {"inference", "networks", "phantom", "reading", "results", "segmenter", "writing"},
     "server": {"cli", "inference", "reading", "results", "segmenter", "writing"},
+    "notebook": {"inference", "reading"},
     "__main__": {"cli"},
 }
 RUNTIME = {"numpy", "cv2", "openvino", "pydicom", "SimpleITK"}
 EXTRA = {"highdicom"}  # of the extra `dicom`, imported by dicom_seg.py where it is used
 SERVER = {"fastapi", "h11", "prometheus_client", "pydantic", "starlette", "uvicorn", "blosc2", "nnInteractive"}
+NOTEBOOK = {"anywidget", "traitlets"}
 FOR_TYPES = {"typing_extensions"}  # comes with mypy, imported under TYPE_CHECKING
 MAXIMUM_LINES, MAXIMUM_PARAMETERS = 350, 8
 
@@ -178,9 +180,10 @@ def importers(package: str) -> set[str]:
 
 def test_the_sdk_imports_only_its_runtime() -> None:
     roots = {name.split(".")[0] for file in modules("medsam_edge").values() for name in imports(file)}
-    assert roots - sys.stdlib_module_names - {"medsam_edge"} == RUNTIME | EXTRA | SERVER | FOR_TYPES
-    for package in SERVER:
-        assert all(name.startswith("medsam_edge.server.") for name in importers(package)), package
+    assert roots - sys.stdlib_module_names - {"medsam_edge"} == RUNTIME | EXTRA | SERVER | NOTEBOOK | FOR_TYPES
+    for room_, packages in (("server", SERVER), ("notebook", NOTEBOOK)):
+        for package in packages:
+            assert all(room(name) == room_ for name in importers(package)), package
     seg = "medsam_edge.writing.dicom_seg"
     assert importers("highdicom") == {seg}
     assert all(name == seg or name.startswith("medsam_edge.reading.dicom.") for name in importers("pydicom"))
