@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +9,11 @@ import cv2
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from playwright.sync_api import Browser
 
 from medsam_edge import ImageError, InputError, LoadedImage, ModalityError, segment
 from medsam_edge.notebook import BoxDrawing, draw
 from medsam_edge.notebook.widget import HERE
-from tests.sdk.server.page.hand import browsing, chromium
 
 GREY = np.arange(24, dtype=np.uint8).reshape(4, 6)
 VOLUME = np.arange(60, dtype=np.uint8).reshape(3, 4, 5)
@@ -97,14 +96,6 @@ def test_what_segment_refuses_is_refused(error: type[Exception], image: Any, opt
         draw(image, **options)
 
 
-@pytest.fixture
-def page() -> Iterator[Any]:
-    if chromium() is None:
-        pytest.skip("there is no Chromium")
-    with browsing() as browser:
-        yield browser.new_page()
-
-
 MODEL = """async ({ code, traits, picture }) => {
     const { default: widget } = await import('data:text/javascript,' + encodeURIComponent(code));
     const heard = {};
@@ -123,8 +114,9 @@ MODEL = """async ({ code, traits, picture }) => {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("axis", [None, 0, 1])
-def test_the_widget_in_a_browser(page: Any, axis: int | None) -> None:
+def test_the_widget_in_a_browser(browser: Browser, axis: int | None) -> None:
     """A stand-in for the notebook's model; the widget itself is the real one."""
+    page = browser.new_page()
     image = np.zeros((40, 40), dtype=np.uint8) if axis is None else np.zeros((20, 40, 50), dtype=np.uint8)
     drawing = draw(image, axis=axis or 0)
     traits = {name: getattr(drawing, name) for name in ("rows", "slice", "slices", "aspect", "sides")}
@@ -158,3 +150,4 @@ def test_the_widget_in_a_browser(page: Any, axis: int | None) -> None:
     page.locator("canvas").focus()
     page.keyboard.press("Delete")
     assert page.evaluate("model.get('rows')") == []
+    page.close()
