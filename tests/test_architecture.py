@@ -48,6 +48,7 @@ ROOMS = {  # what each room of the sdk may import beside TOP and itself
     "medsam_edge": {"inference", "reading", "results", "segmenter", "shortcut"},
     "cli": {"inference", "networks", "phantom", "reading", "results", "segmenter", "writing"},
     "server": {"cli", "inference", "reading", "results", "segmenter", "writing"},
+    "notebook": {"inference", "reading"},
     "__main__": {"cli"},
     "cluster": {"cli", "networks", "reading", "segmenter", "writing"},
 }
@@ -59,6 +60,7 @@ EXTRA = {  # by the extras; imported where they are used, in a file or a room
     "fsspec": "medsam_edge.cluster",
     **dict.fromkeys(("fastapi", "h11", "prometheus_client", "pydantic", "starlette", "uvicorn"), "medsam_edge.server"),
     **dict.fromkeys(("blosc2", "nnInteractive"), "medsam_edge.server"),
+    **dict.fromkeys(("anywidget", "traitlets"), "medsam_edge.notebook"),
 }
 FOR_TYPES = {"typing_extensions"}  # comes with mypy, imported under TYPE_CHECKING
 MAXIMUM_LINES, MAXIMUM_PARAMETERS = 350, 8

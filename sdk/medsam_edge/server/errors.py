@@ -63,6 +63,12 @@ class TooSlow(RequestError):  # noqa: N818
     status = 408
 
 
+class TooLong(RequestError):  # noqa: N818
+    """Work that was waited for took longer than its client waits; a background job may take longer."""
+
+    status = 422
+
+
 class TooMany(RequestError):  # noqa: N818
     """One client has as many jobs as it may have."""
 

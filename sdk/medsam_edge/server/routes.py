@@ -10,8 +10,9 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.datastructures import UploadFile
 
-from medsam_edge.errors import InputError
+from medsam_edge.errors import CancelledError, InputError
 from medsam_edge.server import schemas
+from medsam_edge.server.errors import TooLong
 from medsam_edge.server.export import Named, exported
 from medsam_edge.server.held import HeldImage
 from medsam_edge.server.schemas import Format
@@ -168,7 +169,10 @@ async def _answer(service: Service, client: str, background: bool, work: Callabl
     if background:
         job = service.jobs.start(client, lambda progress: work(progress).id)
         return JSONResponse(job.shown().model_dump(), status_code=202)
-    return await in_turn(service.segmenting, lambda: work(Deadline(service.limits.job_seconds)))
+    try:
+        return await in_turn(service.segmenting, lambda: work(Deadline(service.limits.job_seconds)))
+    except CancelledError as error:
+        raise TooLong(f"took longer than {service.limits.job_seconds:g} s; ask with background") from error
 
 
 @router.get("/segmentations/{segmentation}")

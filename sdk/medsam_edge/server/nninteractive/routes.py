@@ -11,8 +11,10 @@ from fastapi import APIRouter, Depends, Header, Request, Response
 from nnInteractive.inference.remote import _protocol as wire
 from pydantic import BaseModel, Field
 
+from medsam_edge.errors import CancelledError
 from medsam_edge.segmenter import Segmenter
 from medsam_edge.server import schemas
+from medsam_edge.server.errors import TooLong
 from medsam_edge.server.limits import Limits
 from medsam_edge.server.nninteractive.changes import Change
 from medsam_edge.server.nninteractive.interactions import (
@@ -32,6 +34,8 @@ from medsam_edge.server.work import Deadline, Queue
 
 UPLOADS = (wire.PATH_SET_IMAGE, wire.PATH_ADD_SCRIBBLE, wire.PATH_ADD_LASSO, wire.PATH_ADD_INITIAL_SEG)
 LICENSE = "Apache-2.0; data of the weights: MODEL_CARD.md"
+PATIENCE_SECONDS = 55.0
+"""nnInteractive's client gives an answer up after a minute."""
 router = APIRouter(responses={"4XX": {"model": schemas.Problem}, 503: {"model": schemas.Problem}})
 
 Pair = Annotated[list[schemas.Number], Field(min_length=2, max_length=2)]
@@ -71,7 +75,11 @@ class Viewers:
         """Work in a session in a thread: whether a prediction ran, and what it changed."""
 
         def done() -> Response:
-            return _answer(lease.session, *work(lease.session, Deadline(self.limits.job_seconds)))
+            seconds = min(self.limits.job_seconds, PATIENCE_SECONDS)
+            try:
+                return _answer(lease.session, *work(lease.session, Deadline(seconds)))
+            except CancelledError as error:
+                raise TooLong(f"the object takes longer than {seconds:g} s to follow; it stays as it was") from error
 
         return await in_turn(self.queue, done)
 

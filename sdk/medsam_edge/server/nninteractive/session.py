@@ -33,8 +33,8 @@ from medsam_edge.server.restored import restored_volume
 from medsam_edge.server.warned import collected
 from medsam_edge.settings import Progress
 
-UNDOABLE = 32
-"""Former results that are kept."""
+UNDOABLE = 10
+"""Former results that are kept. Each may take tens of megabytes of logits."""
 THICK = 1.2
 """From this ratio of spacings on, slices lie along the axis of the larger one."""
 HU_AIR, HU_DENSE, HU_LEAST, HU_MOST = -900, 100, -3100, 32767
@@ -155,7 +155,7 @@ class ViewerSession:
         return self._change()
 
     def undo(self) -> tuple[bool, Change | None]:
-        """Go back by one prediction, up to 32 times; whether there was one."""
+        """Go back by one prediction, up to ten times; whether there was one."""
         if not self._former:
             return False, None
         self._result, self._waiting = self._former.pop(), []

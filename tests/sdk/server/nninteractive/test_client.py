@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -22,6 +23,7 @@ from nnInteractive.inference.remote import (
     SessionExpiredError,
     nnInteractiveRemoteInferenceSession,
 )
+from nnInteractive.inference.remote.serialization import pack_array
 
 from medsam_edge.server.nninteractive.app import make_viewers_app
 from medsam_edge.server.nninteractive.leases import LeaseRules
@@ -259,6 +261,29 @@ def test_prompts_that_cannot_be_taken(client: Client) -> None:
     client.set_target_buffer(blank())
     client.add_bbox_interaction(BOX, True)
     np.testing.assert_array_equal(buffer(client), boxed())
+
+
+def test_an_object_that_takes_too_long_stays_as_it_was() -> None:
+    hurried = Limits(job_seconds=0.0)
+    with (
+        running(make_viewers_app(Segmenter(prompted_model()), hurried, TOKEN)) as url,
+        Client(url, api_key=TOKEN) as session,
+    ):
+        session.set_image(image())
+        session.set_target_buffer(blank())
+        with pytest.raises(httpx.HTTPStatusError, match="422") as caught:
+            session.add_bbox_interaction(BOX, True)
+        assert "longer than 0 s" in caught.value.response.json()["detail"]
+        assert not session.undo()
+
+
+def test_an_array_that_lies_about_its_shape(client: Client) -> None:
+    body = bytearray(pack_array(image()))
+    body[13:45] = struct.pack("<4q", 1, 1 << 20, 1 << 20, 1 << 20)  # after the head and `int16`
+    answer = client._http.post("/set_image", content=bytes(body), headers={"X-Meta": "{}"})
+    assert answer.status_code == 422
+    assert "at most" in answer.json()["detail"]
+    assert client.ping()
 
 
 def test_what_the_network_does_not_take_is_not_offered() -> None:

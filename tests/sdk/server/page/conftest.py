@@ -4,19 +4,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser
 
-from tests.sdk.server.page.hand import PATIENCE, Hand, browsing, chromium
+from tests.sdk.server.page.hand import Hand
 from tests.sdk.server.running import TOKEN
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    expect.set_options(timeout=1000 * PATIENCE)
-    if chromium() is None:
-        pytest.skip("there is no Chromium")
-    with browsing() as found:
-        yield found
 
 
 @pytest.fixture

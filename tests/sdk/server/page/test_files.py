@@ -37,7 +37,7 @@ def test_the_policy_of_the_server_suits_the_page() -> None:
     assert not re.search(r"<style|style=|\son[a-z]+=|<script(?![^>]*src=)", text)
 
 
-@pytest.mark.parametrize("path", list(STATIC.rglob("*.js")), ids=name)
+@pytest.mark.parametrize("path", sorted(STATIC.rglob("*.js")), ids=name)
 def test_what_a_module_imports_is_there(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     for other in re.findall(r'(?:from|^import)\s*"([^"]+)"', text, re.M):

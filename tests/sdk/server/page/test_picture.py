@@ -1,7 +1,5 @@
-"""A picture on the real page: open, draw, correct, undo, save, reload.
-
-The fake's mask is the box; a click adds or removes a disk of radius 3.
-"""
+"""A picture on the real page: open, draw, correct, undo, save, reload. The fake's mask is the box; a click adds or
+removes a disk of radius 3."""
 
 from __future__ import annotations
 
