@@ -85,9 +85,8 @@ class Segmenter:
         for name, path in (("bundle", bundle), ("cache_dir", cache_dir)):
             if not isinstance(path, (str, os.PathLike, Model, type(None))):
                 raise InputError(f"{name}: expected a path or None, got {path!r}")
-        with suppress(OSError, ValueError):  # of a name that is too long; the engine warns of it
-            if cache_dir and Path(cache_dir).is_file():
-                raise InputError(f"cache_dir: expected a folder, got the file {cache_dir}")
+        if cache_dir and _is_file(Path(cache_dir)):
+            raise InputError(f"cache_dir: expected a folder, got the file {cache_dir}")
         embeddings = EmbeddingCache(cache_bytes)
         if not isinstance(bundle, Model):
             from medsam_edge.networks import engine  # here: training machines import the package without OpenVINO
@@ -345,3 +344,10 @@ class Segmenter:
         if modality and self.model.classes:
             self.model.one_hot(modality)
         return modality
+
+
+def _is_file(path: Path) -> bool:
+    """Whether it is a file; not where it cannot be one, as with a name that is too long: the engine warns of that."""
+    with suppress(OSError, ValueError):
+        return path.is_file()
+    return False
