@@ -88,7 +88,7 @@ def run(argv: list[str]) -> int:
 
 def _extension(name: str, argv: list[str]) -> int:
     """Run a command of `EXTENSIONS`. It is loaded only now; if that fails, the extra to install is named."""
-    missing = extra = EXTRAS.get(name, name)
+    extra, missing = EXTRAS.get(name, name), "medsam-edge"
     try:
         for entry in entry_points(group="medsam_edge.commands", name=name):
             return int(entry.load()(argv))

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from nnInteractive.inference.remote.serialization import MAGIC, VERSION, pack_array, unpack_array
 
 from medsam_edge.errors import InputError
-from medsam_edge.reading.limits import maximum_bytes
+from medsam_edge.reading.limits import check_size
 
 HEAD = struct.Struct("<4sBBBB")
 CHUNK = struct.Struct("<QQ")
@@ -25,7 +25,8 @@ def unpacked(body: bytes, dimensions: int) -> npt.NDArray[Any]:
     """The array in a request's body.
 
     Raises:
-        InputError: not such an array, more than the sdk's limits for images, or sizes that contradict each other.
+        InputError: not such an array, more than the sdk's limit for images (an ImageError), or sizes that contradict
+            each other.
     """
     try:
         _check(body, dimensions)
@@ -48,9 +49,8 @@ def _check(body: bytes, dimensions: int) -> None:
     at += 8 * count
     if kind.kind not in "buif" or kind.itemsize > 8:
         raise InputError(f"array: expected real numbers, got {kind}")
+    check_size("the array", shape, kind.itemsize)
     size = math.prod(shape) * kind.itemsize
-    if min(shape) < 1 or size > maximum_bytes():
-        raise InputError(f"array: expected at most {maximum_bytes()} bytes, got shape {shape} of {kind}")
     (chunks,) = struct.unpack_from("<I", body, at)
     at += 4
     total = 0
