@@ -8,7 +8,6 @@ segment  both: a picture by inference/picture.py, a volume slice by slice by inf
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from dataclasses import replace
 from numbers import Integral
 from pathlib import Path
@@ -85,7 +84,7 @@ class Segmenter:
         for name, path in (("bundle", bundle), ("cache_dir", cache_dir)):
             if not isinstance(path, (str, os.PathLike, Model, type(None))):
                 raise InputError(f"{name}: expected a path or None, got {path!r}")
-        if cache_dir and _is_file(Path(cache_dir)):
+        if cache_dir and os.path.isfile(cache_dir):  # noqa: PTH113  False for names too long
             raise InputError(f"cache_dir: expected a folder, got the file {cache_dir}")
         embeddings = EmbeddingCache(cache_bytes)
         if not isinstance(bundle, Model):
@@ -344,10 +343,3 @@ class Segmenter:
         if modality and self.model.classes:
             self.model.one_hot(modality)
         return modality
-
-
-def _is_file(path: Path) -> bool:
-    """Whether it is a file; not where it cannot be one, as with a name that is too long: the engine warns of that."""
-    with suppress(OSError, ValueError):
-        return path.is_file()
-    return False
