@@ -26,7 +26,7 @@ from medsam_edge_train.models.efficientnet import IMAGENET_KEY, imagenet_state
 WRAPPERS = ("model", "state_dict", "network")
 PREFIXES = ("module.", "network.")
 NEUTRAL = "mask_decoder.hints."
-"""Tensors that checkpoints of networks with boxes alone lack; they start as zeros, which change nothing."""
+"""Tensors that checkpoints of networks with boxes alone lack; they change nothing at first."""
 SHOWN_KEYS = 8
 
 

@@ -288,7 +288,7 @@ def test_following_corrections_and_clicks_train_what_they_need(
     assert (before.prompt_kinds, network.prompt_kinds) == (("box",), ("box", "points", "mask"))
     assert network.mask_decoder.hints is not None
     for weight in (
-        network.mask_decoder.hints.clicks.weight,
+        network.mask_decoder.hints.rows.weight,
         network.mask_decoder.hints.share.weight,
         network.prompt_encoder.mask_downscaling[-1].weight,
     ):
