@@ -168,7 +168,7 @@ def test_clicks_and_masks_go_through_torch_ir_and_sdk(
         encoder = nn.Conv2d(3, 32, 4, 4)
         decoder = MaskDecoder(32, heads=2, hidden=64, box_prior=context is not None, hints=context is not None)
         if decoder.hints is not None:
-            nn.init.normal_(decoder.hints.clicks.weight)
+            nn.init.normal_(decoder.hints.rows.weight)
             nn.init.normal_(decoder.hints.share.weight)
         return MedSAM(encoder, PromptEncoder(32, 4), decoder, context)
 

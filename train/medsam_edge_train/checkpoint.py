@@ -38,7 +38,7 @@ PARTS = re.compile(r"(?:^|(?<=\.))(image_encoder|prompt_encoder|mask_decoder)\."
 LEAST_SHARED = 0.5
 """Share of its tensors that a file has in common with some network, or it is of none."""
 NEUTRAL = "mask_decoder.hints."
-"""Tensors that checkpoints of networks with boxes alone lack; they start as zeros, which change nothing."""
+"""Tensors that checkpoints of networks with boxes alone lack; they change nothing at first."""
 SHOWN_KEYS = 8
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from medsam_edge_train.models.mask_decoder import Grid, Hint, HintTerms, MaskDecoder
-from medsam_edge_train.models.medsam import ExtraPrompts, MedSAM
+from medsam_edge_train.models.mask_decoder import Grid, Hint, HintTerms, MaskDecoder, likeness
+from medsam_edge_train.models.medsam import BOXES_ALONE, EXTRA_WEIGHTS, ExtraPrompts, MedSAM
 from medsam_edge_train.models.prompt_encoder import PromptEncoder
 
 BOXES = torch.tensor([[20.0, 24, 120, 90], [130, 60, 200, 250]])
@@ -96,7 +96,8 @@ def test_a_mask_prompt_counts_only_where_there_is_one() -> None:
 def test_decoding_with_all_prompts_equals_training() -> None:
     """`decode` takes corners and clicks as points and the mask in cells, `predict` boxes, clicks and whole masks."""
     network = windowed()
-    nn.init.normal_(network.mask_decoder.hints.clicks.weight)  # type: ignore[union-attr]
+    nn.init.normal_(network.mask_decoder.hints.rows.weight)  # type: ignore[union-attr]
+    nn.init.normal_(network.mask_decoder.hints.pixels.weight)  # type: ignore[union-attr]
     nn.init.normal_(network.mask_decoder.hints.share.weight)  # type: ignore[union-attr]
     images, box = torch.rand(1, 3, 256, 256), BOXES[:1]
     points, labels = torch.tensor([[[60.0, 50], [100, 30]]]), torch.tensor([[1, 0]])
@@ -129,18 +130,49 @@ def test_without_a_box_there_is_neither_box_prior_nor_ellipse() -> None:
     assert (boxed - first).abs().max() > 1
 
 
-def test_hints_of_clicks_by_hand() -> None:
-    """On a 4 × 4 grid a click in the middle of cell (1, 2): exp(−d²/2σ²), d in cells, σ 1.5 and 6."""
-    terms = HintTerms(4)
-    with torch.no_grad():
-        terms.clicks.weight.copy_(torch.eye(4))  # wide and narrow bumps of background and object, in order
-    points, labels = torch.tensor([[[2.5, 1.5], [0.5, 0.5]]]) / 4, torch.tensor([[1, 2]])
-    hint = Hint(points, labels, torch.zeros(1, 1, 4, 4), torch.ones(1))
-    bumps = terms.place(hint, Grid(4)).reshape(4, 4, 4)
+def hint_of(points: list[list[float]], labels: list[int], prior: torch.Tensor | None = None) -> Hint:
+    """Clicks of one box on a 4 × 4 grid, x and y in cells, and a mask prompt (16, 4, 4)."""
+    given = torch.zeros(1, 1, 4, 4) if prior is None else prior[None]
+    has_prior = torch.tensor([0.0 if prior is None else 1.0])
+    return Hint(torch.tensor([points]) / 4, torch.tensor([labels]), given, has_prior, torch.ones(1))
+
+
+def test_nearness_to_clicks_by_hand() -> None:
+    """A click in the middle of cell (1, 2): exp(−d²/2σ²), d in cells, σ 1.5 and 6."""
+    bumps = HintTerms.nearness(hint_of([[2.5, 1.5], [0.5, 0.5]], [1, 2]), Grid(4)).reshape(4, 4, 4)
     assert torch.equal(bumps[..., 0], torch.zeros(4, 4))  # no click on the background; a corner (2) is none
     torch.testing.assert_close(bumps[1, 2, 1], torch.tensor(1.0))
     torch.testing.assert_close(bumps[1, 0, 1], torch.exp(torch.tensor(-4 / (2 * 1.5**2))))
     torch.testing.assert_close(bumps[3, 3, 3], torch.exp(torch.tensor(-5 / (2 * 6.0**2))))
+
+
+def test_likeness_by_hand() -> None:
+    """Rows along x, along y and between them, compared with the first, with the mean of the first two, with none."""
+    rows = torch.tensor([[[2.0, 0], [0, 3], [1, 1]]])
+    weights = torch.tensor([[[1.0, 1, 0], [0, 1, 0], [0, 0, 0]]])
+    half = 0.5**0.5
+    expected = torch.tensor([[[1, half, 0], [0, half, 0], [half, 1, 0]]])
+    torch.testing.assert_close(likeness(rows, weights), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_hints_add_nothing_to_boxes_alone_and_nothing_at_first() -> None:
+    terms, rows = HintTerms(8), torch.randn(1, 16, 8)
+    clicked = hint_of([[2.5, 1.5]], [1])
+    assert not any(part.any() for part in terms(rows, clicked, Grid(4)))
+    for layer in (terms.rows, terms.pixels):
+        nn.init.normal_(layer.weight)
+    assert not any(part.any() for part in terms(rows, hint_of([[2.5, 1.5], [0, 0]], [2, 3]), Grid(4)))
+    for hint in (clicked, hint_of([], [], torch.zeros(16, 4, 4))._replace(points=torch.zeros(1, 0, 2))):
+        more, told = terms(rows, hint, Grid(4))
+        assert more.shape == (1, 16, 8) and told.shape == (1, 16, 4, 4) and more.all() and told.all()
+
+
+def test_boxes_frozen_leaves_what_clicks_and_mask_prompts_use() -> None:
+    network = windowed()
+    network.freeze([BOXES_ALONE])
+    trained = {name for name, weight in network.named_parameters() if weight.requires_grad}
+    assert trained and all(name.startswith(EXTRA_WEIGHTS) for name in trained)
+    assert {"mask_decoder.hints.look.weight", "prompt_encoder.point_embeddings.1.weight"} <= trained
 
 
 def test_no_objects_with_prompts_give_no_masks() -> None:

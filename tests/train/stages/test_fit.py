@@ -19,6 +19,7 @@ from medsam_edge_train.loop.curves import read_curves
 from medsam_edge_train.models import ZOO, MedSAM
 from medsam_edge_train.models.class_prompt import ClassPromptMedSAM
 from medsam_edge_train.models.mask_decoder import MaskDecoder
+from medsam_edge_train.models.medsam import EXTRA_WEIGHTS
 from medsam_edge_train.models.prompt_encoder import PromptEncoder
 from medsam_edge_train.models.quantize import Quantizers
 from medsam_edge_train.stages.fit import FitConfig, PipelineModule, calibration_images, finetune, fit, training_cases
@@ -287,8 +288,23 @@ def test_following_corrections_and_clicks_train_what_they_need(
     before, _ = checkpoint.load(start)
     assert (before.prompt_kinds, network.prompt_kinds) == (("box",), ("box", "points", "mask"))
     trained = checkpoint.read(tmp_path / "run/last.ckpt").state  # the best may be the start
-    for name in ("mask_decoder.hints.clicks", "mask_decoder.hints.share", "prompt_encoder.mask_downscaling.6"):
+    for name in ("mask_decoder.hints.rows", "mask_decoder.hints.share", "prompt_encoder.mask_downscaling.6"):
         assert trained[f"{name}.weight"].abs().max() > 0  # they start as zeros
+
+
+def test_with_boxes_frozen_masks_of_boxes_alone_stay_and_corrections_are_trained(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ZOO, "tiny", windowed_with_hints)
+    start = tmp_path / "start.safetensors"
+    checkpoint.write(start, windowed_with_hints(), "tiny")
+    shares = {"correct": 0.4, "click": 0.3, "learning_rate": 0.01}
+    best = finetune(tiny_config(data, tmp_path / "run", init=start, image_size=64, freeze=("boxes",), **shares))
+    assert best is not None
+    before, after = (checkpoint.read(path).state for path in (start, tmp_path / "run/last.ckpt"))
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert "mask_decoder.hints.pixels.weight" in changed
+    assert all(name.startswith(EXTRA_WEIGHTS) for name in changed)
 
 
 def test_a_checkpoint_with_unknown_prompts_is_refused(tmp_path: Path) -> None:

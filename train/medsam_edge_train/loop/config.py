@@ -12,10 +12,11 @@ from medsam_edge.errors import InputError
 from medsam_edge_train.data.sampling import BalanceBy
 from medsam_edge_train.loop.processes import world_size
 from medsam_edge_train.models import TEACHER
+from medsam_edge_train.models.medsam import BOXES_ALONE
 from medsam_edge_train.options import Output
 from medsam_edge_train.settings import at_least_one, check, check_choices, is_image_size, is_share, not_negative
 
-PARTS = ("image_encoder", "prompt_encoder", "mask_decoder")
+PARTS = ("image_encoder", "prompt_encoder", "mask_decoder", BOXES_ALONE)
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 
 
@@ -29,8 +30,9 @@ class RunConfig:
         architecture: name of the network.
         init: checkpoint to start from; none for random weights.
         partial_init: load the tensors of init that fit and report the rest, instead of refusing a mismatch.
-        freeze: parts that are not trained: image_encoder, prompt_encoder, mask_decoder; fit always trains the class
-            head in the image encoder of a class-prompt network.
+        freeze: parts that are not trained: image_encoder, prompt_encoder, mask_decoder, or boxes, all that masks of
+            boxes alone depend on (validation then scores masks corrected by a click); fit always trains the class head
+            in the image encoder of a class-prompt network.
         image_size: side of the training square, a multiple of 64; the trained network is used at 256.
         epochs: number of epochs.
         images_per_epoch: draws per epoch, over all processes; 0 for every image once.

@@ -20,6 +20,7 @@ from medsam_edge_train.loop.curves import BEFORE
 from medsam_edge_train.loop.loader import ResumableLoader
 from medsam_edge_train.loop.processes import merge, rank, world_size
 from medsam_edge_train.models import MedSAM, build
+from medsam_edge_train.models.medsam import BOXES_ALONE
 from medsam_edge_train.models.quantize import is_quantized
 
 MAY_CHANGE = ("epochs", "minutes", "checkpoint_steps", "workers", "precision")
@@ -79,7 +80,7 @@ class StageModule(pl.LightningModule):
         """Frozen parts stay in eval mode, so that their batch statistics are frozen too."""
         super().train(mode)
         for part in self.config.freeze:
-            self.network.get_submodule(part).eval()
+            (self.network if part == BOXES_ALONE else self.network.get_submodule(part)).eval()
         return self
 
     def scores(self) -> dict[str, float]:

@@ -11,8 +11,9 @@ box, so the image features only refine this shape.
 With `ellipse` a fixed term is added to the logits last: ellipse · clip(1 − r², −2, 1), r the distance from the box's
 centre in half-sides. Where the image says little, the mask is the ellipse inscribed in the box.
 
-With `hints` (our own networks) clicks and a mask prompt also act without a detour through tokens: each image row gets
-how near it is to clicks, and a share of the mask prompt, which the mask token predicts, is added to the logits.
+With `hints` (our own networks) clicks and a mask prompt also act without a detour through tokens: each image row is
+compared with those under the clicks and under the mask prompt, and what follows is added to the row and to its logits;
+a share of the mask prompt, which the mask token predicts, is added to the logits too.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ INSCRIBED_ELLIPSE = (-4.0, -4.0, 0.0, 0.0, 0.0, 4.0)  # 4·(1 − u² − v²); 
 PRIOR_REACH = 3.0  # in half-boxes from the centre; the prior is constant beyond it
 PRIOR_LIMIT = 4.0  # largest absolute value in logits, so that image features can always outweigh it
 CLICK_CELLS = (1.5, 6.0)  # standard deviations of the bumps around a click, in cells
+HINT_WIDTH = 32  # channels in which rows are compared
 
 
 class Hint(NamedTuple):
@@ -39,13 +41,16 @@ class Hint(NamedTuple):
     Attributes:
         points: (N, K, 2) x, y as shares of the square's side.
         labels: (N, K): 0 background, 1 object, other values are no clicks.
-        prior: (N, R, 4, 4) logits of the mask prompt in the pixels of the cells that are read, or (N, 1, 4, 4) zeros.
+        prior: (N, R, 4, 4) logits of the mask prompt in the pixels of the cells that are read, or (N, 1, 4, 4); zeros
+            where there is none.
+        has_prior: (N,) 1.0 or 0.0.
         has_box: (N,) 1.0 or 0.0: without a box there is neither box prior nor ellipse.
     """
 
     points: Tensor
     labels: Tensor
     prior: Tensor
+    has_prior: Tensor
     has_box: Tensor
 
 
@@ -113,8 +118,10 @@ class MaskDecoder(nn.Module):
         tokens = torch.cat([own.expand(prompts.shape[0], -1, -1), prompts], dim=1)
         if self.box_prior is not None:
             rows = rows + _where_box(self.box_prior.place(boxes, grid), hint)
+        told = None
         if self.hints is not None and hint is not None:
-            rows = rows + self.hints.place(hint, grid)
+            more, told = self.hints(rows, hint, grid)
+            rows = rows + more
         if not self.reparameterized:
             rows = rows.expand(prompts.shape[0], -1, -1)
         tokens, rows = self.transformer(tokens, rows, row_pe, self.reparameterized)
@@ -127,8 +134,8 @@ class MaskDecoder(nn.Module):
                 logits = logits + _where_box(self.box_prior(tokens[:, 1], u, v), hint)
             if self.ellipse:
                 logits = logits + _where_box(self.ellipse * (1 - u * u - v * v).clamp(-2, 1), hint)
-        if self.hints is not None and hint is not None:
-            logits = logits + self.hints.share(tokens[:, 1])[..., None, None] * hint.prior
+        if self.hints is not None and hint is not None and told is not None:
+            logits = logits + pick(told, picked) + self.hints.share(tokens[:, 1])[..., None, None] * hint.prior
         return (plane(logits, grid.side, grid.side) if grid.cells is None else logits), scores
 
     def _masks(self, rows: Tensor, tokens: Tensor, cells: Tensor | None, grid: Grid) -> Tensor:
@@ -184,22 +191,51 @@ class BoxPrior(nn.Module):
 
 
 class HintTerms(nn.Module):
-    """What clicks and mask prompts add to the image rows and to the logits; at first nothing."""
+    """What clicks and mask prompts add to the image rows and to the logits; at first nothing, and never to boxes alone.
 
-    def __init__(self, dim: int) -> None:
+    A row looks at how near clicks are, at the mask prompt in its own pixels, and at how like it is to the rows under
+    clicks on the background and on the object, inside and outside the mask prompt.
+    """
+
+    def __init__(self, dim: int, width: int = HINT_WIDTH) -> None:
         super().__init__()
-        self.clicks = nn.Linear(2 * len(CLICK_CELLS), dim, bias=False)
+        self.look = nn.Linear(dim, width, bias=False)
+        self.tell = nn.Linear(2 * len(CLICK_CELLS) + 4 + 16, width)
+        self.rows = nn.Linear(width, dim, bias=False)
+        self.pixels = nn.Linear(width, 16, bias=False)
         self.share = nn.Linear(dim, 1)
-        for weight in (self.clicks.weight, self.share.weight, self.share.bias):
+        for weight in (self.rows.weight, self.pixels.weight, self.share.weight, self.share.bias):
             nn.init.zeros_(weight)
 
-    def place(self, hint: Hint, grid: Grid) -> Tensor:
-        """How near the cells that are read are to clicks on the object and on the background, (N, R, C)."""
+    def forward(self, rows: Tensor, hint: Hint, grid: Grid) -> tuple[Tensor, Tensor]:
+        """rows (N, R, C) → what is added to the rows (N, R, C) and to the logits of their pixels (N, R, 4, 4)."""
+        seen = self.look(rows)
+        near = self.nearness(hint, grid)
+        prior = hint.prior.flatten(2).expand(-1, rows.shape[1], -1)  # (N, R, 16)
+        inside = prior.mean(-1, keepdim=True).sigmoid()
+        weights = torch.cat(
+            [near[..., :2], hint.has_prior[:, None, None] * torch.cat([inside, 1 - inside], -1)], dim=-1
+        )
+        features = torch.cat([near, likeness(seen, weights), (prior / 4).tanh()], dim=-1)
+        clicked = ((hint.labels == 0) | (hint.labels == 1)).to(rows.dtype).sum(1)
+        given = (clicked + hint.has_prior).clamp(max=1)[:, None, None]
+        hidden = nn.functional.gelu(seen + self.tell(features)) * given
+        return self.rows(hidden), self.pixels(hidden).unflatten(-1, (4, 4))
+
+    @staticmethod
+    def nearness(hint: Hint, grid: Grid) -> Tensor:
+        """(N, R, 4): how near the cells that are read are to clicks on the background and on the object, 0 to 1."""
         distances = grid.squared_distances(hint.points * grid.side)  # (N, R, K)
         bumps = [torch.exp(distances / (-2 * width * width)) for width in CLICK_CELLS]
         chosen = [(hint.labels == value).to(distances.dtype)[:, None] for value in (0, 1)]
-        features = [(bump * click).sum(-1).clamp(max=1) for bump in bumps for click in chosen]
-        return cast(Tensor, self.clicks(torch.stack(features, dim=-1)))
+        return torch.stack([(bump * click).sum(-1).clamp(max=1) for bump in bumps for click in chosen], dim=-1)
+
+
+def likeness(rows: Tensor, weights: Tensor) -> Tensor:
+    """Cosines (N, R, K) of rows (N, R, C) and their K weighted means; weights (N, R, K), zeros give zeros."""
+    directions = nn.functional.normalize(rows, dim=-1)
+    means = (weights / (weights.sum(1, keepdim=True) + 1e-6)).transpose(1, 2) @ directions
+    return directions @ nn.functional.normalize(means, dim=-1).transpose(1, 2)
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,6 +16,16 @@ from medsam_edge.networks.bundle import PROMPTS
 from medsam_edge_train.models.mask_decoder import Grid, Hint, MaskDecoder, gather, pick, plane
 from medsam_edge_train.models.prompt_encoder import PromptEncoder
 
+BOXES_ALONE = "boxes"
+"""Name, for `freeze`, of all that masks of boxes alone depend on; what only clicks and mask prompts use is left."""
+EXTRA_WEIGHTS = (
+    "mask_decoder.hints.",
+    "prompt_encoder.mask_downscaling.",
+    "prompt_encoder.not_a_point_embed.",
+    "prompt_encoder.point_embeddings.0.",
+    "prompt_encoder.point_embeddings.1.",
+)
+
 
 class ExtraPrompts(NamedTuple):
     """Prompts beside N boxes. The coordinates are those of the boxes' image.
@@ -125,9 +135,11 @@ class MedSAM(nn.Module):
         return self
 
     def freeze(self, parts: Iterable[str]) -> None:
-        """Exclude parts, such as `image_encoder`, from training: their weights get no gradient."""
+        """Exclude parts, such as `image_encoder` or `BOXES_ALONE`, from training: their weights get no gradient."""
         for part in parts:
-            self.get_submodule(part).requires_grad_(False)
+            for name, weight in self.named_parameters():
+                if name.startswith(f"{part}.") or (part == BOXES_ALONE and not name.startswith(EXTRA_WEIGHTS)):
+                    weight.requires_grad_(False)
 
     def embed(self, images: Tensor) -> Tensor:
         """(B, 3, S, S) in [0, 1] → (B, (S/4)², 256): the embedding as rows, with the dense prompt added."""
@@ -194,7 +206,7 @@ class MedSAM(nn.Module):
             given = self.prompt_encoder.prior_rows(prior) - self.prompt_encoder.dense()
             rows = rows + given * extra.has_prior[:, None, None]
             has_box = (boxes[:, 2] > boxes[:, 0]).to(boxes.dtype)
-            hint = Hint((extra.points + 0.5) / frame, extra.labels, prior, has_box)
+            hint = Hint((extra.points + 0.5) / frame, extra.labels, prior, extra.has_prior, has_box)
         return cast("tuple[Tensor, Tensor]", self.mask_decoder(rows, positions, prompts, boxes / frame, grid, hint))
 
     def forward(

@@ -35,7 +35,7 @@ from medsam_edge_train.loop.processes import merge
 from medsam_edge_train.loop.trainer import check_output, run
 from medsam_edge_train.metrics import nsd
 from medsam_edge_train.models.class_prompt import ClassPromptMedSAM, one_hot
-from medsam_edge_train.models.medsam import ExtraPrompts, MedSAM, Prediction
+from medsam_edge_train.models.medsam import BOXES_ALONE, ExtraPrompts, MedSAM, Prediction
 from medsam_edge_train.models.quantize import calibrate
 from medsam_edge_train.settings import at_least_one, check, is_share, not_negative
 from medsam_edge_train.stages.losses import batch_dice, bce_loss, dice_loss, focal_loss, iou_loss
@@ -136,12 +136,15 @@ class PipelineModule(StageModule):
         extra = None if batch.priors is None else mask_prompts(batch.priors, cast(Tensor, batch.has_prior))
         rng = np.random.default_rng((self.config.seed, self.current_epoch, number))
         kind, clicks, boxes = rng.random(), int(rng.integers(1, 4)), batch.boxes
-        if kind < self.settings.correct:
-            extra = self._correction(batch, extra, clicks)
-        elif kind < self.settings.correct + self.settings.click:
+        only_extra = BOXES_ALONE in self.config.freeze and extra is None  # a box alone would train nothing
+        if 0 <= kind - self.settings.correct < self.settings.click:
             asked = first_clicks(batch.masks.cpu().numpy(), clicks)
             extra = with_clicks(mask_prompts(batch.masks.float(), boxes.new_zeros(len(boxes))), *asked)
             boxes = torch.zeros_like(boxes)
+        elif kind < self.settings.correct or only_extra:
+            with torch.no_grad():
+                first = self._predict(batch.images, boxes, batch.image_index, batch.given_classes, extra)
+            extra = correction(first, batch.masks, clicks)
         prediction = self._predict(batch.images, boxes, batch.image_index, batch.given_classes, extra)
         loss = torch.zeros((), device=batch.boxes.device)
         for part in prediction.parts:
@@ -162,14 +165,6 @@ class PipelineModule(StageModule):
         masks = dice_loss(logits, truth) + pixel_loss(logits, truth)
         return masks + self.settings.iou_weight * iou_loss(scores, logits, truth)
 
-    def _correction(self, batch: Batch, extra: ExtraPrompts | None, clicks: int) -> ExtraPrompts:
-        """The network's own masks as prompts, and clicks where they are wrong."""
-        with torch.no_grad():
-            first = self._predict(batch.images, batch.boxes, batch.image_index, batch.given_classes, extra)
-            logits = first.planes(batch.masks.shape[-1]).float().clamp(-MASK_LIMIT, MASK_LIMIT)
-        wrong = clicks_on_errors((logits > 0).cpu().numpy(), batch.masks.cpu().numpy(), clicks)
-        return with_clicks(mask_prompts(logits, logits.new_ones(len(logits))), *wrong)
-
     def _predict(
         self, images: Tensor, boxes: Tensor, image_index: Tensor, classes: Tensor, extra: ExtraPrompts | None = None
     ) -> Prediction:
@@ -187,6 +182,9 @@ class PipelineModule(StageModule):
             modality = one_hot([sample.modality]).to(sample.boxes)
             start = time.perf_counter()
             prediction = self._predict(sample.image[None], sample.boxes, index, modality)
+            if BOXES_ALONE in self.config.freeze:  # masks of boxes alone stay as they are
+                extra = correction(prediction, sample.masks, 1)
+                prediction = self._predict(sample.image[None], sample.boxes, index, modality, extra)
             logits = prediction.planes(sample.masks.shape[-1])
             finite = logits.isfinite().flatten(1).all(1) & prediction.scores.isfinite()
             # NaN, because a diverged network gives empty masks, and their DSC of 0 would be a valid score
@@ -220,6 +218,13 @@ class PipelineModule(StageModule):
         for sums in (self._sums, self._timing, self._hits):
             sums.clear()
         return result
+
+
+def correction(prediction: Prediction, truths: Tensor, clicks: int) -> ExtraPrompts:
+    """The network's own masks as prompts, and clicks where they differ from the truths (N, S, S)."""
+    logits = prediction.planes(truths.shape[-1]).detach().float().clamp(-MASK_LIMIT, MASK_LIMIT)
+    wrong = clicks_on_errors((logits > 0).cpu().numpy(), truths.cpu().numpy(), clicks)
+    return with_clicks(mask_prompts(logits, logits.new_ones(len(logits))), *wrong)
 
 
 def mask_prompts(logits: Tensor, given: Tensor) -> ExtraPrompts:
