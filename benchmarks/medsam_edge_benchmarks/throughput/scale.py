@@ -154,7 +154,8 @@ def show(
     """The tables."""
     print(
         f"{rates.image_s:.3f} core-seconds and {rates.image_bytes / 1e3:.0f} kB an image, "
-        f"{rates.worker_bytes / GIGABYTE:.2f} GB a worker (measured); {settings.cores} cores a node, "
+        f"{rates.worker_bytes / GIGABYTE:.2f} GB a worker (measured); {settings.cores} cores and so "
+        f"{settings.cores * rates.worker_bytes / GIGABYTE:.1f} GB a node, "
         f"{settings.store_mb_s:g} MB/s from the store, {settings.lost_per_day:g} losses a node and day"
     )
     rows = new_table("time and cost")
