@@ -146,9 +146,9 @@ def draw(file: Path, medians: Mapping[Variant, Measured]) -> None:
             for number, found in own:
                 text = f" {found.memory_bytes / MEGABYTE:.0f} MB"
                 axes.annotate(text, (number, found.images_per_s), color=color, fontsize=8, va="bottom")
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.15 * max(found.images_per_s for found in medians.values()))
     axes.set_xticks(sorted({variant.workers for variant in medians}))
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="lower right")
     plain(axes, "workers", "images a second")
     with replacing(file) as partial:
         picture.savefig(partial, dpi=120)

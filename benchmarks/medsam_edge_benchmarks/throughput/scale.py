@@ -53,14 +53,14 @@ class Rates:
     """What was measured: by the number of worker processes with a thread each; bytes of an image and its label map."""
 
     images_per_s: Mapping[int, float]
+    core_s: Mapping[int, float]
     memory_bytes: Mapping[int, float]
     image_bytes: float
 
     @property
     def image_s(self) -> float:
-        """Seconds that a worker computes for an image while all cores of the machine are at work."""
-        most = max(self.images_per_s)
-        return most / self.images_per_s[most]
+        """Processor seconds of an image while all cores of the machine are at work; a worker has a core to itself."""
+        return self.core_s[max(self.core_s)]
 
     @property
     def worker_bytes(self) -> float:
@@ -80,6 +80,7 @@ def read_rates(file: Path) -> Rates:
         own = [item for item in found["variants"] if item["kind"] == "processes" and item["threads"] == 1]
         rates = Rates(
             {int(item["workers"]): float(item["images_per_s"]) for item in own},
+            {int(item["workers"]): float(item["core_s"]) for item in own},
             {int(item["workers"]): float(item["memory_bytes"]) for item in own},
             float(found["image_bytes"]) + float(found["label_bytes"]),
         )
@@ -133,14 +134,15 @@ def job_on(site: Site, images: int, simulated: int) -> dict[str, Any]:
 
 
 def compare(rates: Rates, site: Site) -> list[dict[str, float]]:
-    """What the simulation, told the rate of one worker, says of more workers on the machine that was measured."""
-    least = min(rates.images_per_s)
-    alone = replace(site, nodes=1, image_s=least / rates.images_per_s[least], lost_per_h=0.0)
+    """Images a second on the machine that was measured, and what the simulation says of it by the processor seconds."""
     return [
         {
             "workers": workers,
             "measured": measured,
-            "simulated": 1000 / simulate(replace(alone, workers=workers), 1000).seconds,
+            "simulated": 1000
+            / simulate(
+                replace(site, nodes=1, workers=workers, image_s=rates.core_s[workers], lost_per_h=0.0), 1000
+            ).seconds,
         }
         for workers, measured in sorted(rates.images_per_s.items())
     ]
@@ -152,7 +154,8 @@ def show(
     """The tables."""
     print(
         f"{rates.image_s:.3f} core-seconds and {rates.image_bytes / 1e3:.0f} kB an image, "
-        f"{rates.worker_bytes / GIGABYTE:.2f} GB a worker (measured); {settings.cores} cores a node, "
+        f"{rates.worker_bytes / GIGABYTE:.2f} GB a worker (measured); {settings.cores} cores and so "
+        f"{settings.cores * rates.worker_bytes / GIGABYTE:.1f} GB a node, "
         f"{settings.store_mb_s:g} MB/s from the store, {settings.lost_per_day:g} losses a node and day"
     )
     rows = new_table("time and cost")
@@ -174,5 +177,5 @@ def show(
     for item in checks:
         print(
             f"{item['workers']:.0f} workers on the machine that was measured: {item['measured']:.2f} images/s, "
-            f"simulated from one worker {item['simulated']:.2f}"
+            f"simulated {item['simulated']:.2f}"
         )

@@ -60,7 +60,10 @@ class Summary:
 def new_parser(prog: str) -> argparse.ArgumentParser:
     """The options of `medsam-edge cluster segment`: those of `segment`, and where the work is done."""
     parser = argparse.ArgumentParser(
-        prog=prog, description="Segment a folder or a table (parquet, csv) of images, on one machine or many, by Ray."
+        prog=prog,
+        description="Segment images on one machine or several, by Ray. The image is a folder of them or a table: a "
+        ".parquet or .csv file with a column image, and boxes, modality and output. --workers is auto if not given, "
+        "--threads is 1.",
     )
     add_options(parser)
     add_engine_options(parser)

@@ -14,10 +14,24 @@ MEASURED: dict[str, Any] = {
     "image_bytes": 90_000.0,
     "label_bytes": 10_000.0,
     "variants": [
-        {"kind": "processes", "workers": 1, "threads": 1, "images_per_s": 10.0, "memory_bytes": 600 * MEGABYTE},
-        {"kind": "processes", "workers": 1, "threads": 4, "images_per_s": 30.0, "memory_bytes": 1},
-        {"kind": "processes", "workers": 4, "threads": 1, "images_per_s": 32.0, "memory_bytes": 1500 * MEGABYTE},
-        {"kind": "ray", "workers": 4, "threads": 1, "images_per_s": 99.0, "memory_bytes": 1},
+        {
+            "kind": "processes",
+            "workers": 1,
+            "threads": 1,
+            "images_per_s": 10.0,
+            "core_s": 0.1,
+            "memory_bytes": 600 * MEGABYTE,
+        },
+        {"kind": "processes", "workers": 1, "threads": 4, "images_per_s": 30.0, "core_s": 0.13, "memory_bytes": 1},
+        {
+            "kind": "processes",
+            "workers": 4,
+            "threads": 1,
+            "images_per_s": 32.0,
+            "core_s": 0.125,
+            "memory_bytes": 1500 * MEGABYTE,
+        },
+        {"kind": "ray", "workers": 4, "threads": 1, "images_per_s": 99.0, "core_s": 9.0, "memory_bytes": 1},
     ],
 }
 
@@ -29,7 +43,7 @@ def write(path: Path, found: object) -> Path:
 
 def test_rates_are_those_of_processes_with_one_thread(tmp_path: Path) -> None:
     rates = read_rates(write(tmp_path / "rates.json", MEASURED))
-    assert rates.image_s == 4 / 32
+    assert rates.image_s == 0.125
     assert rates.image_bytes == 100_000
     assert rates.worker_bytes == 300 * MEGABYTE
 
@@ -47,7 +61,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert [job["simulated_over_closed"] for job in (few, many)] == pytest.approx([1, 1], abs=0.06)
     printed = capsys.readouterr().out
     assert "102,400" in printed
-    assert "4 workers on the machine that was measured: 32.00 images/s, simulated from one worker" in printed
+    assert "4 workers on the machine that was measured: 32.00 images/s, simulated 3" in printed
 
 
 @pytest.mark.parametrize("found", [{}, [], {**MEASURED, "variants": [{}]}, {**MEASURED, "image_bytes": "many"}])

@@ -251,3 +251,6 @@ def test_what_is_wrong_with_all_of_it_is_raised(root: Path, address: str, tmp_pa
     refused(run(threads=0), InputError, "threads: expected a positive number")
     refused(run(bundle=root), MedsamEdgeError, "bundle")
     assert not (tmp_path / "none").exists()
+    refused(run(device="NONE"), MedsamEdgeError, "OpenVINO cannot compile it for NONE")  # said by the workers
+    assert run(workers=1, bundle=root / "bundle", modality="US")().done == COUNT - BAD
+    refused(run(modality="CT"), InputError, r"were made with modality US \(now CT\)")
