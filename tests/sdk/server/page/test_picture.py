@@ -8,6 +8,7 @@ from itertools import count
 from pathlib import Path
 
 import cv2
+import httpx
 import numpy as np
 import pytest
 from playwright.sync_api import Route, expect
@@ -276,3 +277,16 @@ def test_zoom_and_pan(hand: Hand, grey: Path) -> None:
     hand.page.keyboard.press("0")
     hand.page.wait_for_timeout(100)
     assert hand.screen(32, 32) == pytest.approx((x, y), abs=1)
+
+
+def test_what_the_server_has_forgotten_is_said(drawn: Hand, api: httpx.Client, tmp_path: Path) -> None:
+    """As after a restart: the page's session knows results that the server does not."""
+    identity = drawn.page.evaluate("Object.keys(JSON.parse(sessionStorage['medsam-edge-drafts']))[0]")
+    assert api.delete(f"/images/{identity}").status_code == 204
+    drawn.page.reload()
+    expect(drawn.page.get_by_role("heading", name="Segment an image")).to_be_visible()
+    drawn.upload(tmp_path / "grey.png")
+    drawn.opened("grey.png")
+    expect(drawn.page.locator("#news")).to_contain_text("has forgotten what was not saved")
+    assert drawn.settled() == []
+    drawn.complaints = [text for text in drawn.complaints if "404" not in text]

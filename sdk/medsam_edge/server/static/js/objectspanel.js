@@ -126,7 +126,8 @@ function score({ score: value, waiting: due }) {
 function waiting({ job }, name) {
   if (!job) return html`<progress aria-label="${name}: segmenting"></progress>`;
   const queued = job.state === "queued" && job.place > 0;
-  const text = queued ? `Place ${job.place} in the queue` : `${job.done} of ${job.total || "…"} slices`;
+  const running = job.total ? `${job.done} of ${job.total} slices` : "Following …";
+  const text = queued ? `Place ${job.place} in the queue` : running;
   const object = state.doc.objects.find((own) => own.job?.id === job.id);
   return html`
     <div class="job">

@@ -89,7 +89,8 @@ async function fill(doc) {
       return;
     }
   } catch (error) {
-    if (error.status !== 404) throw error; // forgotten by the server: what was saved is left
+    if (error.status !== 404) throw error;
+    if (!draft.saved) doc.warn("The server has forgotten what was not saved: it was restarted, or short of memory.");
   }
   if (!doc.image.saved) return;
   const { objects, segmentations } = await api.saved(doc.image.id);
