@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <future>
 #include <mutex>
-#include <openvino/openvino.hpp>
+#include <openvino/core/version.hpp>
+#include <openvino/runtime/core.hpp>
+#include <openvino/runtime/properties.hpp>
 #include <set>
 #include <utility>
 
