@@ -29,7 +29,7 @@ struct Tally {
 
     void add(float found, float expected) {
         ++compared;
-        equal += found == expected ? 1 : 0;
+        equal += found == expected ? 1U : 0U;
         largest = std::max(largest, std::abs(found - expected));
     }
 };

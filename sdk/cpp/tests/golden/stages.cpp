@@ -53,7 +53,7 @@ TEST_CASE("halves are NumPy's") {
     const Npy values = support::load(support::golden() + "/halves/floats.npy");
     const Npy halves = support::load(support::golden() + "/halves/halves.npy");
     std::size_t wrong = 0;
-    for (std::size_t i = 0; i < values.count(); ++i) { wrong += half_of_float(values.as<float>()[i]) != halves.as<std::uint16_t>()[i] ? 1 : 0; }
+    for (std::size_t i = 0; i < values.count(); ++i) { wrong += half_of_float(values.as<float>()[i]) == halves.as<std::uint16_t>()[i] ? 0U : 1U; }
     CHECK(wrong == 0);
     for (std::uint32_t half = 0; half < 0x10000; ++half) {
         const float value = float_of_half(static_cast<std::uint16_t>(half));
