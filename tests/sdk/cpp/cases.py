@@ -128,6 +128,15 @@ def volumes() -> Iterator[Given]:
     boxes = [[5, 6, 1, 50, 40, 8], [20.5, 3.25, 0, 60, 45.5, 5], [10, 10, 4, 40, 30, 5]]
     for axis in (0, 1, 2):
         yield f"volume_{axis}", "tiny", volume, {"volume": True, "boxes": boxes, "axis": axis}, {}
+    for name, own in {
+        "follow": {"boxes": [[5, 6, 3, 50, 40, 4], [20.5, 3.25, 0, 60, 45.5, 1]], "follow": True},
+        "clicks": {"points": [[[30, 20, 2], [3, 3, 5]], [[9, 9, 8]]], "point_labels": [[1, 0], [1]]},
+        "boxes_and_clicks": {"boxes": boxes, "points": [[[30, 20, 2]], [], [[0, 0, 0]]], "point_labels": [[1], [], [0]]},
+        "crop": {"boxes": [[5, 6, 1, 14, 12, 8], [40, 30, 0, 50, 41, 9]], "detail": "crop", "axis": 0},
+        "crop_1": {"boxes": [[5, 6, 1, 14, 12, 8], [40, 30, 0, 50, 41, 9]], "detail": "crop", "axis": 1},
+        "stop": {"boxes": boxes, "stop_when_empty": True, "streams": 4},
+    }.items():
+        yield f"volume_{name}", "prompted", volume, {"volume": True, **own}, {}
     yield "volume_none", "tiny", volume, {"volume": True, "boxes": []}, {}
     yield "volume_class", "classes", volume, {"volume": True, "boxes": boxes}, {}
     yield "volume_mr", "tiny", volume.astype(np.float32) * 3.7, {"volume": True, "boxes": boxes, "modality": "MR"}, {}

@@ -23,8 +23,8 @@ from medsam_edge import Segmentation, Segmenter, VolumeSegmentation
 from medsam_edge.geometry import Geometry
 from medsam_edge.networks.bundle import packaged_bundle
 from medsam_edge.results.mask import Logits
+from tests.sdk.cpp.bundles import write_class_bundle, write_prompted_bundle
 from tests.sdk.cpp.cases import pictures, volumes
-from tests.sdk.cpp.class_bundle import write_class_bundle
 from tests.sdk.tiny_bundle import write_tiny_bundle
 
 RESIZED = 120
@@ -151,9 +151,9 @@ def main() -> None:
     bundles = {
         "tiny": write_tiny_bundle(out / "bundles" / "tiny"),
         "classes": write_class_bundle(out / "bundles" / "classes"),
+        "prompted": write_prompted_bundle(out / "bundles" / "prompted"),
         "packaged": packaged_bundle(),
     }
-    (out / "bundles" / "packaged.txt").write_text(str(bundles["packaged"]), encoding="utf-8")
     write_resized(out / "resized")
     write_halves(out / "halves")
     segmenters = {name: Segmenter(path, num_threads=2) for name, path in bundles.items()}
