@@ -156,7 +156,9 @@ TEST_CASE("options, embeddings, indices") {
     std::vector<std::uint8_t> mask(result.size());
     CHECK(thrown([&] { result.mask(1, mask.data()); }) == "1 index: expected a number below 1, got 1");
     CHECK(thrown([&] { static_cast<void>(tiny().refine(result, {})); }) == "1 points: expected a row for each of 1 objects, got 0");
-    CHECK(thrown([] { Segmenter("x", {"CPU", -1}); }).substr(0, 15) == "1 num_threads: ");
+    SegmenterSettings settings;
+    settings.num_threads = -1;
+    CHECK(thrown([&] { const Segmenter segmenter("x", settings); }).substr(0, 15) == "1 num_threads: ");
 }
 
 TEST_CASE("a volume's boxes to follow lie on one slice, and progress cancels") {
