@@ -8,12 +8,14 @@ from pathlib import Path
 
 import openvino as ov
 import pytest
+import torch
 
 from medsam_edge.cli.main import main
 from medsam_edge.errors import InputError
 from medsam_edge.networks.bundle import MANIFEST_FILE, load_bundle, packaged_bundle
 from medsam_edge_convert.convert import ConvertConfig, convert
 from medsam_edge_train import checkpoint
+from medsam_edge_train.models import ZOO
 from tests.convert.tiny import tiny
 from tests.sdk.tiny_bundle import write_tiny_bundle
 
@@ -45,10 +47,10 @@ def test_a_bundle_becomes_a_repository_of_the_same_bytes(tmp_path: Path) -> None
 
 
 def test_a_checkpoint_becomes_a_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    network = tiny()
-    monkeypatch.setattr(checkpoint, "load", lambda *_: (network, "tiny"))
-    (tmp_path / "checkpoint").write_bytes(b"weights")
-    config = ConvertConfig(tmp_path / "checkpoint", output=tmp_path / "models", precision="f32", layout="ovms")
+    monkeypatch.setitem(ZOO, "tiny", tiny)
+    torch.manual_seed(0)
+    checkpoint.write(tmp_path / "tiny.safetensors", tiny(), "tiny")
+    config = ConvertConfig(tmp_path / "tiny.safetensors", output=tmp_path / "models", precision="f32", layout="ovms")
     manifest = convert(config)
     assert files_in(tmp_path / "models") == FILES
     assert json.loads((tmp_path / "models" / MANIFEST_FILE).read_text())["files"] == dict(manifest.files)

@@ -60,7 +60,8 @@ double median_ms(int rounds, const std::function<void()>& work) {
 }
 
 void run(const Setup& setup) {
-    const examples::File file = setup.image.empty() ? made_picture() : examples::parse_image(examples::read_file(setup.image));
+    const examples::File file =
+        setup.image.empty() ? made_picture() : examples::parse_image(examples::read_file(setup.image));
     medsam_edge::SegmenterSettings settings;
     settings.num_threads = setup.threads;
     settings.cache_bytes = 0;
@@ -72,9 +73,12 @@ void run(const Setup& setup) {
     const auto embedding = segmenter.embed(file.image);
     static_cast<void>(segmenter.decode(*embedding, prompts));  // the first calls are slower
     std::printf("{\"load_ms\": %.1f", load_ms);
-    std::printf(", \"embed_ms\": %.2f", median_ms(setup.rounds, [&] { static_cast<void>(segmenter.embed(file.image)); }));
-    std::printf(", \"decode_ms\": %.2f", median_ms(setup.rounds, [&] { static_cast<void>(segmenter.decode(*embedding, prompts)); }));
-    std::printf(", \"segment_ms\": %.2f", median_ms(setup.rounds, [&] { static_cast<void>(segmenter.segment(file.image, prompts)); }));
+    std::printf(", \"embed_ms\": %.2f",
+                median_ms(setup.rounds, [&] { static_cast<void>(segmenter.embed(file.image)); }));
+    std::printf(", \"decode_ms\": %.2f",
+                median_ms(setup.rounds, [&] { static_cast<void>(segmenter.decode(*embedding, prompts)); }));
+    std::printf(", \"segment_ms\": %.2f",
+                median_ms(setup.rounds, [&] { static_cast<void>(segmenter.segment(file.image, prompts)); }));
     std::printf(", \"boxes\": %d, \"rounds\": %d}\n", setup.boxes, setup.rounds);
 }
 
@@ -85,7 +89,10 @@ int main(int count, char** values) {
     for (int i = 1; i < count; ++i) {
         const std::string name = values[i];
         const char* value = i + 1 < count ? values[i + 1] : "";
-        int* number = name == "--boxes" ? &setup.boxes : name == "--rounds" ? &setup.rounds : name == "--threads" ? &setup.threads : nullptr;
+        int* number = name == "--boxes"     ? &setup.boxes
+                      : name == "--rounds"  ? &setup.rounds
+                      : name == "--threads" ? &setup.threads
+                                            : nullptr;
         if (number != nullptr) {
             *number = std::atoi(value);
             ++i;

@@ -49,7 +49,8 @@ File parse_pnm(const std::string& content) {
     const auto bytes = static_cast<std::size_t>(width * height * channels * size);
     if (at > content.size() || content.size() - at < bytes) { fail("PNM: cut off"); }
     File file;
-    file.bytes.assign(content.begin() + static_cast<std::ptrdiff_t>(at), content.begin() + static_cast<std::ptrdiff_t>(at + bytes));
+    file.bytes.assign(content.begin() + static_cast<std::ptrdiff_t>(at),
+                      content.begin() + static_cast<std::ptrdiff_t>(at + bytes));
     if (size == 2) {  // big-endian
         for (std::size_t i = 0; i < bytes; i += 2) {
             const auto value = static_cast<std::uint16_t>(file.bytes[i] << 8 | file.bytes[i + 1]);
@@ -99,21 +100,41 @@ void rescale(File& file, std::size_t count, float slope, float intercept) {
         for (std::size_t i = 0; i < count; ++i) {
             auto value = zero;
             std::memcpy(&value, &file.bytes[i * sizeof value], sizeof value);
-            const auto result = static_cast<float>(static_cast<double>(value) * static_cast<double>(slope) + static_cast<double>(intercept));
+            const auto result = static_cast<float>(static_cast<double>(value) * static_cast<double>(slope) +
+                                                   static_cast<double>(intercept));
             std::memcpy(&scaled[i * sizeof result], &result, sizeof result);
         }
     };
     switch (file.image.type) {
-        case Type::i8: apply(std::int8_t{}); break;
-        case Type::u16: apply(std::uint16_t{}); break;
-        case Type::i16: apply(std::int16_t{}); break;
-        case Type::u32: apply(std::uint32_t{}); break;
-        case Type::i32: apply(std::int32_t{}); break;
-        case Type::u64: apply(std::uint64_t{}); break;
-        case Type::i64: apply(std::int64_t{}); break;
-        case Type::f32: apply(float{}); break;
-        case Type::f64: apply(double{}); break;
-        default: apply(std::uint8_t{});
+        case Type::i8:
+            apply(std::int8_t{});
+            break;
+        case Type::u16:
+            apply(std::uint16_t{});
+            break;
+        case Type::i16:
+            apply(std::int16_t{});
+            break;
+        case Type::u32:
+            apply(std::uint32_t{});
+            break;
+        case Type::i32:
+            apply(std::int32_t{});
+            break;
+        case Type::u64:
+            apply(std::uint64_t{});
+            break;
+        case Type::i64:
+            apply(std::int64_t{});
+            break;
+        case Type::f32:
+            apply(float{});
+            break;
+        case Type::f64:
+            apply(double{});
+            break;
+        default:
+            apply(std::uint8_t{});
     }
     file.bytes = std::move(scaled);
     file.image.type = Type::f32;
@@ -134,7 +155,8 @@ File parse_nifti(const std::string& content) {
     if (width * height * depth > kMostBytes / static_cast<long long>(size)) { fail("NIfTI: too large"); }
     const auto count = static_cast<std::size_t>(width * height * depth);
     const auto offset = at<float>(content, 108);
-    if (!(offset >= 352 && offset < 1e9F) || content.size() - kNiftiHeader < static_cast<std::size_t>(offset) - kNiftiHeader ||
+    if (!(offset >= 352 && offset < 1e9F) ||
+        content.size() - kNiftiHeader < static_cast<std::size_t>(offset) - kNiftiHeader ||
         content.size() - static_cast<std::size_t>(offset) < count * size) {
         fail("NIfTI: cut off, or its pixels are elsewhere");
     }
@@ -153,7 +175,8 @@ File parse_nifti(const std::string& content) {
 
 void write_file(const std::string& path, const std::string& content) {
     const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "wb"), std::fclose);
-    if (!file || std::fwrite(content.data(), 1, content.size(), file.get()) != content.size() || std::fflush(file.get()) != 0) {
+    if (!file || std::fwrite(content.data(), 1, content.size(), file.get()) != content.size() ||
+        std::fflush(file.get()) != 0) {
         fail("cannot write " + path);
     }
 }
@@ -161,7 +184,9 @@ void write_file(const std::string& path, const std::string& content) {
 }  // namespace
 
 File parse_image(const std::string& content) {
-    if (content.size() > 2 && content[0] == 'P' && (content[1] == '5' || content[1] == '6')) { return parse_pnm(content); }
+    if (content.size() > 2 && content[0] == 'P' && (content[1] == '5' || content[1] == '6')) {
+        return parse_pnm(content);
+    }
     if (content.size() >= kNiftiHeader && at<std::int32_t>(content, 0) == 348 && content.compare(344, 3, "n+1") == 0) {
         return parse_nifti(content);
     }
@@ -184,7 +209,9 @@ std::string read_file(const std::string& path) {
 void write_labels(const std::string& path, const File& like, const std::vector<std::uint16_t>& labels) {
     if (like.image.depth > 0) {
         std::string content = like.nifti;
-        const auto set = [&content](std::size_t offset, auto value) { std::memcpy(&content[offset], &value, sizeof value); };
+        const auto set = [&content](std::size_t offset, auto value) {
+            std::memcpy(&content[offset], &value, sizeof value);
+        };
         set(70, std::int16_t{512});  // uint16
         set(72, std::int16_t{16});
         set(108, 352.0F);
@@ -195,7 +222,8 @@ void write_labels(const std::string& path, const File& like, const std::vector<s
         return write_file(path, content);
     }
     const std::uint16_t most = labels.empty() ? std::uint16_t{0} : *std::max_element(labels.begin(), labels.end());
-    std::string content = "P5\n" + std::to_string(like.image.width) + " " + std::to_string(like.image.height) + "\n" + (most > 255 ? "65535" : "255") + "\n";
+    std::string content = "P5\n" + std::to_string(like.image.width) + " " + std::to_string(like.image.height) + "\n" +
+                          (most > 255 ? "65535" : "255") + "\n";
     for (const std::uint16_t label : labels) {
         if (most > 255) { content.push_back(static_cast<char>(label >> 8)); }
         content.push_back(static_cast<char>(label & 0xFF));

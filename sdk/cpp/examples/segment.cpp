@@ -30,7 +30,9 @@ std::vector<double> numbers(const std::string& text) {
     const char* at = text.c_str();
     for (char* end = nullptr; *at != '\0'; at = *end == ',' ? end + 1 : end) {
         result.push_back(std::strtod(at, &end));
-        if (end == at || (*end != ',' && *end != '\0')) { throw std::invalid_argument("--box: expected numbers, got " + text); }
+        if (end == at || (*end != ',' && *end != '\0')) {
+            throw std::invalid_argument("--box: expected numbers, got " + text);
+        }
     }
     return result;
 }
@@ -63,15 +65,21 @@ Arguments parse(int count, char** values) {
             arguments.files.push_back(name);
         }
     }
-    if (arguments.files.size() != 2 || arguments.output.empty()) { throw std::invalid_argument("expected a bundle, an image and -o"); }
+    if (arguments.files.size() != 2 || arguments.output.empty()) {
+        throw std::invalid_argument("expected a bundle, an image and -o");
+    }
     return arguments;
 }
 
 std::vector<medsam_edge::Box> boxes_of(const Arguments& arguments, bool volume) {
     std::vector<medsam_edge::Box> boxes;
     for (const std::vector<double>& own : arguments.boxes) {
-        if (own.size() != (volume ? 6 : 4)) { throw std::invalid_argument(volume ? "--box: a volume takes six numbers" : "--box: a picture takes four numbers"); }
-        boxes.push_back(volume ? medsam_edge::Box{own[0], own[1], own[3], own[4], own[2], own[5]} : medsam_edge::Box{own[0], own[1], own[2], own[3]});
+        if (own.size() != (volume ? 6 : 4)) {
+            throw std::invalid_argument(volume ? "--box: a volume takes six numbers"
+                                               : "--box: a picture takes four numbers");
+        }
+        boxes.push_back(volume ? medsam_edge::Box{own[0], own[1], own[3], own[4], own[2], own[5]}
+                               : medsam_edge::Box{own[0], own[1], own[2], own[3]});
     }
     return boxes;
 }
@@ -79,7 +87,8 @@ std::vector<medsam_edge::Box> boxes_of(const Arguments& arguments, bool volume) 
 void run(Arguments& arguments) {
     const examples::File file = examples::parse_image(examples::read_file(arguments.files[1]));
     if (!arguments.window.empty()) {
-        arguments.options.window = medsam_edge::ct_window(arguments.window, arguments.options.modality, file.image.type);
+        arguments.options.window =
+            medsam_edge::ct_window(arguments.window, arguments.options.modality, file.image.type);
     }
     const medsam_edge::Segmenter segmenter(arguments.files[0], arguments.settings);
     medsam_edge::Prompts prompts;
@@ -89,7 +98,9 @@ void run(Arguments& arguments) {
     std::vector<std::uint16_t> labels(result.size());
     result.label_map(labels.data());
     examples::write_labels(arguments.output, file, labels);
-    for (const medsam_edge::Object& object : result.objects) { std::printf("%.3f\n", static_cast<double>(object.score)); }
+    for (const medsam_edge::Object& object : result.objects) {
+        std::printf("%.3f\n", static_cast<double>(object.score));
+    }
 }
 
 }  // namespace

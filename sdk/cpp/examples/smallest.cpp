@@ -9,7 +9,9 @@ int main(int count, char** arguments) {
     std::vector<std::uint8_t> pixels(256 * 256, 40);
     for (int y = 0; y < 256; ++y) {
         for (int x = 0; x < 256; ++x) {
-            if ((x - 120) * (x - 120) + (y - 130) * (y - 130) < 50 * 50) { pixels[static_cast<std::size_t>(y * 256 + x)] = 180; }
+            if ((x - 120) * (x - 120) + (y - 130) * (y - 130) < 50 * 50) {
+                pixels[static_cast<std::size_t>(y * 256 + x)] = 180;
+            }
         }
     }
     try {
@@ -18,7 +20,8 @@ int main(int count, char** arguments) {
         prompts.boxes = {{70, 80, 170, 180}};  // x0, y0, x1, y1
         medsam_edge::Options options;
         options.modality = medsam_edge::Modality::us;
-        const medsam_edge::Result result = segmenter.segment({pixels.data(), medsam_edge::Type::u8, 0, 256, 256}, prompts, options);
+        const medsam_edge::Result result =
+            segmenter.segment({pixels.data(), medsam_edge::Type::u8, 0, 256, 256}, prompts, options);
         std::vector<std::uint8_t> mask(result.size());
         result.mask(0, mask.data());
         int found = 0;

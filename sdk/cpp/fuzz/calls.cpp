@@ -65,8 +65,12 @@ void fill_image(Given& given, Bytes& bytes) {
     given.image.depth = bytes.take<std::uint8_t>() % 6;
     given.image.height = bytes.take<std::uint8_t>() % 90;
     given.image.width = bytes.take<std::uint8_t>() % 90;
-    given.pixels.resize(static_cast<std::size_t>(std::max<std::int64_t>(given.image.depth, 1) * given.image.height * given.image.width * 4 * 8) + 8);
-    for (std::size_t i = 0; i < std::min<std::size_t>(given.pixels.size(), 256); ++i) { given.pixels[i] = bytes.take<std::uint8_t>(); }
+    given.pixels.resize(static_cast<std::size_t>(std::max<std::int64_t>(given.image.depth, 1) * given.image.height *
+                                                 given.image.width * 4 * 8) +
+                        8);
+    for (std::size_t i = 0; i < std::min<std::size_t>(given.pixels.size(), 256); ++i) {
+        given.pixels[i] = bytes.take<std::uint8_t>();
+    }
     for (std::size_t i = 256; i < given.pixels.size(); ++i) { given.pixels[i] = given.pixels[i - 251]; }
     given.image.data = given.pixels.data();
 }
@@ -99,7 +103,9 @@ void fill_prompts(Given& given, Bytes& bytes) {
         prompts.prior_type = bytes.take<std::uint8_t>() % 13;
         prompts.prior_is_label_map = bytes.take<std::uint8_t>() % 2;
         given.prior.resize(given.pixels.size() * std::max<std::size_t>(prompts.count, 1));
-        for (std::size_t i = 0; i < given.prior.size(); ++i) { given.prior[i] = (kinds & 8U) != 0 && i % 3 == 0 ? given.pixels[i % given.pixels.size()] : 0; }
+        for (std::size_t i = 0; i < given.prior.size(); ++i) {
+            given.prior[i] = (kinds & 8U) != 0 && i % 3 == 0 ? given.pixels[i % given.pixels.size()] : 0;
+        }
         prompts.prior = given.prior.data();
     }
 }
@@ -141,7 +147,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     fill_prompts(given, bytes);
     medsam_result* result = nullptr;
     const medsam_status status = medsam_segment(segmenter(), &given.image, &given.prompts, &given.options, &result);
-    if (status == MEDSAM_INTERNAL_ERROR || status == MEDSAM_BUNDLE_ERROR || (status == MEDSAM_OK) != (result != nullptr)) { std::abort(); }
+    if (status == MEDSAM_INTERNAL_ERROR || status == MEDSAM_BUNDLE_ERROR ||
+        (status == MEDSAM_OK) != (result != nullptr)) {
+        std::abort();
+    }
     if (result != nullptr) {
         read_result(result);
         medsam_result* refined = nullptr;

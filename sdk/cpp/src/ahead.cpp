@@ -12,7 +12,9 @@ constexpr std::size_t kAheadPerThread = 2;
 Ahead::Ahead(Embed embed, Next next, int threads) : embed_(std::move(embed)), next_(std::move(next)) {
     threads_.reserve(static_cast<std::size_t>(threads));
     try {
-        for (int i = 0; i < threads; ++i) { threads_.emplace_back([this] { work(); }); }
+        for (int i = 0; i < threads; ++i) {
+            threads_.emplace_back([this] { work(); });
+        }
     } catch (const std::system_error&) {  // as many as the system gives
     }
 }

@@ -15,8 +15,8 @@
 
 namespace medsam_edge {
 
-/// Gives the embeddings of slices in their order, while threads encode the next ones. At most two a thread wait. With no
-/// threads, the caller's encodes. An exception of `embed` is thrown where its slice would come.
+/// Gives the embeddings of slices in their order, while threads encode the next ones. At most two a thread wait. With
+/// no threads, the caller's encodes. An exception of `embed` is thrown where its slice would come.
 class Ahead {
 public:
     using Embed = std::function<Embedding(std::int64_t)>;

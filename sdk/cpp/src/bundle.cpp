@@ -55,16 +55,15 @@ std::string read(const std::string& folder, const char* name, std::uintmax_t lar
     std::error_code error;
     const auto status = std::filesystem::status(path, error);
     if (error || !std::filesystem::exists(status)) {
-        fail(Code::bundle, "bundle: cannot read %s: %s", path.c_str(), error ? error.message().c_str() : "no such file");
+        fail(Code::bundle, "bundle: cannot read %s: %s", path.c_str(),
+             error ? error.message().c_str() : "no such file");
     }
     if (!std::filesystem::is_regular_file(status)) {  // a pipe or a device may have no end
         fail(Code::bundle, "bundle: %s is not a file", path.c_str());
     }
     const std::uintmax_t size = std::filesystem::file_size(path, error);
     if (error) { fail(Code::bundle, "bundle: cannot read %s: %s", path.c_str(), error.message().c_str()); }
-    if (size > largest) {
-        fail(Code::bundle, "bundle: %s is larger than %ju bytes", path.c_str(), largest);
-    }
+    if (size > largest) { fail(Code::bundle, "bundle: %s is larger than %ju bytes", path.c_str(), largest); }
     std::string content(static_cast<std::size_t>(size), '\0');
     const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "rb"), std::fclose);
     if (!file || std::fread(content.data(), 1, content.size(), file.get()) != content.size()) {
@@ -121,7 +120,8 @@ void check_ranges(const Json& values, const std::string& where) {
     }
     for (const char* name : {"context", "ellipse"}) {
         if (!(values[name].number >= 0 && values[name].number <= 100)) {
-            fail(Code::bundle, "bundle: %s: expected %s from 0 to 100, got %g", where.c_str(), name, values[name].number);
+            fail(Code::bundle, "bundle: %s: expected %s from 0 to 100, got %g", where.c_str(), name,
+                 values[name].number);
         }
     }
 }
@@ -155,14 +155,13 @@ Manifest parse_manifest(std::string_view raw, const std::string& folder) {
     Json values;
     try {
         values = parse_json(raw);
-    } catch (const JsonError& error) {
-        fail(Code::bundle, "bundle: %s is not JSON: %s", where.c_str(), error.what());
-    }
+    } catch (const JsonError& error) { fail(Code::bundle, "bundle: %s is not JSON: %s", where.c_str(), error.what()); }
     if (values.kind != Kind::object) { fail(Code::bundle, "bundle: %s: expected a JSON object", where.c_str()); }
     as_schema_3(values);
     const Json& schema = values["schema"];
     if (schema.kind != Kind::integer || schema.number != kSchema) {
-        fail(Code::bundle, "bundle: %s: expected schema 2 or %d: convert its checkpoint again", folder.c_str(), kSchema);
+        fail(Code::bundle, "bundle: %s: expected schema 2 or %d: convert its checkpoint again", folder.c_str(),
+             kSchema);
     }
     check_fields(values, where);
     check_ranges(values, where);

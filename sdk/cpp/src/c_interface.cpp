@@ -52,9 +52,7 @@ medsam_status guarded(Work work) noexcept {
         return failed(MEDSAM_MEMORY_ERROR, "not enough memory");
     } catch (const std::length_error&) {
         return failed(MEDSAM_MEMORY_ERROR, "not enough memory");
-    } catch (const std::exception& error) {
-        return failed(MEDSAM_INTERNAL_ERROR, error.what());
-    } catch (...) {
+    } catch (const std::exception& error) { return failed(MEDSAM_INTERNAL_ERROR, error.what()); } catch (...) {
         return failed(MEDSAM_INTERNAL_ERROR, "unknown exception");
     }
 }
@@ -70,7 +68,8 @@ Structure whole(const Structure* given, const char* name) {
     Structure result{};
     if (given == nullptr) { return result; }
     if (given->size < sizeof(std::size_t) || given->size > sizeof(Structure)) {
-        fail(Code::input, "%s: expected size %zu or less, set to sizeof, got %zu", name, sizeof(Structure), given->size);
+        fail(Code::input, "%s: expected size %zu or less, set to sizeof, got %zu", name, sizeof(Structure),
+             given->size);
     }
     std::memcpy(&result, given, given->size);
     return result;
@@ -79,7 +78,8 @@ Structure whole(const Structure* given, const char* name) {
 Image image_of(const medsam_image* given) {
     expect(given, "image");
     const medsam_image image = whole(given, "image");
-    return {image.data, static_cast<Type>(image.type), image.depth, image.height, image.width, image.channels == 0 ? 1 : image.channels};
+    return {image.data,  static_cast<Type>(image.type),           image.depth, image.height,
+            image.width, image.channels == 0 ? 1 : image.channels};
 }
 
 std::vector<std::vector<Click>> clicks_of(const medsam_prompts& given, bool volume) {
@@ -104,13 +104,15 @@ Prompts prompts_of(const medsam_prompts* pointer, bool volume) {
         std::vector<Box>& boxes = prompts.boxes.emplace();
         for (std::size_t index = 0; index < given.count; ++index) {
             const double* box = given.boxes + index * (volume ? 6 : 4);
-            boxes.push_back(volume ? Box{box[0], box[1], box[3], box[4], box[2], box[5]} : Box{box[0], box[1], box[2], box[3]});
+            boxes.push_back(volume ? Box{box[0], box[1], box[3], box[4], box[2], box[5]}
+                                   : Box{box[0], box[1], box[2], box[3]});
         }
     }
     if (given.points != nullptr) { prompts.clicks = clicks_of(given, volume); }
     if (given.boxes == nullptr && given.points == nullptr && given.count == 0) { prompts.boxes.emplace(); }
     if (given.prior != nullptr) {
-        prompts.prior = Prior{given.prior, static_cast<Type>(given.prior_type), given.count, given.prior_is_label_map != 0};
+        prompts.prior =
+            Prior{given.prior, static_cast<Type>(given.prior_type), given.count, given.prior_is_label_map != 0};
     }
     return prompts;
 }
@@ -152,7 +154,9 @@ const Object& object_of(const medsam_result* result, std::size_t index) {
 void check_length(const medsam_result* result, const void* target, std::size_t length) {
     expect(result, "result");
     expect(target, "target");
-    if (length != result->own.size()) { fail(Code::input, "length: expected %zu, got %zu", result->own.size(), length); }
+    if (length != result->own.size()) {
+        fail(Code::input, "length: expected %zu, got %zu", result->own.size(), length);
+    }
 }
 
 }  // namespace
@@ -190,8 +194,8 @@ medsam_status medsam_embed(const medsam_segmenter* segmenter, const medsam_image
     });
 }
 
-medsam_status medsam_decode(const medsam_segmenter* segmenter, const medsam_embedding* embedding, const medsam_prompts* prompts,
-                            medsam_result** out) {
+medsam_status medsam_decode(const medsam_segmenter* segmenter, const medsam_embedding* embedding,
+                            const medsam_prompts* prompts, medsam_result** out) {
     return guarded([&] {
         expect(out, "out");
         *out = nullptr;
@@ -203,19 +207,20 @@ medsam_status medsam_decode(const medsam_segmenter* segmenter, const medsam_embe
 
 void medsam_embedding_destroy(medsam_embedding* embedding) { delete embedding; }
 
-medsam_status medsam_segment(const medsam_segmenter* segmenter, const medsam_image* image, const medsam_prompts* prompts,
-                             const medsam_options* options, medsam_result** out) {
+medsam_status medsam_segment(const medsam_segmenter* segmenter, const medsam_image* image,
+                             const medsam_prompts* prompts, const medsam_options* options, medsam_result** out) {
     return guarded([&] {
         expect(out, "out");
         *out = nullptr;
         expect(segmenter, "segmenter");
         const Image own = image_of(image);
-        *out = new medsam_result{segmenter->own.segment(own, prompts_of(prompts, own.depth > 0), options_of(options, own.type))};
+        *out = new medsam_result{
+            segmenter->own.segment(own, prompts_of(prompts, own.depth > 0), options_of(options, own.type))};
     });
 }
 
-medsam_status medsam_refine(const medsam_segmenter* segmenter, const medsam_result* result, const medsam_prompts* prompts,
-                            medsam_result** out) {
+medsam_status medsam_refine(const medsam_segmenter* segmenter, const medsam_result* result,
+                            const medsam_prompts* prompts, medsam_result** out) {
     return guarded([&] {
         expect(out, "out");
         *out = nullptr;
@@ -296,7 +301,9 @@ medsam_status medsam_result_timings(const medsam_result* result, medsam_timings*
     });
 }
 
-size_t medsam_result_warnings(const medsam_result* result) { return result == nullptr ? 0 : result->own.warnings.size(); }
+size_t medsam_result_warnings(const medsam_result* result) {
+    return result == nullptr ? 0 : result->own.warnings.size();
+}
 
 const char* medsam_result_warning(const medsam_result* result, size_t number) {
     return number < medsam_result_warnings(result) ? result->own.warnings[number].c_str() : nullptr;

@@ -59,11 +59,14 @@ public:
         try {
             for (const Feed& feed : feeds) {
                 // OpenVINO reads inputs only, but has no tensor over constant memory
-                request.own->set_tensor(feed.name, ov::Tensor(element_of(feed.type), feed.shape, const_cast<void*>(feed.data)));
+                request.own->set_tensor(feed.name,
+                                        ov::Tensor(element_of(feed.type), feed.shape, const_cast<void*>(feed.data)));
             }
             request.own->infer();
             std::map<std::string, Array> found;
-            for (const std::string& name : outputs_) { found.emplace(name, copied(name, request.own->get_tensor(name))); }
+            for (const std::string& name : outputs_) {
+                found.emplace(name, copied(name, request.own->get_tensor(name)));
+            }
             return found;
         } catch (const ov::Exception& error) {
             fail(Code::bundle, "bundle: OpenVINO cannot compute it: %s", last_line(error.what()).c_str());
@@ -89,7 +92,8 @@ public:
 
     [[nodiscard]] bool gives(const std::string& name) const {
         const auto ports = compiled_.outputs();
-        return std::any_of(ports.begin(), ports.end(), [&](const auto& port) { return port.get_names().count(name) > 0; });
+        return std::any_of(ports.begin(), ports.end(),
+                           [&](const auto& port) { return port.get_names().count(name) > 0; });
     }
 
 private:
@@ -156,16 +160,17 @@ void check_ports(const OpenVinoNetwork& encoder, const OpenVinoNetwork& decoder,
         fail(Code::bundle, "bundle: the manifest has prompts %s, but the decoder takes %s",
              manifest.all_prompts ? "box, points, mask" : "box", takes_more ? "points and masks" : "boxes alone");
     }
-    const bool ports = encoder.inputs().count("image") > 0 && encoder.gives("embedding") && inputs.count("embedding") > 0 &&
-                       inputs.count("boxes") > 0 && inputs.count("cells") > 0 && decoder.gives("logits") &&
-                       decoder.gives("scores");
+    const bool ports = encoder.inputs().count("image") > 0 && encoder.gives("embedding") &&
+                       inputs.count("embedding") > 0 && inputs.count("boxes") > 0 && inputs.count("cells") > 0 &&
+                       decoder.gives("logits") && decoder.gives("scores");
     if (!ports) { fail(Code::bundle, "bundle: encoder or decoder lacks an input or output"); }
 }
 
 }  // namespace
 
 const char* version() {
-    static const std::string both = text("%s, OpenVINO %s", MEDSAM_EDGE_VERSION, ov::get_openvino_version().buildNumber);
+    static const std::string both =
+        text("%s, OpenVINO %s", MEDSAM_EDGE_VERSION, ov::get_openvino_version().buildNumber);
     return both.c_str();
 }
 
@@ -174,7 +179,9 @@ std::vector<float> Model::one_hot(Modality modality) const {
     for (const Modality own : manifest.classes) { result.push_back(own == modality ? 1.0F : 0.0F); }
     if (std::find(result.begin(), result.end(), 1.0F) == result.end()) {
         std::string known;
-        for (const Modality own : manifest.classes) { known += (known.empty() ? "" : ", ") + std::string(name_of(own)); }
+        for (const Modality own : manifest.classes) {
+            known += (known.empty() ? "" : ", ") + std::string(name_of(own));
+        }
         fail(Code::modality, "modality: the model knows %s, got %s", known.c_str(), name_of(modality));
     }
     return result;
@@ -184,12 +191,14 @@ Model load_model(Bundle bundle, const SegmenterSettings& settings) {
     const Manifest& manifest = bundle.manifest;
     const std::string version = ov::get_openvino_version().buildNumber;
     if (release_of(version) < release_of(manifest.openvino)) {
-        fail(Code::bundle, "bundle: needs OpenVINO %.40s or newer, this is %s", manifest.openvino.c_str(), version.c_str());
+        fail(Code::bundle, "bundle: needs OpenVINO %.40s or newer, this is %s", manifest.openvino.c_str(),
+             version.c_str());
     }
     ov::Core core;
     const auto compile = [&](const std::string& part, const std::string& precision) {
         std::string weights = std::move(bundle.contents.at(part + ".bin"));
-        return std::make_unique<OpenVinoNetwork>(core, bundle.contents.at(part + ".xml"), std::move(weights), precision, settings);
+        return std::make_unique<OpenVinoNetwork>(core, bundle.contents.at(part + ".xml"), std::move(weights), precision,
+                                                 settings);
     };
     try {
         auto encoding = std::async(std::launch::async, compile, "encoder", manifest.encoder_precision);
@@ -198,7 +207,8 @@ Model load_model(Bundle bundle, const SegmenterSettings& settings) {
         check_ports(*encoder, *decoder, manifest);
         return {std::move(encoder), std::move(decoder), manifest, bundle.identity};
     } catch (const ov::Exception& error) {
-        fail(Code::bundle, "bundle: OpenVINO cannot compile it for %s: %s", settings.device.c_str(), last_line(error.what()).c_str());
+        fail(Code::bundle, "bundle: OpenVINO cannot compile it for %s: %s", settings.device.c_str(),
+             last_line(error.what()).c_str());
     }
 }
 

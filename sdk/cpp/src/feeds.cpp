@@ -35,7 +35,8 @@ void add_points(Feeds& feeds, const NetworkPrompts& prompts, const std::vector<s
     feeds.add("point_labels", {objects.size(), each}, std::move(labels));
 }
 
-void add_priors(Feeds& feeds, const NetworkPrompts& prompts, const std::vector<std::size_t>& objects, const Windows& windows) {
+void add_priors(Feeds& feeds, const NetworkPrompts& prompts, const std::vector<std::size_t>& objects,
+                const Windows& windows) {
     std::vector<float> given;
     for (const std::size_t object : objects) { given.push_back(prompts.priors.count(object) > 0 ? 1.0F : 0.0F); }
     const bool any = std::find(given.begin(), given.end(), 1.0F) != given.end();
@@ -51,8 +52,8 @@ void add_priors(Feeds& feeds, const NetworkPrompts& prompts, const std::vector<s
 
 }  // namespace
 
-void add_prompts(Feeds& feeds, const NetworkPrompts& prompts, const std::vector<std::size_t>& objects, const Windows& windows,
-                 const Manifest& manifest) {
+void add_prompts(Feeds& feeds, const NetworkPrompts& prompts, const std::vector<std::size_t>& objects,
+                 const Windows& windows, const Manifest& manifest) {
     std::vector<float> boxes;
     for (const std::size_t object : objects) {
         for (const float edge : prompts.boxes[object]) { boxes.push_back(std::isnan(edge) ? 0 : edge); }

@@ -12,7 +12,9 @@ namespace medsam_edge {
 class Feeds {
 public:
     /// An array that outlives this.
-    void add(const char* name, const Array& array) { feeds_.push_back({name, array.type, array.shape, array.bytes.data()}); }
+    void add(const char* name, const Array& array) {
+        feeds_.push_back({name, array.type, array.shape, array.bytes.data()});
+    }
     void add(const char* name, Shape shape, std::vector<float> values) {
         floats_.push_back(std::move(values));
         feeds_.push_back({name, Type::f32, std::move(shape), floats_.back().data()});
@@ -30,7 +32,7 @@ private:
 };
 
 /// Boxes, cells and, where the model takes them, clicks and mask prompts of some objects that are alike.
-void add_prompts(Feeds& feeds, const NetworkPrompts& prompts, const std::vector<std::size_t>& objects, const Windows& windows,
-                 const Manifest& manifest);
+void add_prompts(Feeds& feeds, const NetworkPrompts& prompts, const std::vector<std::size_t>& objects,
+                 const Windows& windows, const Manifest& manifest);
 
 }  // namespace medsam_edge

@@ -31,7 +31,8 @@ Point Geometry::point_to_network(const Point& point) const {
 }
 
 std::vector<float> Geometry::mask_to_network(const std::vector<float>& mask) const {
-    const View<float> view{mask.data(), static_cast<std::size_t>(width), static_cast<int>(height), static_cast<int>(width), 1};
+    const View<float> view{mask.data(), static_cast<std::size_t>(width), static_cast<int>(height),
+                           static_cast<int>(width), 1};
     const std::vector<float> small = resize(view, new_height(), new_width(), scale() < 1);
     const auto side = static_cast<std::size_t>(size);
     std::vector<float> plane(side * side, -kMaskLimit);
@@ -56,7 +57,8 @@ std::vector<float> to_planes(const std::vector<std::uint8_t>& image, int height,
     for (std::size_t c = 0; c < 3; ++c) {
         for (std::size_t y = 0; y < static_cast<std::size_t>(height); ++y) {
             const auto step = static_cast<std::size_t>(channels);
-            const std::uint8_t* source = image.data() + y * static_cast<std::size_t>(width) * step + (step == 3 ? c : 0);
+            const std::uint8_t* source =
+                image.data() + y * static_cast<std::size_t>(width) * step + (step == 3 ? c : 0);
             float* target = planes.data() + (c * side + y) * side;
             for (std::size_t x = 0; x < static_cast<std::size_t>(width); ++x) { target[x] = table[source[x * step]]; }
         }

@@ -11,8 +11,8 @@
 
 namespace medsam_edge {
 
-constexpr int kCell = 4;             ///< network pixels along a side of one position of the embedding
-constexpr float kMaskLimit = 8;      ///< largest absolute logit of a mask prompt
+constexpr int kCell = 4;         ///< network pixels along a side of one position of the embedding
+constexpr float kMaskLimit = 8;  ///< largest absolute logit of a mask prompt
 
 using Box4 = std::array<float, 4>;   ///< x0, y0, x1, y1; NaN where there is none
 using Point = std::array<float, 2>;  ///< x, y

@@ -20,7 +20,7 @@ constexpr std::array<std::pair<std::string_view, IntensityWindow>, 5> kWindows =
     {"bone", {400, 1800}},
     {"liver", {30, 150}},
 }};
-constexpr double kHighestAir = -200;         // HU
+constexpr double kHighestAir = -200;  // HU
 constexpr std::int64_t kLargestSide = 1 << 20;
 constexpr std::int64_t kMostValues = std::int64_t{1} << 36U;
 
@@ -42,7 +42,8 @@ void check_shape(const Image& image) {
     const bool sides = fits(image.height) && fits(image.width) && (image.depth == 0 || fits(image.depth));
     const bool channels = image.channels == 1 || (image.channels == 3 && image.depth == 0);
     if (!sides || !channels) {
-        fail(Code::image, "image: expected (H, W), (H, W, 3) or (D, H, W), sides 1 to %lld, got %lldx%lldx%lld of %lld channels",
+        fail(Code::image,
+             "image: expected (H, W), (H, W, 3) or (D, H, W), sides 1 to %lld, got %lldx%lldx%lld of %lld channels",
              static_cast<long long>(kLargestSide), static_cast<long long>(image.depth),
              static_cast<long long>(image.height), static_cast<long long>(image.width),
              static_cast<long long>(image.channels));
@@ -83,7 +84,8 @@ void show_color(const Image& image, std::uint8_t* target) {
     if (*low < 0 || *high > 255) {
         stretch(values, {*low, *high}, target);
     } else if (is_float(image.type) && *high <= 2) {
-        std::transform(values.begin(), values.end(), target, [](float v) { return to_byte(std::min(v, 1.0F) * 255.0F); });
+        std::transform(values.begin(), values.end(), target,
+                       [](float v) { return to_byte(std::min(v, 1.0F) * 255.0F); });
     } else {
         std::transform(values.begin(), values.end(), target, to_byte);
     }
@@ -135,7 +137,8 @@ void check_window(const IntensityWindow& window, const Image& image) {
     if (image.channels == 3) { fail(Code::input, "window: expected none for a colour image"); }
     const double reach = std::abs(window.level) + window.width;
     if (!(window.width > 0) || !(reach < FLT_MAX)) {
-        fail(Code::input, "window: expected (level, width) with a positive width, got (%g, %g)", window.level, window.width);
+        fail(Code::input, "window: expected (level, width) with a positive width, got (%g, %g)", window.level,
+             window.width);
     }
 }
 
@@ -150,8 +153,10 @@ void warn_of_values(const Image& image, std::vector<std::string>& warnings) {
         high = std::max(high, *most);
     }
     if (low >= kHighestAir) {
-        warnings.push_back(text("image: CT values range from %g to %g; expected air below %g HU; were they windowed, scaled, "
-                                "or never converted to HU?", low, high, kHighestAir));
+        warnings.push_back(
+            text("image: CT values range from %g to %g; expected air below %g HU; were they windowed, scaled, "
+                 "or never converted to HU?",
+                 low, high, kHighestAir));
     } else if (low < -32768 || high > 32767) {
         warnings.push_back(text("image: CT values range from %g to %g; expected -32768 to 32767 HU", low, high));
     }
@@ -163,10 +168,12 @@ IntensityWindow ct_window(std::string_view name, std::optional<Modality> modalit
     for (const auto& [own, window] : kWindows) {
         if (own != name) { continue; }
         if (modality && *modality != Modality::ct) {
-            fail(Code::input, "window: '%s' is for CT, the image is %s; expected (level, width)", own.data(), name_of(*modality));
+            fail(Code::input, "window: '%s' is for CT, the image is %s; expected (level, width)", own.data(),
+                 name_of(*modality));
         }
         if (type == Type::u8) {
-            fail(Code::input, "window: '%s' is in HU, but the image is uint8; expected none or (level, width)", own.data());
+            fail(Code::input, "window: '%s' is in HU, but the image is uint8; expected none or (level, width)",
+                 own.data());
         }
         return window;
     }

@@ -46,8 +46,10 @@ private:
         blanks();
         Json value;
         switch (peek()) {
-            case '{': return object(depth);
-            case '[': return array(depth);
+            case '{':
+                return object(depth);
+            case '[':
+                return array(depth);
             case '"':
                 value.kind = Json::Kind::string;
                 value.string = string();
@@ -61,8 +63,11 @@ private:
                 word("false");
                 value.kind = Json::Kind::boolean;
                 return value;
-            case 'n': word("null"); return value;
-            default: return number();
+            case 'n':
+                word("null");
+                return value;
+            default:
+                return number();
         }
     }
 

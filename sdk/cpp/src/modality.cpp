@@ -7,8 +7,8 @@
 namespace medsam_edge {
 namespace {
 
-constexpr std::array<const char*, 11> kNames = {"CT",     "MR",         "PET", "US",          "XRay", "Dermoscopy", "Endoscopy",
-                                                "Fundus", "Microscopy", "OCT", "Mammography"};
+constexpr std::array<const char*, 11> kNames = {"CT",        "MR",     "PET",        "US",  "XRay",       "Dermoscopy",
+                                                "Endoscopy", "Fundus", "Microscopy", "OCT", "Mammography"};
 
 constexpr std::array<std::pair<std::string_view, Modality>, 20> kAliases = {{
     {"mri", Modality::mr},

@@ -8,16 +8,20 @@ std::size_t size_of(Type type) {
     switch (type) {
         case Type::u16:
         case Type::i16:
-        case Type::f16: return 2;
+        case Type::f16:
+            return 2;
         case Type::u32:
         case Type::i32:
-        case Type::f32: return 4;
+        case Type::f32:
+            return 4;
         case Type::u64:
         case Type::i64:
-        case Type::f64: return 8;
+        case Type::f64:
+            return 8;
         case Type::boolean:
         case Type::u8:
-        case Type::i8: break;
+        case Type::i8:
+            break;
     }
     return 1;
 }
@@ -34,7 +38,8 @@ void floats(const void* data, Type type, std::size_t begin, std::size_t count, f
         return;
     }
     with_type(data, type, [&](const auto* values) {
-        std::transform(values + begin, values + begin + count, target, [](auto value) { return static_cast<float>(value); });
+        std::transform(values + begin, values + begin + count, target,
+                       [](auto value) { return static_cast<float>(value); });
     });
 }
 

@@ -34,9 +34,9 @@ inline std::uint16_t half_of_float(float value) {
     std::memcpy(&bits, &value, sizeof bits);
     const auto sign = static_cast<std::uint16_t>(bits >> 16U & 0x8000U);
     bits &= 0x7FFFFFFFU;
-    if (bits > 0x7F800000U) { return static_cast<std::uint16_t>(sign | 0x7E00U); }    // not a number
-    if (bits >= 0x477FF000U) { return static_cast<std::uint16_t>(sign | 0x7C00U); }   // 65520 and more
-    if (bits < 0x38800000U) {                                                         // subnormal
+    if (bits > 0x7F800000U) { return static_cast<std::uint16_t>(sign | 0x7E00U); }   // not a number
+    if (bits >= 0x477FF000U) { return static_cast<std::uint16_t>(sign | 0x7C00U); }  // 65520 and more
+    if (bits < 0x38800000U) {                                                        // subnormal
         float magnitude = 0;
         std::memcpy(&magnitude, &bits, sizeof magnitude);
         magnitude += 0.5F;  // the unit in the last place of 0.5 is 2^-24
@@ -56,18 +56,28 @@ std::size_t size_of(Type type);
 template <typename Work>
 auto with_type(const void* data, Type type, Work work) {
     switch (type) {
-        case Type::i8: return work(static_cast<const std::int8_t*>(data));
-        case Type::u16: return work(static_cast<const std::uint16_t*>(data));
-        case Type::i16: return work(static_cast<const std::int16_t*>(data));
-        case Type::u32: return work(static_cast<const std::uint32_t*>(data));
-        case Type::i32: return work(static_cast<const std::int32_t*>(data));
-        case Type::u64: return work(static_cast<const std::uint64_t*>(data));
-        case Type::i64: return work(static_cast<const std::int64_t*>(data));
-        case Type::f32: return work(static_cast<const float*>(data));
-        case Type::f64: return work(static_cast<const double*>(data));
+        case Type::i8:
+            return work(static_cast<const std::int8_t*>(data));
+        case Type::u16:
+            return work(static_cast<const std::uint16_t*>(data));
+        case Type::i16:
+            return work(static_cast<const std::int16_t*>(data));
+        case Type::u32:
+            return work(static_cast<const std::uint32_t*>(data));
+        case Type::i32:
+            return work(static_cast<const std::int32_t*>(data));
+        case Type::u64:
+            return work(static_cast<const std::uint64_t*>(data));
+        case Type::i64:
+            return work(static_cast<const std::int64_t*>(data));
+        case Type::f32:
+            return work(static_cast<const float*>(data));
+        case Type::f64:
+            return work(static_cast<const double*>(data));
         case Type::f16:
         case Type::boolean:
-        case Type::u8: break;
+        case Type::u8:
+            break;
     }
     return work(static_cast<const std::uint8_t*>(data));
 }

@@ -51,8 +51,8 @@ Result begun(const Display& display, const CheckedPrompts& asked) {
     return result;
 }
 
-void decode_tile(const Predictor& predictor, const Embedding& embedding, const Tile& tile, const CheckedPrompts& asked, bool keep_logits,
-                 Result& result) {
+void decode_tile(const Predictor& predictor, const Embedding& embedding, const Tile& tile, const CheckedPrompts& asked,
+                 bool keep_logits, Result& result) {
     Decoded decoded = predictor.decode(embedding, prompts_in(tile, asked, embedding.geometry));
     for (std::size_t number = 0; number < tile.objects.size(); ++number) {
         Object& object = result.objects[tile.objects[number]];
@@ -89,7 +89,8 @@ Result segment_picture(const Predictor& predictor, const Image& image, const Pro
     const Grid grid{0, image.height, image.width};
     const CheckedPrompts asked = check_prompts(prompts, grid, warnings);
     predictor.check(asked);
-    const auto tiles = tiles_of(flat(asked.boxes), grid.height, grid.width, predictor.model().manifest.image_size, options.detail);
+    const auto tiles =
+        tiles_of(flat(asked.boxes), grid.height, grid.width, predictor.model().manifest.image_size, options.detail);
     Result result = begun(*display, asked);
     result.timings.prepare_ms = watch.lap();
     std::vector<std::uint8_t> scratch;
@@ -126,7 +127,8 @@ Result refine_picture(const Predictor& predictor, const Result& result, const st
         const auto [top, left, bottom, right] = former.logits.view;
         const Rectangle view{top, left, bottom, right};
         const Embedding embedding = predictor.embed(view_of(*result.display, grid, 0, view, scratch), result.modality);
-        const Box4 box = std::isnan(object.box[0]) ? box_around(former.mask, object.clicks, grid.height, grid.width) : flat(object.box);
+        const Box4 box = std::isnan(object.box[0]) ? box_around(former.mask, object.clicks, grid.height, grid.width)
+                                                   : flat(object.box);
         const bool kept = !former.logits.halves.empty();
         NetworkPrompts prompts;
         prompts.boxes = {embedding.geometry.box_to_network(moved(box, view))};

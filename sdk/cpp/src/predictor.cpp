@@ -25,7 +25,8 @@ const Array& output(const std::map<std::string, Array>& outputs, const char* nam
 
 std::shared_ptr<const Encoded> encoded_by(const Model& model, const std::vector<float>& planes) {
     const auto side = static_cast<std::size_t>(model.manifest.image_size);
-    std::map<std::string, Array> outputs = model.encoder->infer({{"image", Type::f32, {1, 3, side, side}, planes.data()}});
+    std::map<std::string, Array> outputs =
+        model.encoder->infer({{"image", Type::f32, {1, 3, side, side}, planes.data()}});
     auto encoded = std::make_shared<Encoded>();
     if (const std::size_t classes = model.manifest.classes.size(); classes > 0) {
         const float* scores = output(outputs, "class_scores", {1, classes}).values();
@@ -83,7 +84,8 @@ Embedding Predictor::embed(const View<std::uint8_t>& image, std::optional<Modali
     std::string key = key_of(small, geometry.new_height(), image.channels);
     embedding.encoded = cache_.get(key);
     if (!embedding.encoded) {
-        const auto planes = to_planes(small, geometry.new_height(), geometry.new_width(), image.channels, geometry.size);
+        const auto planes =
+            to_planes(small, geometry.new_height(), geometry.new_width(), image.channels, geometry.size);
         embedding.timings.prepare_ms = watch.lap();
         embedding.encoded = encoded_by(model_, planes);
         cache_.put(std::move(key), embedding.encoded);
@@ -108,7 +110,8 @@ Decoded Predictor::decode(const Embedding& embedding, const NetworkPrompts& prom
     return decoded;
 }
 
-void Predictor::decode_batch(const Embedding& embedding, const NetworkPrompts& prompts, const Batch& batch, Decoded& decoded) const {
+void Predictor::decode_batch(const Embedding& embedding, const NetworkPrompts& prompts, const Batch& batch,
+                             Decoded& decoded) const {
     Stopwatch watch;
     Feeds feeds;
     feeds.add("embedding", embedding.encoded->embedding);
@@ -129,8 +132,8 @@ void Predictor::decode_batch(const Embedding& embedding, const NetworkPrompts& p
         const std::int64_t top = batch.windows.top[i] * kCell;
         const std::int64_t left = batch.windows.left[i] * kCell;
         const std::size_t object = batch.objects[i];
-        decoded.masks[object] =
-            embedding.geometry.mask_to_image(pixels.data(), rows, columns, static_cast<int>(top), static_cast<int>(left));
+        decoded.masks[object] = embedding.geometry.mask_to_image(pixels.data(), rows, columns, static_cast<int>(top),
+                                                                 static_cast<int>(left));
         Logits& own = decoded.logits[object];
         own = {top, left, rows, columns, {}, {}};
         own.halves.resize(pixels.size());
@@ -156,7 +159,8 @@ std::vector<Predictor::Batch> Predictor::batches(const NetworkPrompts& prompts) 
     return result;
 }
 
-void Predictor::add_batches(std::vector<Batch>& result, const std::vector<std::size_t>& alike, const std::vector<Box4>& boxes) const {
+void Predictor::add_batches(std::vector<Batch>& result, const std::vector<std::size_t>& alike,
+                            const std::vector<Box4>& boxes) const {
     const Manifest& manifest = model_.manifest;
     const auto own_boxes = [&](const std::vector<std::size_t>& objects) {
         std::vector<Box4> own;
@@ -168,7 +172,9 @@ void Predictor::add_batches(std::vector<Batch>& result, const std::vector<std::s
             const std::size_t step = std::max(kBatch, kCells / group.windows.size());
             for (std::size_t begin = 0; begin < group.indices.size(); begin += step) {
                 Batch batch{{}, group.windows.part(begin, begin + step)};
-                for (std::size_t i = begin; i < begin + batch.windows.count(); ++i) { batch.objects.push_back(alike[group.indices[i]]); }
+                for (std::size_t i = begin; i < begin + batch.windows.count(); ++i) {
+                    batch.objects.push_back(alike[group.indices[i]]);
+                }
                 result.push_back(std::move(batch));
             }
         }

@@ -90,8 +90,10 @@ private:
     };
 
     [[nodiscard]] std::vector<Batch> batches(const NetworkPrompts& prompts) const;
-    void add_batches(std::vector<Batch>& result, const std::vector<std::size_t>& alike, const std::vector<Box4>& boxes) const;
-    void decode_batch(const Embedding& embedding, const NetworkPrompts& prompts, const Batch& batch, Decoded& decoded) const;
+    void add_batches(std::vector<Batch>& result, const std::vector<std::size_t>& alike,
+                     const std::vector<Box4>& boxes) const;
+    void decode_batch(const Embedding& embedding, const NetworkPrompts& prompts, const Batch& batch,
+                      Decoded& decoded) const;
 
     Model model_;
     mutable Cache cache_;

@@ -33,7 +33,8 @@ Box4 grown(const CroppedMask& mask, double margin, const Box4& bound) {
     Box4 result{};
     for (std::size_t axis = 0; axis < 2; ++axis) {
         const auto cut = [&](double edge) {
-            return static_cast<float>(std::min(std::max<double>(edge, bound[axis]), static_cast<double>(bound[axis + 2])));
+            return static_cast<float>(
+                std::min(std::max<double>(edge, bound[axis]), static_cast<double>(bound[axis + 2])));
         };
         result[axis] = cut(static_cast<double>(low.at(axis)) - margin);
         result[axis + 2] = cut(static_cast<double>(high.at(axis)) + margin);
@@ -104,7 +105,9 @@ Box4 box_around(const CroppedMask& mask, const Clicks& clicks, std::int64_t heig
         hold(static_cast<double>(mask.left), static_cast<double>(mask.top));
         hold(static_cast<double>(mask.left + mask.width), static_cast<double>(mask.top + mask.height));
     }
-    if (low[0] == kFar) { fail(Code::input, "points: expected a click on an object whose mask is empty, got none on it"); }
+    if (low[0] == kFar) {
+        fail(Code::input, "points: expected a click on an object whose mask is empty, got none on it");
+    }
     const std::array<double, 2> limit = {static_cast<double>(width), static_cast<double>(height)};
     Box4 result{};
     for (std::size_t axis = 0; axis < 2; ++axis) {
@@ -130,12 +133,15 @@ View<std::uint8_t> view_of(const Display& display, const Grid& grid, std::int64_
     if (grid.axis == 2) {  // pixels of a row are not side by side
         scratch.clear();
         for (std::int64_t y = where.top; y < where.bottom; ++y) {
-            for (std::int64_t x = where.left; x < where.right; ++x) { scratch.push_back(display.pixels[grid.at(slice, y, x)]); }
+            for (std::int64_t x = where.left; x < where.right; ++x) {
+                scratch.push_back(display.pixels[grid.at(slice, y, x)]);
+            }
         }
         return {scratch.data(), static_cast<std::size_t>(width), height, width, 1};
     }
     const auto step = static_cast<std::size_t>(grid.axis == 0 ? grid.width : grid.height * grid.width) * channels;
-    return {display.pixels.data() + grid.at(slice, where.top, where.left) * channels, step, height, width, display.channels};
+    return {display.pixels.data() + grid.at(slice, where.top, where.left) * channels, step, height, width,
+            display.channels};
 }
 
 }  // namespace medsam_edge

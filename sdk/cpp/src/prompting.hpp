@@ -28,8 +28,8 @@ Box4 box_around(const CroppedMask& mask, const Clicks& clicks, std::int64_t heig
 
 /// How a mask prompts the next slice.
 struct Following {
-    Box4 box{};          ///< the user's, in pixels of the view
-    double along = 0;    ///< where the slice lies in that box: 0 in the middle, ±1 at its ends
+    Box4 box{};           ///< the user's, in pixels of the view
+    double along = 0;     ///< where the slice lies in that box: 0 in the middle, ±1 at its ends
     bool bounded = true;  ///< the box holds the whole object, so that no slice's box need be larger
 };
 

@@ -59,15 +59,18 @@ std::array<float, 6> checked_box(std::size_t index, const Box& box, const Grid& 
              grid.is_volume() ? " and z0 < z1" : "", shown.c_str());
     }
     if (flat) {
-        fail(Code::box, "boxes[%zu]: expected a box with %s, got %s", index, grid.is_volume() ? "a volume" : "an area", shown.c_str());
+        fail(Code::box, "boxes[%zu]: expected a box with %s, got %s", index, grid.is_volume() ? "a volume" : "an area",
+             shown.c_str());
     }
     if (!meets) {
-        fail(Code::box, "boxes[%zu]: expected a box that meets the %s, got %s", index, extent(grid).c_str(), shown.c_str());
+        fail(Code::box, "boxes[%zu]: expected a box that meets the %s, got %s", index, extent(grid).c_str(),
+             shown.c_str());
     }
     return used;
 }
 
-std::vector<std::array<float, 6>> checked_boxes(const std::vector<Box>& boxes, const Grid& grid, std::vector<std::string>& warnings) {
+std::vector<std::array<float, 6>> checked_boxes(const std::vector<Box>& boxes, const Grid& grid,
+                                                std::vector<std::string>& warnings) {
     std::vector<std::array<float, 6>> used;
     std::string outside;
     for (std::size_t index = 0; index < boxes.size(); ++index) {
@@ -76,7 +79,8 @@ std::vector<std::array<float, 6>> checked_boxes(const std::vector<Box>& boxes, c
         if (clipped && outside.size() < 200) { outside += text(outside.empty() ? "%zu" : ", %zu", index); }
     }
     if (!outside.empty()) {
-        warnings.push_back(text("boxes [%s] reach outside the %s and were clipped", outside.c_str(), extent(grid).c_str()));
+        warnings.push_back(
+            text("boxes [%s] reach outside the %s and were clipped", outside.c_str(), extent(grid).c_str()));
     }
     return used;
 }
@@ -92,10 +96,11 @@ std::vector<Clicks> checked_clicks(const std::vector<Clicks>& rows, const Grid& 
             if (click.label == -1) { continue; }
             const double z = grid.is_volume() ? click.z : 0;
             const bool inside = click.x >= 0 && click.x < static_cast<double>(grid.width) && click.y >= 0 &&
-                                click.y < static_cast<double>(grid.height) && z >= 0 && z < static_cast<double>(grid.shape()[0]);
+                                click.y < static_cast<double>(grid.height) && z >= 0 &&
+                                z < static_cast<double>(grid.shape()[0]);
             if (!inside) {  // NaN is not, either
-                fail(Code::input, "points[%zu]: expected pixels inside the %s, got (%g, %g, %g)", index, extent(grid).c_str(),
-                     click.x, click.y, z);
+                fail(Code::input, "points[%zu]: expected pixels inside the %s, got (%g, %g, %g)", index,
+                     extent(grid).c_str(), click.x, click.y, z);
             }
             own.push_back({std::floor(click.x), std::floor(click.y), click.label, std::floor(z)});
         }
@@ -177,7 +182,8 @@ bool CheckedPrompts::any_clicks() const {
 }
 
 CheckedPrompts check_prompts(const Prompts& prompts, const Grid& grid, std::vector<std::string>& warnings) {
-    if ((prompts.boxes ? prompts.boxes->size() : 0) > kMostObjects || (prompts.clicks ? prompts.clicks->size() : 0) > kMostObjects) {
+    if ((prompts.boxes ? prompts.boxes->size() : 0) > kMostObjects ||
+        (prompts.clicks ? prompts.clicks->size() : 0) > kMostObjects) {
         fail(Code::input, "boxes: expected at most %zu objects", kMostObjects);
     }
     CheckedPrompts checked;

@@ -51,9 +51,7 @@ Shares covering(int source, int target) {
         if (whole - begin > kNothing) {
             shares.all.push_back({whole - 1, static_cast<float>((whole - begin) / extent)});
         }
-        for (int from = whole; from < last; ++from) {
-            shares.all.push_back({from, static_cast<float>(1.0 / extent)});
-        }
+        for (int from = whole; from < last; ++from) { shares.all.push_back({from, static_cast<float>(1.0 / extent)}); }
         if (end - last > kNothing) {
             shares.all.push_back({last, static_cast<float>(std::min(std::min(end - last, 1.0), extent) / extent)});
         }
@@ -90,8 +88,7 @@ std::vector<T> shrink(const View<T>& image, int height, int width) {
         for (std::size_t k = begin; k < end; ++k) {
             const T* source = image.row(down.all[k].from);
             const float weight = down.all[k].weight;
-            image.channels == 3 ? shrink_row<3>(source, across, row.data())
-                                : shrink_row<1>(source, across, row.data());
+            image.channels == 3 ? shrink_row<3>(source, across, row.data()) : shrink_row<1>(source, across, row.data());
             if (k == begin) {
                 for (std::size_t i = 0; i < values; ++i) { sum[i] = weight * row[i]; }
             } else {
@@ -137,7 +134,8 @@ struct Between {
     std::vector<float> weight;
 };
 
-/// Along rows the weight is zero beyond the edges. Down columns it is kept, as OpenCV keeps it, which rounds differently.
+/// Along rows the weight is zero beyond the edges. Down columns it is kept, as OpenCV keeps it, which rounds
+/// differently.
 Between neighbours(int source, int target, bool keep_weights) {
     const double scale = scale_of(source, target);
     Between between;

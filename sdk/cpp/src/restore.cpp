@@ -12,8 +12,8 @@ constexpr float kOutside = -10;  ///< logit of what is not decoded
 /// Interpolation along one axis, of the image pixels from `start` on that some network pixels can reach.
 struct Axis {
     std::int64_t start;
-    int low;   ///< the first network pixel that is read
-    int high;  ///< the one after the last
+    int low;                 ///< the first network pixel that is read
+    int high;                ///< the one after the last
     std::vector<int> below;  ///< of each image pixel, from `low`
     std::vector<int> above;
     std::vector<float> weight;  ///< of `above`
@@ -26,8 +26,8 @@ struct Axis {
         stop = std::max(stop, start + 1);
         const double step = small / static_cast<double>(large);
         for (std::int64_t index = start; index < stop; ++index) {
-            const double source =
-                std::min(std::max((static_cast<double>(index) + 0.5) * step - 0.5, 0.0), static_cast<double>(small - 1));
+            const double source = std::min(std::max((static_cast<double>(index) + 0.5) * step - 0.5, 0.0),
+                                           static_cast<double>(small - 1));
             below.push_back(static_cast<int>(source));
             above.push_back(std::min(below.back() + 1, small - 1));
             weight.push_back(static_cast<float>(source - below.back()));
@@ -45,7 +45,10 @@ struct Axis {
 class Part {
 public:
     Part(const Axis& down, const Axis& across)
-        : top_(down.low), left_(across.low), rows_(down.high - down.low), columns_(across.high - across.low),
+        : top_(down.low),
+          left_(across.low),
+          rows_(down.high - down.low),
+          columns_(across.high - across.low),
           values_(static_cast<std::size_t>(rows_) * static_cast<std::size_t>(columns_), kOutside) {}
 
     void fill(const float* logits, int stride, const Rectangle& known) {
@@ -140,7 +143,8 @@ CroppedMask Geometry::mask_to_image(const float* logits, int rows, int columns, 
         extent(above_zero.data(), static_cast<std::size_t>(inside_rows), static_cast<std::size_t>(inside_columns));
     if (found.bottom == 0) { return {}; }
     const Axis down(static_cast<int>(found.top) + top, static_cast<int>(found.bottom) - 1 + top, new_height(), height);
-    const Axis across(static_cast<int>(found.left) + left, static_cast<int>(found.right) - 1 + left, new_width(), width);
+    const Axis across(static_cast<int>(found.left) + left, static_cast<int>(found.right) - 1 + left, new_width(),
+                      width);
     Part part(down, across);
     part.fill(logits, columns, {top, left, top + inside_rows, left + inside_columns});
     return trimmed(down.start, across.start, positive(widened(part, across), down, across.size()), across.size());

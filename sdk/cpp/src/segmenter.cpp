@@ -15,7 +15,8 @@ constexpr int kMostStreams = 64;
 
 void check_settings(const SegmenterSettings& settings) {
     if (settings.num_threads < 0 || settings.num_threads > 4096) {
-        fail(Code::input, "num_threads: expected a positive number, or 0 for OpenVINO's choice, got %d", settings.num_threads);
+        fail(Code::input, "num_threads: expected a positive number, or 0 for OpenVINO's choice, got %d",
+             settings.num_threads);
     }
 }
 
@@ -25,7 +26,8 @@ void check_options(const Options& options) {
         fail(Code::input, "streams: expected a whole number from 0 to 64, got %d", options.streams);
     }
     if (options.modality && (*options.modality < Modality::ct || *options.modality > Modality::mammography)) {
-        fail(Code::modality, "modality: expected one of the eleven, got number %d", static_cast<int>(*options.modality));
+        fail(Code::modality, "modality: expected one of the eleven, got number %d",
+             static_cast<int>(*options.modality));
     }
 }
 
@@ -42,7 +44,9 @@ void paint(const Result& result, std::size_t index, Value value, Value* target) 
         const CroppedMask& mask = found.mask;
         for (std::int64_t y = 0; y < mask.height; ++y) {
             for (std::int64_t x = 0; x < mask.width; ++x) {
-                if (mask.pixels[static_cast<std::size_t>(y * mask.width + x)] != 0) { target[grid.at(z, mask.top + y, mask.left + x)] = value; }
+                if (mask.pixels[static_cast<std::size_t>(y * mask.width + x)] != 0) {
+                    target[grid.at(z, mask.top + y, mask.left + x)] = value;
+                }
             }
         }
     }
@@ -53,18 +57,23 @@ void paint(const Result& result, std::size_t index, Value value, Value* target) 
 std::size_t Result::size() const { return Grid{depth, height, width, axis}.size(); }
 
 void Result::mask(std::size_t index, std::uint8_t* target) const {
-    if (index >= objects.size()) { fail(Code::input, "index: expected a number below %zu, got %zu", objects.size(), index); }
+    if (index >= objects.size()) {
+        fail(Code::input, "index: expected a number below %zu, got %zu", objects.size(), index);
+    }
     std::fill(target, target + size(), std::uint8_t{0});
     paint<std::uint8_t>(*this, index, 1, target);
 }
 
 void Result::label_map(std::uint16_t* target, Overlap overlap) const {
-    if (objects.size() > kMostLabels) { fail(Code::input, "boxes: expected at most %zu in a label map, got %zu", kMostLabels, objects.size()); }
+    if (objects.size() > kMostLabels) {
+        fail(Code::input, "boxes: expected at most %zu in a label map, got %zu", kMostLabels, objects.size());
+    }
     std::fill(target, target + size(), std::uint16_t{0});
     std::vector<std::size_t> order(objects.size());
     std::iota(order.begin(), order.end(), std::size_t{0});
     if (overlap == Overlap::score) {
-        std::stable_sort(order.begin(), order.end(), [this](std::size_t a, std::size_t b) { return objects[a].score < objects[b].score; });
+        std::stable_sort(order.begin(), order.end(),
+                         [this](std::size_t a, std::size_t b) { return objects[a].score < objects[b].score; });
     }
     for (const std::size_t index : order) { paint(*this, index, static_cast<std::uint16_t>(index + 1), target); }
 }
@@ -92,7 +101,8 @@ std::shared_ptr<const Embedding> Segmenter::embed(const Image& image, const Opti
     const auto display = to_display(image, options.modality, options.window, warnings);
     const double prepare_ms = watch.lap();
     std::vector<std::uint8_t> scratch;
-    const View<std::uint8_t> view = view_of(*display, {0, image.height, image.width}, 0, {0, 0, image.height, image.width}, scratch);
+    const View<std::uint8_t> view =
+        view_of(*display, {0, image.height, image.width}, 0, {0, 0, image.height, image.width}, scratch);
     auto embedding = std::make_shared<Embedding>(predictor.embed(view, options.modality));
     embedding->timings.prepare_ms += prepare_ms;
     embedding->display = display;
@@ -115,7 +125,8 @@ Result Segmenter::segment(const Image& image, const Prompts& prompts, const Opti
 Result Segmenter::refine(const Result& result, const std::vector<std::vector<Click>>& clicks) const {
     const Predictor& predictor = parts_->predictor;
     CheckedPrompts asked;
-    asked.clicks = check_clicks(clicks, result.objects.size(), {result.depth, result.height, result.width, result.axis});
+    asked.clicks =
+        check_clicks(clicks, result.objects.size(), {result.depth, result.height, result.width, result.axis});
     predictor.check(asked);
     Result refined = (result.depth > 0 ? refine_volume : refine_picture)(predictor, result, asked.clicks);
     refined.warnings.clear();

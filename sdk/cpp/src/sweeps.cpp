@@ -29,7 +29,9 @@ bool same(const CroppedMask& one, const CroppedMask& other) {
 
 bool Track::boxed() const { return !std::isnan(box[0]); }
 
-bool Track::alive(std::int64_t z, bool upward) const { return upward ? middle <= z && z <= last : first <= z && z < middle; }
+bool Track::alive(std::int64_t z, bool upward) const {
+    return upward ? middle <= z && z <= last : first <= z && z < middle;
+}
 
 void Track::end(std::int64_t z) {
     if (z >= middle) { last = z; }
@@ -111,7 +113,8 @@ void Sweeps::go(const std::vector<std::int64_t>& order, bool upward, std::int64_
 
 std::vector<Track*> Sweeps::alive(std::int64_t z, bool upward) const {
     std::vector<Track*> result;
-    std::copy_if(tracks_.begin(), tracks_.end(), std::back_inserter(result), [&](const Track* own) { return own->alive(z, upward); });
+    std::copy_if(tracks_.begin(), tracks_.end(), std::back_inserter(result),
+                 [&](const Track* own) { return own->alive(z, upward); });
     return result;
 }
 
@@ -125,7 +128,8 @@ std::optional<std::int64_t> Sweeps::source(const Track& track, std::int64_t z, s
     if (direction == 0) { return std::nullopt; }
     const std::int64_t step = direction > 0 ? 1 : -1;
     const auto further = track.found.find(z - 2 * step);
-    const bool skips = volume_.follow && track.found.at(z - step).mask.empty() && further != track.found.end() && !further->second.mask.empty();
+    const bool skips = volume_.follow && track.found.at(z - step).mask.empty() && further != track.found.end() &&
+                       !further->second.mask.empty();
     return skips ? z - 2 * step : z - step;
 }
 
@@ -141,8 +145,11 @@ void Sweeps::segment(std::int64_t z, const Embedding& embedding, const std::vect
     for (const Step& step : steps) {
         const auto clicks = step.track->clicks.find(z);
         prompts.boxes.push_back(box(step, z, embedding.geometry));
-        prompts.clicks.push_back(clicks_in(view_, clicks == step.track->clicks.end() ? Clicks{} : clicks->second, embedding.geometry));
-        if (auto own = prior(step, z, embedding.geometry)) { prompts.priors[prompts.boxes.size() - 1] = std::move(*own); }
+        prompts.clicks.push_back(
+            clicks_in(view_, clicks == step.track->clicks.end() ? Clicks{} : clicks->second, embedding.geometry));
+        if (auto own = prior(step, z, embedding.geometry)) {
+            prompts.priors[prompts.boxes.size() - 1] = std::move(*own);
+        }
     }
     Decoded decoded = volume_.predictor.decode(embedding, prompts);
     add(timings_, embedding.timings);
@@ -168,7 +175,8 @@ Box4 Sweeps::box(const Step& step, std::int64_t z, const Geometry& geometry) con
         return geometry.box_to_network(moved(around, view_));
     }
     const CroppedMask in_view{mask.top - view_.top, mask.left - view_.left, mask.height, mask.width, {}};
-    const double along = static_cast<double>(2 * z - track.low - track.high) / static_cast<double>(track.high - track.low + 1);
+    const double along =
+        static_cast<double>(2 * z - track.low - track.high) / static_cast<double>(track.high - track.low + 1);
     return next_box(in_view, {moved(track.box, view_), along, !volume_.follow}, geometry);
 }
 
@@ -186,7 +194,9 @@ std::optional<Plane> Sweeps::prior(const Step& step, std::int64_t z, const Geome
 }
 
 void Sweeps::correct(Track& track, std::int64_t z) {
-    const auto again = [&](std::int64_t at, std::optional<std::int64_t> before) { segment(at, embed(at), {{&track, before}}); };
+    const auto again = [&](std::int64_t at, std::optional<std::int64_t> before) {
+        segment(at, embed(at), {{&track, before}});
+    };
     again(z, track.found.count(z) > 0 ? std::optional(z) : std::nullopt);
     const auto shaped = [&](std::int64_t at) {
         return track.clicks.count(at) > 0 || (volume_.follow && track.boxed() && at == track.middle);
@@ -195,7 +205,8 @@ void Sweeps::correct(Track& track, std::int64_t z) {
         bool ended = false;
         for (std::int64_t at = z + step; track.first <= at && at <= track.last && !shaped(at) && !ended; at += step) {
             const auto known = track.found.find(at);
-            const std::optional<CroppedMask> former = known == track.found.end() ? std::nullopt : std::optional(known->second.mask);
+            const std::optional<CroppedMask> former =
+                known == track.found.end() ? std::nullopt : std::optional(known->second.mask);
             again(at, source(track, at, step));
             const CroppedMask& mask = track.found.at(at).mask;
             const bool unchanged = former && same(*former, mask);

@@ -17,8 +17,8 @@ struct Track {
     std::int64_t first = 0;
     std::int64_t middle = 0;  ///< the slice on which its box is the prompt
     std::int64_t last = 0;
-    Box4 box{};                 ///< on a slice, in pixels of the slice; NaN where there is none
-    std::int64_t low = 0;       ///< first and last slice of its box; `first` and `last` change where it ends
+    Box4 box{};            ///< on a slice, in pixels of the slice; NaN where there is none
+    std::int64_t low = 0;  ///< first and last slice of its box; `first` and `last` change where it ends
     std::int64_t high = 0;
     std::map<std::int64_t, Clicks> clicks{};  ///< by slice, x, y of the slice
     const Priors* given = nullptr;            ///< the caller's mask prompt on each slice

@@ -26,7 +26,8 @@ std::int64_t start(double centre, std::int64_t extent, std::int64_t length, std:
 }
 
 /// None for the whole image.
-std::optional<Rectangle> tile(const Box4& own, std::int64_t height, std::int64_t width, int size, const TileRule& rule) {
+std::optional<Rectangle> tile(const Box4& own, std::int64_t height, std::int64_t width, int size,
+                              const TileRule& rule) {
     const std::array<double, 4> box = {own[0], own[1], own[2], own[3]};
     const std::int64_t longer = std::max(height, width);
     const double side = std::max(box[2] - box[0], box[3] - box[1]);
@@ -36,7 +37,8 @@ std::optional<Rectangle> tile(const Box4& own, std::int64_t height, std::int64_t
     if (halvings < 1 || longer < 2 * static_cast<std::int64_t>(smallest)) { return std::nullopt; }
     const double exact = std::ceil(static_cast<double>(longer) / std::pow(rule.ratio, halvings));
     const std::int64_t length = std::max<std::int64_t>(static_cast<std::int64_t>(exact), smallest);
-    const auto step = static_cast<std::int64_t>(static_cast<double>(length) * (1 - rule.largest_box - 2 * rule.context));
+    const auto step =
+        static_cast<std::int64_t>(static_cast<double>(length) * (1 - rule.largest_box - 2 * rule.context));
     const std::int64_t top = start((box[1] + box[3]) / 2, height, length, step);
     const std::int64_t left = start((box[0] + box[2]) / 2, width, length, step);
     return Rectangle{top, left, std::min(top + length, height), std::min(left + length, width)};
@@ -44,7 +46,8 @@ std::optional<Rectangle> tile(const Box4& own, std::int64_t height, std::int64_t
 
 }  // namespace
 
-std::vector<Tile> tiles_of(const std::vector<Box4>& boxes, std::int64_t height, std::int64_t width, int size, Detail detail) {
+std::vector<Tile> tiles_of(const std::vector<Box4>& boxes, std::int64_t height, std::int64_t width, int size,
+                           Detail detail) {
     const Rectangle whole{0, 0, height, width};
     std::vector<Tile> result;
     for (std::size_t index = 0; index < boxes.size(); ++index) {

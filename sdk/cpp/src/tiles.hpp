@@ -16,6 +16,7 @@ struct Tile {
 
 /// The parts of a height × width image that any box (in its pixels; NaN where there is none) needs; every object is in
 /// exactly one. `size` is the side of the network's square.
-std::vector<Tile> tiles_of(const std::vector<Box4>& boxes, std::int64_t height, std::int64_t width, int size, Detail detail);
+std::vector<Tile> tiles_of(const std::vector<Box4>& boxes, std::int64_t height, std::int64_t width, int size,
+                           Detail detail);
 
 }  // namespace medsam_edge

@@ -81,7 +81,8 @@ Result segment_volume(const Predictor& predictor, const Image& image, const Prom
     result.display = display;
     result.follow = options.follow || (!prompts.boxes && !asked.boxes.empty());
     if (result.follow && !predictor.model().manifest.all_prompts) {
-        result.warnings.emplace_back("follow: the model takes no mask prompts, so that only boxes are followed from slice to slice");
+        result.warnings.emplace_back(
+            "follow: the model takes no mask prompts, so that only boxes are followed from slice to slice");
     }
     std::vector<Clicks> later;
     for (std::size_t index = 0; index < asked.boxes.size(); ++index) {

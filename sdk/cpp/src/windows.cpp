@@ -51,7 +51,8 @@ std::vector<std::int64_t> Windows::cells() const {
 Windows Windows::part(std::size_t begin, std::size_t end) const {
     const auto first = static_cast<std::ptrdiff_t>(begin);
     const auto last = static_cast<std::ptrdiff_t>(std::min(end, count()));
-    return {side, {top.begin() + first, top.begin() + last}, {left.begin() + first, left.begin() + last}, rows, columns};
+    return {
+        side, {top.begin() + first, top.begin() + last}, {left.begin() + first, left.begin() + last}, rows, columns};
 }
 
 void Windows::cut(std::size_t index, const Plane& known, float* target) const {
@@ -66,7 +67,8 @@ void Windows::cut(std::size_t index, const Plane& known, float* target) const {
             const std::int64_t row = y - down;
             const std::int64_t column = x - across;
             const std::int64_t cell = row / kCell * columns + column / kCell;
-            target[(cell * kCell + row % kCell) * kCell + column % kCell] = std::min(std::max(value, -kMaskLimit), kMaskLimit);
+            target[(cell * kCell + row % kCell) * kCell + column % kCell] =
+                std::min(std::max(value, -kMaskLimit), kMaskLimit);
         }
     }
 }
@@ -76,7 +78,8 @@ std::vector<float> Windows::pixels(const float* cells) const {
     result.reserve(size() * kCell * kCell);
     for (int row = 0; row < rows * kCell; ++row) {
         for (int column = 0; column < columns; ++column) {
-            const float* cell = cells + (static_cast<std::ptrdiff_t>(row / kCell * columns + column) * kCell + row % kCell) * kCell;
+            const float* cell =
+                cells + (static_cast<std::ptrdiff_t>(row / kCell * columns + column) * kCell + row % kCell) * kCell;
             result.insert(result.end(), cell, cell + kCell);
         }
     }
@@ -113,7 +116,8 @@ Windows touched(const std::vector<Box4>& boxes, float reach, int size) {
             const float first = std::floor((box[axis] - reach) / kCell);
             low[axis] = static_cast<std::int64_t>(std::min(std::max(first, 0.0F), static_cast<float>(side - 1)));
             const float last = std::ceil((box[axis + 2] + reach) / kCell);
-            high[axis] = static_cast<std::int64_t>(std::min(std::max(last, static_cast<float>(low[axis] + 1)), static_cast<float>(side)));
+            high[axis] = static_cast<std::int64_t>(
+                std::min(std::max(last, static_cast<float>(low[axis] + 1)), static_cast<float>(side)));
         }
         windows.left.push_back(low[0]);
         windows.top.push_back(low[1]);

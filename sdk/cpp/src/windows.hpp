@@ -24,7 +24,9 @@ struct Windows {
 
     static Windows whole(int side, std::size_t count);
     [[nodiscard]] std::size_t count() const { return top.size(); }
-    [[nodiscard]] std::size_t size() const { return static_cast<std::size_t>(rows) * static_cast<std::size_t>(columns); }
+    [[nodiscard]] std::size_t size() const {
+        return static_cast<std::size_t>(rows) * static_cast<std::size_t>(columns);
+    }
     /// (count, rows·columns) positions in the embedding, row by row.
     [[nodiscard]] std::vector<std::int64_t> cells() const;
     [[nodiscard]] Windows part(std::size_t begin, std::size_t end) const;

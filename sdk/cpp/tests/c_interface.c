@@ -6,12 +6,12 @@
 
 #include "medsam_edge/medsam_edge.h"
 
-#define CHECK(condition)                                                              \
-    do {                                                                              \
-        if (!(condition)) {                                                           \
+#define CHECK(condition)                                                                      \
+    do {                                                                                      \
+        if (!(condition)) {                                                                   \
             fprintf(stderr, "line %d: %s (%s)\n", __LINE__, #condition, medsam_last_error()); \
-            exit(1);                                                                  \
-        }                                                                             \
+            exit(1);                                                                          \
+        }                                                                                     \
     } while (0)
 
 static int stop(int64_t done, int64_t total, void* user) {
@@ -48,7 +48,8 @@ static void check_picture(const medsam_segmenter* segmenter) {
         CHECK(medsam_result_slices(result, index, &slices) == MEDSAM_OK && slices == 1);
         CHECK(medsam_result_mask(result, index, 0, &mask) == MEDSAM_OK);
         for (int64_t y = 0; y < mask.height; ++y)
-            for (int64_t x = 0; x < mask.width; ++x) area += mask.pixels[y * mask.width + x] && full[(mask.top + y) * 60 + mask.left + x];
+            for (int64_t x = 0; x < mask.width; ++x)
+                area += mask.pixels[y * mask.width + x] && full[(mask.top + y) * 60 + mask.left + x];
         size_t expected = 0;
         for (size_t i = 0; i < sizeof full; ++i) expected += full[i];
         CHECK(area == expected);

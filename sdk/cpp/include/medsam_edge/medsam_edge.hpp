@@ -94,8 +94,9 @@ struct Prior {
 };
 
 struct Prompts {
-    std::optional<std::vector<Box>> boxes;                  ///< none where there are clicks alone
-    std::optional<std::vector<std::vector<Click>>> clicks;  ///< for each object; rows may be empty where there are boxes
+    std::optional<std::vector<Box>> boxes;  ///< none where there are clicks alone
+    std::optional<std::vector<std::vector<Click>>>
+        clicks;  ///< for each object; rows may be empty where there are boxes
     std::optional<Prior> prior;
 };
 
@@ -199,8 +200,8 @@ public:
     /// Correct a result by clicks, one row for each of its objects; what was not clicked on stays as it is.
     [[nodiscard]] Result refine(const Result& result, const std::vector<std::vector<Click>>& clicks) const;
 
-    [[nodiscard]] int image_size() const;         ///< side of the network's square, in pixels
-    [[nodiscard]] std::string identity() const;   ///< sha256 of the manifest
+    [[nodiscard]] int image_size() const;          ///< side of the network's square, in pixels
+    [[nodiscard]] std::string identity() const;    ///< sha256 of the manifest
     [[nodiscard]] bool takes_all_prompts() const;  ///< clicks and masks too, not boxes alone
 
 private:

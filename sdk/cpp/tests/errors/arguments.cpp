@@ -25,9 +25,7 @@ std::string packaged() {
 std::string thrown(const std::function<void()>& work) {
     try {
         work();
-    } catch (const Error& error) {
-        return std::to_string(static_cast<int>(error.code())) + " " + error.what();
-    }
+    } catch (const Error& error) { return std::to_string(static_cast<int>(error.code())) + " " + error.what(); }
     return "nothing";
 }
 
@@ -100,11 +98,14 @@ TEST_CASE("clicks and masks") {
 
 TEST_CASE("images") {
     const Picture picture;
-    const auto refused = [](const Image& image) { return thrown([&] { static_cast<void>(tiny().segment(image, box(1, 1, 5, 5))); }).substr(0, 2); };
+    const auto refused = [](const Image& image) {
+        return thrown([&] { static_cast<void>(tiny().segment(image, box(1, 1, 5, 5))); }).substr(0, 2);
+    };
     Image image = picture.image;
     image.data = nullptr;
     CHECK(refused(image) == "4 ");
-    for (const std::int64_t side : {std::int64_t{0}, std::int64_t{-1}, std::int64_t{1} << 40, std::numeric_limits<std::int64_t>::max()}) {
+    for (const std::int64_t side :
+         {std::int64_t{0}, std::int64_t{-1}, std::int64_t{1} << 40, std::numeric_limits<std::int64_t>::max()}) {
         image = picture.image;
         image.height = side;
         CHECK(refused(image) == "4 ");
@@ -148,14 +149,17 @@ TEST_CASE("options, embeddings, indices") {
     CHECK(thrown([] { static_cast<void>(ct_window("lung", Modality::ct, Type::u8)); }).substr(0, 10) == "1 window: ");
     const Segmenter& other = support::segmenter_of(support::golden() + "/bundles/classes");
     const auto embedding = tiny().embed(picture.image);
-    CHECK(thrown([&] { static_cast<void>(other.decode(*embedding, one)); }) == "1 embedding: made by another model than the one that is to decode it");
+    CHECK(thrown([&] { static_cast<void>(other.decode(*embedding, one)); }) ==
+          "1 embedding: made by another model than the one that is to decode it");
     Options options;
     options.modality = Modality::pet;
-    CHECK(thrown([&] { static_cast<void>(other.embed(picture.image, options)); }) == "3 modality: the model knows CT, MR, US, got PET");
+    CHECK(thrown([&] { static_cast<void>(other.embed(picture.image, options)); }) ==
+          "3 modality: the model knows CT, MR, US, got PET");
     const Result result = tiny().segment(picture.image, one);
     std::vector<std::uint8_t> mask(result.size());
     CHECK(thrown([&] { result.mask(1, mask.data()); }) == "1 index: expected a number below 1, got 1");
-    CHECK(thrown([&] { static_cast<void>(tiny().refine(result, {})); }) == "1 points: expected a row for each of 1 objects, got 0");
+    CHECK(thrown([&] { static_cast<void>(tiny().refine(result, {})); }) ==
+          "1 points: expected a row for each of 1 objects, got 0");
     SegmenterSettings settings;
     settings.num_threads = -1;
     CHECK(thrown([&] { const Segmenter segmenter("x", settings); }).substr(0, 15) == "1 num_threads: ");
@@ -168,9 +172,11 @@ TEST_CASE("a volume's boxes to follow lie on one slice, and progress cancels") {
     prompts.boxes = {{2, 2, 20, 15, 1, 4}};
     Options options;
     options.follow = true;
-    CHECK(thrown([&] { static_cast<void>(tiny().segment(volume, prompts, options)); }) == "2 boxes[0]: expected a box on one slice along axis 0, got 1 to 3");
+    CHECK(thrown([&] { static_cast<void>(tiny().segment(volume, prompts, options)); }) ==
+          "2 boxes[0]: expected a box on one slice along axis 0, got 1 to 3");
     options.follow = false;
     options.progress = [](std::int64_t done, std::int64_t) { return done < 2; };
-    CHECK(thrown([&] { static_cast<void>(tiny().segment(volume, prompts, options)); }) == "6 progress: asked to stop after 2 of 3 slices");
+    CHECK(thrown([&] { static_cast<void>(tiny().segment(volume, prompts, options)); }) ==
+          "6 progress: asked to stop after 2 of 3 slices");
     CHECK(thrown([&] { static_cast<void>(tiny().embed(volume)); }).substr(0, 2) == "4 ");
 }

@@ -88,12 +88,24 @@ TEST_CASE("every field of a manifest is checked") {
     CHECK(parse_manifest(text, "").image_size == 64);
     CHECK(parse_manifest(replaced(text, "\"schema\": 3", "\"schema\": 2"), "").image_size == 64);
     const std::vector<std::pair<std::string, std::string>> changes = {
-        {"\"schema\": 3", "\"schema\": 1"},         {"\"schema\": 3", "\"schema\": true"},  {"\"image_size\": 64", "\"image_size\": 63"},
-        {"\"image_size\": 64", "\"image_size\": 1e9"}, {"\"image_size\": 64", "\"image_size\": \"64\""}, {"\"reach\": 8", "\"reach\": 65"},
-        {"\"reach\": 8", "\"reach\": -1"},          {"\"ellipse\": 0.0", "\"ellipse\": 101"}, {"\"ellipse\": 0.0", "\"ellipse\": null"},
-        {"\"context\": null", "\"context\": -0.1"}, {"\"classes\": []", "\"classes\": [\"CT\", \"CT\"]"}, {"\"classes\": []", "\"classes\": [\"sonar\"]"},
-        {"\"classes\": []", "\"classes\": [7]"},    {"\"prompts\": [\n    \"box\"\n  ]", "\"prompts\": [\"points\"]"}, {"\"files\": {", "\"files\": {}, \"more\": {"},
-        {"\"encoder.xml\": \"", "\"other.xml\": \""}, {"\"checks\": {}", "\"checks\": []"}, {"\"openvino\": \"", "\"openvino\": 7, \"old\": \""},
+        {"\"schema\": 3", "\"schema\": 1"},
+        {"\"schema\": 3", "\"schema\": true"},
+        {"\"image_size\": 64", "\"image_size\": 63"},
+        {"\"image_size\": 64", "\"image_size\": 1e9"},
+        {"\"image_size\": 64", "\"image_size\": \"64\""},
+        {"\"reach\": 8", "\"reach\": 65"},
+        {"\"reach\": 8", "\"reach\": -1"},
+        {"\"ellipse\": 0.0", "\"ellipse\": 101"},
+        {"\"ellipse\": 0.0", "\"ellipse\": null"},
+        {"\"context\": null", "\"context\": -0.1"},
+        {"\"classes\": []", "\"classes\": [\"CT\", \"CT\"]"},
+        {"\"classes\": []", "\"classes\": [\"sonar\"]"},
+        {"\"classes\": []", "\"classes\": [7]"},
+        {"\"prompts\": [\n    \"box\"\n  ]", "\"prompts\": [\"points\"]"},
+        {"\"files\": {", "\"files\": {}, \"more\": {"},
+        {"\"encoder.xml\": \"", "\"other.xml\": \""},
+        {"\"checks\": {}", "\"checks\": []"},
+        {"\"openvino\": \"", "\"openvino\": 7, \"old\": \""},
     };
     for (const auto& [from, to] : changes) {
         CAPTURE(to);
@@ -133,23 +145,30 @@ TEST_CASE("networks that are not what the manifest says are refused, or fail wit
         try {
             static_cast<void>(segmenter.segment({pixels.data(), Type::u8, 0, 10, 10}, prompts));
             FAIL("expected an error");
-        } catch (const Error& error) {
-            CHECK(error.code() == Code::bundle);
-        }
+        } catch (const Error& error) { CHECK(error.code() == Code::bundle); }
     }
 }
 
 TEST_CASE("mutated manifests and graphs give error codes only") {
     std::mt19937 random(0);
-    const auto below = [&](std::size_t limit) { return std::uniform_int_distribution<std::size_t>(0, limit - 1)(random); };
+    const auto below = [&](std::size_t limit) {
+        return std::uniform_int_distribution<std::size_t>(0, limit - 1)(random);
+    };
     const auto mutate = [&](std::string text) {
         for (std::size_t i = 0; i <= below(3); ++i) {
             const std::size_t at = below(text.size());
             switch (below(4)) {
-                case 0: text[at] = static_cast<char>(below(256)); break;
-                case 1: text.erase(at, 1 + below(20)); break;
-                case 2: text.insert(at, text.substr(below(text.size()), below(30))); break;
-                default: text[at] = "0123456789-e.\"[]{}"[below(18)];
+                case 0:
+                    text[at] = static_cast<char>(below(256));
+                    break;
+                case 1:
+                    text.erase(at, 1 + below(20));
+                    break;
+                case 2:
+                    text.insert(at, text.substr(below(text.size()), below(30)));
+                    break;
+                default:
+                    text[at] = "0123456789-e.\"[]{}"[below(18)];
             }
         }
         return text;
@@ -159,9 +178,7 @@ TEST_CASE("mutated manifests and graphs give error codes only") {
     for (int i = 0; i < 3000; ++i) {
         try {
             static_cast<void>(parse_manifest(mutate(manifest), "folder"));
-        } catch (const Error& error) {
-            CHECK(error.code() == Code::bundle);
-        }
+        } catch (const Error& error) { CHECK(error.code() == Code::bundle); }
     }
     const std::string graph = read(copy.folder / "decoder.xml");
     for (int i = 0; i < 60; ++i) {

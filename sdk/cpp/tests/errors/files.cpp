@@ -48,12 +48,13 @@ TEST_CASE("what is cut or mutated is refused or read, and never worse") {
         }
         for (int i = 0; i < 20000; ++i) {
             std::string content = whole;
-            for (int change = 0; change < 3; ++change) { content[random() % std::min<std::size_t>(content.size(), 352)] = static_cast<char>(random()); }
+            for (int change = 0; change < 3; ++change) {
+                content[random() % std::min<std::size_t>(content.size(), 352)] = static_cast<char>(random());
+            }
             try {
                 const auto file = examples::parse_image(content);
                 CHECK(file.image.data == file.bytes.data());
-            } catch (const std::runtime_error&) {
-            }
+            } catch (const std::runtime_error&) {}
         }
     }
 }

@@ -47,7 +47,9 @@ float logit_at(const Logits& logits, std::int64_t row, std::int64_t column, int 
         const auto i = static_cast<std::int64_t>(at_y) - logits.top;
         const auto j = static_cast<std::int64_t>(at_x) - logits.left;
         const bool inside = i >= 0 && i < logits.height && j >= 0 && j < logits.width;
-        return inside ? static_cast<double>(float_of_half(logits.halves[static_cast<std::size_t>(i * logits.width + j)])) : -10.0;
+        return inside
+                   ? static_cast<double>(float_of_half(logits.halves[static_cast<std::size_t>(i * logits.width + j)]))
+                   : -10.0;
     };
     const double dy = y - std::floor(y);
     const double dx = x - std::floor(x);
@@ -101,7 +103,9 @@ void check_objects(const support::Case& own, const Result& result, Tally& tally)
         const auto z = static_cast<std::int64_t>(expected["slice"].number);
         const Found& found = result.objects[index].slices.at(z);
         CHECK(found.score == doctest::Approx(expected["score"].number).epsilon(0.001));
-        for (std::size_t i = 0; i < 4; ++i) { CHECK(static_cast<double>(found.logits.view.at(i)) == expected["view"].array[i].number); }
+        for (std::size_t i = 0; i < 4; ++i) {
+            CHECK(static_cast<double>(found.logits.view.at(i)) == expected["view"].array[i].number);
+        }
         const Npy logits = own.array("logits_" + std::to_string(index) + "_" + std::to_string(z));
         REQUIRE(logits.count() * (logits.empty() ? 0 : 1) == found.logits.halves.size());
         for (std::size_t i = 0; i < found.logits.halves.size(); ++i) {
@@ -124,7 +128,8 @@ void check_input(const support::Case& own, const Result& result, Tally& tally) {
     std::vector<std::uint8_t> scratch;
     const auto view = view_of(*result.display, grid, static_cast<std::int64_t>(first["slice"].number), where, scratch);
     const Geometry geometry{view.height, view.width, bundle.manifest.image_size};
-    const auto planes = to_planes(geometry.resized(view), geometry.new_height(), geometry.new_width(), view.channels, geometry.size);
+    const auto planes =
+        to_planes(geometry.resized(view), geometry.new_height(), geometry.new_width(), view.channels, geometry.size);
     const Npy input = own.array("input");
     REQUIRE(input.count() == planes.size());
     CHECK(std::memcmp(input.bytes.data(), planes.data(), input.bytes.size()) == 0);
@@ -164,9 +169,11 @@ TEST_CASE("every stage is the sdk's") {
         CHECK(logits.largest < kTolerance);
         check_masks(*own, result, support::segmenter_of(own->json["bundle"].string).image_size());
         const Json& modality = own->json["modality_found"];
-        CHECK((result.modality ? name_of(*result.modality) : "") == (modality.kind == Json::Kind::string ? modality.string : ""));
+        CHECK((result.modality ? name_of(*result.modality) : "") ==
+              (modality.kind == Json::Kind::string ? modality.string : ""));
     }
-    std::printf("%zu cases; embeddings: %zu of %zu values equal by bits, largest difference %g; logits: %zu of %zu, %g\n", names.size(),
-                embeddings.equal, embeddings.compared, static_cast<double>(embeddings.largest), logits.equal, logits.compared,
-                static_cast<double>(logits.largest));
+    std::printf(
+        "%zu cases; embeddings: %zu of %zu values equal by bits, largest difference %g; logits: %zu of %zu, %g\n",
+        names.size(), embeddings.equal, embeddings.compared, static_cast<double>(embeddings.largest), logits.equal,
+        logits.compared, static_cast<double>(logits.largest));
 }

@@ -17,14 +17,18 @@ template <typename T>
 View<T> view_of(const Npy& image) {
     const int channels = image.shape.size() > 2 ? 3 : 1;
     const auto width = static_cast<std::size_t>(image.shape[1]);
-    return {image.as<T>(), width * static_cast<std::size_t>(channels), static_cast<int>(image.shape[0]), static_cast<int>(width), channels};
+    return {image.as<T>(), width * static_cast<std::size_t>(channels), static_cast<int>(image.shape[0]),
+            static_cast<int>(width), channels};
 }
 
-bool shrinks(const Npy& image, const Npy& small) { return small.shape[0] <= image.shape[0] && small.shape[1] <= image.shape[1]; }
+bool shrinks(const Npy& image, const Npy& small) {
+    return small.shape[0] <= image.shape[0] && small.shape[1] <= image.shape[1];
+}
 
 template <typename T>
 std::vector<T> resized(const Npy& image, const Npy& small) {
-    return resize(view_of<T>(image), static_cast<int>(small.shape[0]), static_cast<int>(small.shape[1]), shrinks(image, small));
+    return resize(view_of<T>(image), static_cast<int>(small.shape[0]), static_cast<int>(small.shape[1]),
+                  shrinks(image, small));
 }
 
 }  // namespace
@@ -41,7 +45,9 @@ TEST_CASE("resized images are OpenCV's, 8 bits by bytes, floats within 1e-4") {
             CHECK(resized<std::uint8_t>(image, small) == small.bytes);
         } else {
             const std::vector<float> found = resized<float>(image, small);
-            for (std::size_t i = 0; i < found.size(); ++i) { largest = std::max(largest, std::abs(found[i] - small.as<float>()[i])); }
+            for (std::size_t i = 0; i < found.size(); ++i) {
+                largest = std::max(largest, std::abs(found[i] - small.as<float>()[i]));
+            }
         }
     }
     CHECK(count >= 100);
@@ -53,7 +59,9 @@ TEST_CASE("halves are NumPy's") {
     const Npy values = support::load(support::golden() + "/halves/floats.npy");
     const Npy halves = support::load(support::golden() + "/halves/halves.npy");
     std::size_t wrong = 0;
-    for (std::size_t i = 0; i < values.count(); ++i) { wrong += half_of_float(values.as<float>()[i]) == halves.as<std::uint16_t>()[i] ? 0U : 1U; }
+    for (std::size_t i = 0; i < values.count(); ++i) {
+        wrong += half_of_float(values.as<float>()[i]) == halves.as<std::uint16_t>()[i] ? 0U : 1U;
+    }
     CHECK(wrong == 0);
     for (std::uint32_t half = 0; half < 0x10000; ++half) {
         const float value = float_of_half(static_cast<std::uint16_t>(half));

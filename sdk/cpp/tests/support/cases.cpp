@@ -23,7 +23,8 @@ std::vector<medsam_edge::Box> boxes_of(const Json& rows, bool volume) {
     std::vector<medsam_edge::Box> boxes;
     for (const Json& row : rows.array) {
         const auto at = [&](std::size_t i) { return row.array.at(i).number; };
-        boxes.push_back(volume ? medsam_edge::Box{at(0), at(1), at(3), at(4), at(2), at(5)} : medsam_edge::Box{at(0), at(1), at(2), at(3)});
+        boxes.push_back(volume ? medsam_edge::Box{at(0), at(1), at(3), at(4), at(2), at(5)}
+                               : medsam_edge::Box{at(0), at(1), at(2), at(3)});
     }
     return boxes;
 }
@@ -52,7 +53,9 @@ medsam_edge::Options options_of(const Json& json, medsam_edge::Type type) {
     const Json& modality = json["modality"];
     if (modality.kind == Json::Kind::string) { options.modality = medsam_edge::parse_modality(modality.string); }
     const Json& window = json["window"];
-    if (window.kind == Json::Kind::string) { options.window = medsam_edge::ct_window(window.string, options.modality, type); }
+    if (window.kind == Json::Kind::string) {
+        options.window = medsam_edge::ct_window(window.string, options.modality, type);
+    }
     if (window.kind == Json::Kind::array) { options.window = {window.array.at(0).number, window.array.at(1).number}; }
     const std::string& detail = json["detail"].string;
     options.detail = detail == "crop"    ? medsam_edge::Detail::crop
@@ -70,13 +73,17 @@ medsam_edge::Options options_of(const Json& json, medsam_edge::Type type) {
 
 std::string golden() {
     const char* folder = std::getenv("MEDSAM_EDGE_GOLDEN");  // NOLINT(concurrency-mt-unsafe): nothing sets it
-    if (folder == nullptr) { throw std::runtime_error("MEDSAM_EDGE_GOLDEN: expected the folder of the golden vectors"); }
+    if (folder == nullptr) {
+        throw std::runtime_error("MEDSAM_EDGE_GOLDEN: expected the folder of the golden vectors");
+    }
     return folder;
 }
 
 std::vector<std::string> case_names() {
     std::vector<std::string> names;
-    for (const auto& entry : std::filesystem::directory_iterator(golden() + "/cases")) { names.push_back(entry.path().filename().string()); }
+    for (const auto& entry : std::filesystem::directory_iterator(golden() + "/cases")) {
+        names.push_back(entry.path().filename().string());
+    }
     std::sort(names.begin(), names.end());
     return names;
 }

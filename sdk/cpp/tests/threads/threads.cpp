@@ -19,7 +19,9 @@ constexpr int kCalls = 100;
 /// Every part of a result that a data race could change.
 std::string bits(const Result& result) {
     std::string all;
-    const auto add = [&all](const auto* data, std::size_t count) { all.append(reinterpret_cast<const char*>(data), count * sizeof *data); };
+    const auto add = [&all](const auto* data, std::size_t count) {
+        all.append(reinterpret_cast<const char*>(data), count * sizeof *data);
+    };
     for (const Object& object : result.objects) {
         add(object.box.data(), object.box.size());
         add(&object.score, 1);
@@ -49,7 +51,9 @@ std::vector<std::unique_ptr<Work>> works(const Segmenter& segmenter) {
         const std::int64_t width = 100 - 2 * i;
         const std::int64_t depth = i % 6 == 0 ? 4 : 0;
         auto& own = *all.emplace_back(std::make_unique<Work>());
-        for (std::int64_t j = 0; j < std::max<std::int64_t>(depth, 1) * height * width; ++j) { own.pixels.push_back(static_cast<std::uint8_t>(random())); }
+        for (std::int64_t j = 0; j < std::max<std::int64_t>(depth, 1) * height * width; ++j) {
+            own.pixels.push_back(static_cast<std::uint8_t>(random()));
+        }
         const Image image{own.pixels.data(), Type::u8, depth, height, width};
         Prompts prompts;
         prompts.boxes.emplace();
@@ -62,7 +66,9 @@ std::vector<std::unique_ptr<Work>> works(const Segmenter& segmenter) {
         } else {
             Options options;
             options.streams = 2;
-            own.call = [&segmenter, image, prompts, options] { return bits(segmenter.segment(image, prompts, options)); };
+            own.call = [&segmenter, image, prompts, options] {
+                return bits(segmenter.segment(image, prompts, options));
+            };
         }
     }
     return all;

@@ -30,7 +30,8 @@ TEST_CASE("json") {
     CHECK(value["a"].array[4].string == "x\n\xc3\xa9\xf0\x9f\x98\x80");
     CHECK(value["b"].kind == Json::Kind::object);
     CHECK(value["c"].kind == Json::Kind::null);
-    for (const char* wrong : {"", "{", "[1,]", "{\"a\"}", "01", "1.", "nan", "\"\\x\"", "\"\\ud800\\u0041\"", "1 2", "'a'", "1e999", "\"\n\""}) {
+    for (const char* wrong : {"", "{", "[1,]", "{\"a\"}", "01", "1.", "nan", "\"\\x\"", "\"\\ud800\\u0041\"", "1 2",
+                              "'a'", "1e999", "\"\n\""}) {
         CAPTURE(wrong);
         CHECK_THROWS_AS(static_cast<void>(parse_json(wrong)), JsonError);
     }
@@ -48,7 +49,8 @@ TEST_CASE("an image twice as wide as high fills the upper half of the square") {
 TEST_CASE("min and max of an image are 0 and 1 of the input, its padding is 0") {
     const std::vector<float> planes = to_planes({10, 20, 30, 20}, 2, 2, 1, 3);
     CHECK(planes.size() == 27);
-    CHECK(std::vector<float>(planes.begin(), planes.begin() + 9) == std::vector<float>{0, 0.5F, 0, 1, 0.5F, 0, 0, 0, 0});
+    CHECK(std::vector<float>(planes.begin(), planes.begin() + 9) ==
+          std::vector<float>{0, 0.5F, 0, 1, 0.5F, 0, 0, 0, 0});
     CHECK(to_planes({7, 7}, 1, 2, 1, 2) == std::vector<float>(12, 0.0F));
 }
 
