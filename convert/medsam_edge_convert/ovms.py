@@ -1,9 +1,9 @@
 """A bundle as a model repository of OpenVINO Model Server: a folder for each network, with its version.
 
-    encoder/1/encoder.xml, .bin
-    decoder/1/decoder.xml, .bin
-    config.json                 which the server is started with
-    manifest.json, MODEL_CARD.md    what the client needs: see docs/how-to/model-server.md
+encoder/1/encoder.xml, .bin
+decoder/1/decoder.xml, .bin
+config.json                 which the server is started with
+manifest.json, MODEL_CARD.md    what the client needs: see docs/how-to/model-server.md
 """
 
 from __future__ import annotations

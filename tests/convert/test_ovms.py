@@ -42,7 +42,10 @@ def test_a_bundle_becomes_a_repository_of_the_same_bytes(tmp_path: Path) -> None
     for name, content in load_bundle(bundle).contents.items():
         assert (output / Path(name).stem / "1" / name).read_bytes() == content
     listed = json.loads((output / "config.json").read_text())["model_config_list"]
-    assert [(own["config"]["name"], own["config"]["base_path"]) for own in listed] == [("encoder",) * 2, ("decoder",) * 2]
+    assert [(own["config"]["name"], own["config"]["base_path"]) for own in listed] == [
+        ("encoder",) * 2,
+        ("decoder",) * 2,
+    ]
     assert sorted(file.name for file in tmp_path.iterdir()) == ["bundle", "models"]
 
 
@@ -67,7 +70,9 @@ def test_a_damaged_bundle_leaves_nothing(tmp_path: Path, capsys: pytest.CaptureF
 
 
 def test_the_page_has_the_names_types_and_shapes_of_the_packaged_networks() -> None:
-    rows = re.findall(r"^\| (encoder|decoder) \| (input|output) \| `(\w+)` \| (\w+) \| `(.+?)` \|", PAGE.read_text(), re.M)
+    rows = re.findall(
+        r"^\| (encoder|decoder) \| (input|output) \| `(\w+)` \| (\w+) \| `(.+?)` \|", PAGE.read_text(), re.M
+    )
     documented = {(part, way, name): (kind, shape) for part, way, name, kind, shape in rows}
     found = {}
     core, letters = ov.Core(), {"N": "?", "K": "?", "T": "?", "P": "?"}

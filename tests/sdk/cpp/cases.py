@@ -69,7 +69,13 @@ def phantoms() -> Iterator[Given]:
     """A synthetic image of each modality, on the packaged network."""
     for modality in Modality:
         drawn = phantom(modality)
-        yield f"phantom_{modality.value}", "packaged", drawn.image, {"boxes": drawn.boxes, "modality": modality.value}, {}
+        yield (
+            f"phantom_{modality.value}",
+            "packaged",
+            drawn.image,
+            {"boxes": drawn.boxes, "modality": modality.value},
+            {},
+        )
 
 
 def prompts() -> Iterator[Given]:
@@ -85,7 +91,11 @@ def prompts() -> Iterator[Given]:
         "outside": {"boxes": [[-20, 200.5, 80, 900]]},
         "clicks": {"boxes": boxes, **clicks},
         "clicks_alone": alone,
-        "padded_clicks": {"boxes": boxes, "points": [[point, [0, 0]] for point in middle], "point_labels": [[1, -1]] * len(middle)},
+        "padded_clicks": {
+            "boxes": boxes,
+            "points": [[point, [0, 0]] for point in middle],
+            "point_labels": [[1, -1]] * len(middle),
+        },
         "some_clicks": {"boxes": [boxes[0], [5, 5, 60, 70]], "points": [[middle[0]], []], "point_labels": [[1], []]},
         "prior": {"boxes": boxes, "prior": masks},
         "prior_labels": {"boxes": boxes, "prior": drawn.labels.astype(np.uint16)},
@@ -95,12 +105,21 @@ def prompts() -> Iterator[Given]:
     }
     for name, own in given.items():
         yield f"prompt_{name}", "packaged", image, {"modality": "US", **own}, {}
-    further = {"points": [[[90, 100], [10, 10]], *[[] for _ in boxes[1:]]], "point_labels": [[1, 0], *[[] for _ in boxes[1:]]]}
+    further = {
+        "points": [[[90, 100], [10, 10]], *[[] for _ in boxes[1:]]],
+        "point_labels": [[1, 0], *[[] for _ in boxes[1:]]],
+    }
     yield "refined", "packaged", image, {"boxes": boxes, "modality": "US"}, further
     yield "refined_masks", "packaged", image, {"boxes": boxes, "modality": "US", "keep_logits": False}, further
     yield "refined_clicks", "packaged", image, alone, {"points": [[], [[60, 60]]], "point_labels": [[], [1]]}
     for modality in (None, "MR"):
-        yield f"class_{modality}", "classes", (noise(80, 70) * 255).astype(np.uint8), {"boxes": [[5, 6, 50, 40]], "modality": modality}, {}
+        yield (
+            f"class_{modality}",
+            "classes",
+            (noise(80, 70) * 255).astype(np.uint8),
+            {"boxes": [[5, 6, 50, 40]], "modality": modality},
+            {},
+        )
     large = (noise(200, 180, 3) * 255).astype(np.uint8)
     yield "class_tiles", "classes", large, {"boxes": [[5, 6, 15, 14], [9, 9, 150, 140]]}, {}
 
@@ -120,7 +139,13 @@ def shapes() -> Iterator[Given]:
         given = {"boxes": drawn.boxes, "modality": "Microscopy", "detail": detail}
         yield f"detail_{detail}", "packaged", drawn.image, given, {}
     masks = np.stack([drawn.labels == value for value in range(1, 4)])
-    yield "detail_prior", "packaged", drawn.image, {"boxes": np.asarray(drawn.boxes)[:3], "prior": masks, "detail": "crop"}, {}
+    yield (
+        "detail_prior",
+        "packaged",
+        drawn.image,
+        {"boxes": np.asarray(drawn.boxes)[:3], "prior": masks, "detail": "crop"},
+        {},
+    )
 
 
 def volumes() -> Iterator[Given]:
@@ -128,14 +153,19 @@ def volumes() -> Iterator[Given]:
     boxes = [[5, 6, 1, 50, 40, 8], [20.5, 3.25, 0, 60, 45.5, 5], [10, 10, 4, 40, 30, 5]]
     for axis in (0, 1, 2):
         yield f"volume_{axis}", "tiny", volume, {"volume": True, "boxes": boxes, "axis": axis}, {}
-    for name, own in {
+    given: dict[str, dict[str, Any]] = {
         "follow": {"boxes": [[5, 6, 3, 50, 40, 4], [20.5, 3.25, 0, 60, 45.5, 1]], "follow": True},
         "clicks": {"points": [[[30, 20, 2], [3, 3, 5]], [[9, 9, 8]]], "point_labels": [[1, 0], [1]]},
-        "boxes_and_clicks": {"boxes": boxes, "points": [[[30, 20, 2]], [], [[0, 0, 0]]], "point_labels": [[1], [], [0]]},
+        "boxes_and_clicks": {
+            "boxes": boxes,
+            "points": [[[30, 20, 2]], [], [[0, 0, 0]]],
+            "point_labels": [[1], [], [0]],
+        },
         "crop": {"boxes": [[5, 6, 1, 14, 12, 8], [40, 30, 0, 50, 41, 9]], "detail": "crop", "axis": 0},
         "crop_1": {"boxes": [[5, 6, 1, 14, 12, 8], [40, 30, 0, 50, 41, 9]], "detail": "crop", "axis": 1},
         "stop": {"boxes": boxes, "stop_when_empty": True, "streams": 4},
-    }.items():
+    }
+    for name, own in given.items():
         yield f"volume_{name}", "prompted", volume, {"volume": True, **own}, {}
     yield "volume_none", "tiny", volume, {"volume": True, "boxes": []}, {}
     yield "volume_class", "classes", volume, {"volume": True, "boxes": boxes}, {}

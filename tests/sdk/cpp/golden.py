@@ -22,7 +22,6 @@ import numpy.typing as npt
 from medsam_edge import Segmentation, Segmenter, VolumeSegmentation
 from medsam_edge.geometry import Geometry
 from medsam_edge.networks.bundle import packaged_bundle
-from medsam_edge.results.mask import Logits
 from tests.sdk.cpp.bundles import write_class_bundle, write_prompted_bundle
 from tests.sdk.cpp.cases import pictures, volumes
 from tests.sdk.tiny_bundle import write_tiny_bundle
@@ -77,12 +76,16 @@ def stages(folder: Path, result: Segmentation | VolumeSegmentation, segmenter: S
     masks = [result.mask(index) for index in range(len(result))]
     np.save(folder / "masks.npy", np.array(masks, dtype=np.uint8).reshape(len(result), *result.shape))
     found = []
-    for index, logits in enumerate(result.logits):
-        for z, own in (logits.items() if isinstance(logits, dict) else [(0, logits)]):
+    for index in range(len(result)):
+        if isinstance(result, VolumeSegmentation):
+            known = {z: (own, result.slice_scores[index, z]) for z, own in result.logits[index].items()}
+        else:
+            known = {0: (result.logits[index], result.scores[index])}
+        for z, (own, score) in known.items():
             if own.values.size:
                 np.save(folder / f"logits_{index}_{z}.npy", own.values)
-            score = result.slice_scores[index, z] if isinstance(result, VolumeSegmentation) else result.scores[index]
-            found.append({"object": index, "slice": z, "score": score, "top": own.top, "left": own.left, "view": own.view})
+            place = {"top": own.top, "left": own.left, "view": own.view}
+            found.append({"object": index, "slice": z, "score": score, **place})
     if found:
         write_input(folder, result, found[0], segmenter)
     return found

@@ -73,7 +73,10 @@ def main() -> None:
                 break
         python, cpp = np.median(times, axis=0)
         ratio = np.median([one[1] / one[0] for one in times])
-        print(f"{name}: Python {python * 1e3:.1f} ms, C++ {cpp * 1e3:.1f} ms, ratio {ratio:.2f}, the same masks", flush=True)
+        print(
+            f"{name}: Python {python * 1e3:.1f} ms, C++ {cpp * 1e3:.1f} ms, ratio {ratio:.2f}, the same masks",
+            flush=True,
+        )
     library.close()
 
 
