@@ -2,7 +2,7 @@
 PYTHON ?= python3
 RUNTIME := .venv/runtime
 DEV := .venv/dev
-CMAKE = PATH="$(CURDIR)/$(DEV)/bin:$$PATH" cmake -S sdk/cpp
+CMAKE = PATH="$(abspath $(DEV))/bin:$$PATH" cmake -S sdk/cpp
 CPP_OPTIONS = -DMEDSAM_EDGE_GOLDEN=$(CURDIR)/build/golden \
 	-DOpenVINO_DIR=$$($(DEV)/bin/python -c 'import openvino; print(openvino.__path__[0])')/cmake
 CPP_FILES := $(sort $(wildcard sdk/cpp/*/*.[ch]pp sdk/cpp/*/*/*.[ch]pp sdk/cpp/*/*.[ch] sdk/cpp/*/*/*.h))

@@ -6,6 +6,7 @@ Blocks of a page run in order, in one namespace and in a folder with the files o
     ```python no-run   compiled
     ```console         each `medsam-edge` command is parsed
     ```console run     and run
+    ```cpp             built by `make cpp` (`tests/sdk/cpp/test_languages.py`)
 """
 
 from __future__ import annotations
@@ -139,7 +140,7 @@ def test_commands_exist(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_languages_are_known() -> None:
     """A slip of the pen there would leave a block unchecked."""
-    known = {"python", "python no-run", "console", "console run", "text"}
+    known = {"python", "python no-run", "console", "console run", "text", "cpp"}
     assert [
         (name_of(page), block.line) for page in PAGES for block in blocks(page) if block.language not in known
     ] == []

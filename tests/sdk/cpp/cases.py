@@ -174,14 +174,15 @@ def volumes() -> Iterator[Given]:
     scan = {"volume": True, "modality": "CT", "boxes": drawn.boxes}
     for axis in (0, 1, 2):
         yield f"volume_{axis}", "packaged", drawn.image, {**scan, "axis": axis}, {}
-    for name, options in {
+    options: dict[str, dict[str, Any]] = {
         "streams": {"streams": 3},
         "no_streams": {"streams": 0},
         "crop": {"detail": "crop"},
         "stop": {"stop_when_empty": True},
         "bone": {"window": "bone"},
-    }.items():
-        yield f"volume_{name}", "packaged", drawn.image, {**scan, **options}, {}
+    }
+    for name, own in options.items():
+        yield f"volume_{name}", "packaged", drawn.image, {**scan, **own}, {}
     yield from followed(drawn.image, np.asarray(drawn.boxes), drawn.labels)
 
 

@@ -1,8 +1,8 @@
 """Golden vectors for the C++ library: `python -m tests.sdk.cpp.golden OUT`, or `make cpp`.
 
 Each case is a folder: what is given (`case.json`, `image.npy`, `prior.npy`), and what the sdk makes of it at each stage
-(`display.npy`, `input.npy`, `embedding.npy`, `logits_OBJECT_SLICE.npy`, `masks.npy`). They are made on the machine that
-tests them, because processors differ in the last bits.
+(`display.npy`, `input.npy`, `embedding.npy`, `logits_OBJECT_SLICE.npy`, `masks.npy`, `labels.npy` of both overlaps).
+They are made on the machine that tests them, because processors differ in the last bits.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import argparse
 import json
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ import numpy.typing as npt
 from medsam_edge import Segmentation, Segmenter, VolumeSegmentation
 from medsam_edge.geometry import Geometry
 from medsam_edge.networks.bundle import packaged_bundle
+from medsam_edge.settings import Overlap
 from tests.sdk.cpp.bundles import write_class_bundle, write_prompted_bundle
 from tests.sdk.cpp.cases import pictures, volumes
 from tests.sdk.tiny_bundle import write_tiny_bundle
@@ -74,6 +75,8 @@ def stages(folder: Path, result: Segmentation | VolumeSegmentation, segmenter: S
     """Write what the result was made of; return where each object was looked for."""
     np.save(folder / "display.npy", result.display)
     masks = [result.mask(index) for index in range(len(result))]
+    ways: tuple[Overlap, ...] = ("later", "score")
+    np.save(folder / "labels.npy", np.stack([replace(result, overlap=overlap).label_map for overlap in ways]))
     np.save(folder / "masks.npy", np.array(masks, dtype=np.uint8).reshape(len(result), *result.shape))
     found = []
     for index in range(len(result)):

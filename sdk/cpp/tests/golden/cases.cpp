@@ -57,15 +57,29 @@ float logit_at(const Logits& logits, std::int64_t row, std::int64_t column, int 
                               (value(y + 1, x) * (1 - dx) + value(y + 1, x + 1) * dx) * dy);
 }
 
+/// Label maps, where all masks are equal.
+void check_labels(const support::Case& own, const Result& result) {
+    const Npy expected = own.array("labels");
+    REQUIRE(expected.count() == 2 * result.size());
+    std::vector<std::uint16_t> labels(result.size());
+    for (const Overlap overlap : {Overlap::later, Overlap::score}) {
+        result.label_map(labels.data(), overlap);
+        const auto* other = expected.as<std::uint16_t>() + (overlap == Overlap::score ? labels.size() : 0);
+        CHECK(std::equal(labels.begin(), labels.end(), other));
+    }
+}
+
 void check_masks(const support::Case& own, const Result& result, int size) {
     const Npy expected = own.array("masks");
     REQUIRE(expected.count() == result.objects.size() * result.size());
     std::vector<std::uint8_t> mask(result.size());
+    bool equal = true;
     const Grid grid{result.depth, result.height, result.width, result.axis};
     for (std::size_t index = 0; index < result.objects.size(); ++index) {
         result.mask(index, mask.data());
         const std::uint8_t* other = expected.bytes.data() + index * mask.size();
         if (std::equal(mask.begin(), mask.end(), other)) { continue; }
+        equal = false;
         for (const auto& [z, found] : result.objects[index].slices) {
             for (std::int64_t y = 0; y < grid.rows(); ++y) {
                 for (std::int64_t x = 0; x < grid.columns(); ++x) {
@@ -77,6 +91,7 @@ void check_masks(const support::Case& own, const Result& result, int size) {
             }
         }
     }
+    if (equal) { check_labels(own, result); }
 }
 
 void check_objects(const support::Case& own, const Result& result, Tally& tally) {
