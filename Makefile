@@ -2,10 +2,14 @@
 PYTHON ?= python3
 RUNTIME := .venv/runtime
 DEV := .venv/dev
+CMAKE = PATH="$(abspath $(DEV))/bin:$$PATH" cmake -S sdk/cpp
+CPP_OPTIONS = -DMEDSAM_EDGE_GOLDEN=$(CURDIR)/build/golden \
+	-DOpenVINO_DIR=$$($(DEV)/bin/python -c 'import openvino; print(openvino.__path__[0])')/cmake
+CPP_FILES := $(sort $(wildcard sdk/cpp/*/*.[ch]pp sdk/cpp/*/*/*.[ch]pp sdk/cpp/*/*.[ch] sdk/cpp/*/*/*.h))
 INSTALL := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test slow lint check fuzz bench chain default-model docs clean
+.PHONY: help demo serve test slow lint check fuzz bench chain default-model docs cpp cpp-lint cpp-sanitize cpp-fuzz clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,8 +55,29 @@ docs: $(DEV)/.done  ## write docs/reference.md from the docstrings, build the si
 	$(DEV)/bin/python docs/make_reference.py
 	$(DEV)/bin/mkdocs build --strict --quiet
 
-clean:  ## delete the virtual environments and what demo, chain and docs write
-	rm -rf .venv demo chain site
+cpp: $(DEV)/.done  ## build sdk/cpp in build/cpp, test it against the Python sdk
+	$(CMAKE) --preset default $(CPP_OPTIONS)
+	$(DEV)/bin/cmake --build build/cpp
+	rm -rf build/golden && OMP_NUM_THREADS=1 $(DEV)/bin/python -m tests.sdk.cpp.golden build/golden
+	$(DEV)/bin/ctest --test-dir build/cpp --output-on-failure
+	MEDSAM_EDGE_LIBRARY=build/cpp/libmedsam_edge.so $(DEV)/bin/python -m pytest -m slow tests/sdk/cpp
+
+cpp-lint: $(DEV)/.done  ## check the format and style of sdk/cpp
+	$(DEV)/bin/clang-format --dry-run -Werror $(CPP_FILES)
+	$(CMAKE) --preset default $(CPP_OPTIONS)
+	$(DEV)/bin/clang-tidy --quiet -p build/cpp $(filter sdk/cpp/src/%.cpp sdk/cpp/examples/%.cpp,$(CPP_FILES))
+
+cpp-sanitize: $(DEV)/.done  ## test sdk/cpp under ASan, UBSan and TSan, after `make cpp`
+	for preset in asan tsan; do \
+		$(CMAKE) --preset $$preset $(CPP_OPTIONS) && $(DEV)/bin/cmake --build build/cpp-$$preset && \
+		$(DEV)/bin/ctest --test-dir build/cpp-$$preset --output-on-failure || exit 1; done
+
+cpp-fuzz: $(DEV)/.done  ## run sdk/cpp's fuzzers, SECONDS each (needs clang), after `make cpp`
+	$(CMAKE) --preset fuzz $(CPP_OPTIONS) && $(DEV)/bin/cmake --build build/cpp-fuzz
+	sdk/cpp/fuzz/run build/cpp-fuzz/fuzz build/golden $(or $(SECONDS),60)
+
+clean:  ## delete the virtual environments and what demo, chain, docs and cpp write
+	rm -rf .venv build demo chain site
 
 $(RUNTIME)/.done: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(RUNTIME)

@@ -6,6 +6,7 @@ Blocks of a page run in order, in one namespace and in a folder with the files o
     ```python no-run   compiled
     ```console         each `medsam-edge` command is parsed
     ```console run     and run
+    ```cpp             built by `make cpp` (`tests/sdk/cpp/test_languages.py`)
 
 `python slow` and `console slow` are run by the slow tests, which may start a cluster.
 """
@@ -158,7 +159,7 @@ def test_commands_exist(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_languages_are_known() -> None:
     """A slip of the pen there would leave a block unchecked."""
-    known = {"python", "python no-run", "python slow", "console", "console run", "console slow", "text"}
+    known = {"python", "python no-run", "python slow", "console", "console run", "console slow", "text", "cpp"}
     assert [
         (name_of(page), block.line) for page in PAGES for block in blocks(page) if block.language not in known
     ] == []

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import copy
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal, cast, get_args
@@ -18,7 +19,7 @@ from torch import nn
 from medsam_edge import Segmenter
 from medsam_edge.errors import ConversionError, InputError
 from medsam_edge.modality import Modality
-from medsam_edge.networks.bundle import CARD_FILE, MANIFEST_FILE, MODEL_FILES, PROMPTS, Manifest, sha256
+from medsam_edge.networks.bundle import CARD_FILE, MANIFEST_FILE, MODEL_FILES, PROMPTS, Manifest, load_bundle, sha256
 from medsam_edge_convert.checks import (
     AGREEMENT_LIMIT,
     ALGEBRA_LIMIT,
@@ -33,6 +34,7 @@ from medsam_edge_convert.checks import (
 )
 from medsam_edge_convert.export import classes_of, export_decoder, export_encoder, halve_embedding
 from medsam_edge_convert.gate import EXACT, FINAL, TORCH, Gate, check_accuracy, draw_worst, measure_accuracy
+from medsam_edge_convert.ovms import write_repository
 from medsam_edge_convert.quantize import CalibrationSet, calibration_set, quantize, quantize_with_control
 from medsam_edge_convert.report import ConversionReport, Step, write_report
 from medsam_edge_convert.torch_model import torch_model
@@ -41,6 +43,7 @@ from medsam_edge_train.models import TEACHER, MedSAM, fuse
 from medsam_edge_train.options import FLAT, Output
 
 Precision = Literal["int8", "mixed", "f16", "f32"]
+Layout = Literal["bundle", "ovms"]
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class ConvertConfig:
     """What to convert, and to what.
 
     Attributes:
-        checkpoint: safetensors or any published layout.
+        checkpoint: safetensors or any published layout; with the layout `ovms` also a bundle, which is copied.
         output: folder of the bundle; must not exist yet, or be a bundle and `overwrite` set.
         precision: `f32`; `f16`: weights and embedding in half precision, computed as the machine prefers; `int8`: that,
             and an int8 encoder; `mixed`: int8 but for the layers that cost the most accuracy, until the gate holds.
@@ -62,6 +65,7 @@ class ConvertConfig:
         gate: what accuracy is measured on and may be lost; None not to measure. Needed for mixed.
         report: `.html`, with the worst cases, or `.json` file to write, also when a step fails.
         overwrite: replace an existing bundle.
+        layout: `bundle`, what the sdk reads; `ovms`: its networks as OpenVINO Model Server reads them.
     """
 
     checkpoint: Path
@@ -75,10 +79,13 @@ class ConvertConfig:
     gate: Annotated[Gate | None, FLAT] = None
     report: Path | None = None
     overwrite: bool = False
+    layout: Layout = "bundle"
 
     def __post_init__(self) -> None:
         if self.precision not in get_args(Precision):
             raise InputError(f"precision: expected one of {', '.join(get_args(Precision))}, got {self.precision!r}")
+        if self.layout not in get_args(Layout):
+            raise InputError(f"layout: expected one of {', '.join(get_args(Layout))}, got {self.layout!r}")
         if self.precision == "mixed" and self.gate is None:
             raise InputError("validation: mixed needs a folder of images with masks, to find what int8 costs")
         if self.ellipse is not None and not 0 <= self.ellipse <= 100:
@@ -117,6 +124,9 @@ def convert(config: ConvertConfig, listen: Callable[[Step], None] = lambda step:
 
 def check_inputs(config: ConvertConfig) -> str:
     """What `convert` would do, in a few lines; nothing is written. Raises what it would raise of what goes in."""
+    if _is_bundle(config):
+        architecture = load_bundle(config.checkpoint).manifest.architecture
+        return f"bundle       {config.checkpoint}, {architecture}\noutput       {config.output}"
     network, architecture, quantizers, calibration = _inputs(config)
     images = calibration.source if calibration else "in quantization-aware training" if quantizers else "none"
     measured = f"{len(config.gate.cases())} images of {config.gate.data}" if config.gate else "not measured"
@@ -129,6 +139,11 @@ def check_inputs(config: ConvertConfig) -> str:
             f"output       {config.output}",
         ]
     )
+
+
+def _is_bundle(config: ConvertConfig) -> bool:
+    """Whether a bundle is only laid out anew."""
+    return config.layout == "ovms" and (config.checkpoint / MANIFEST_FILE).is_file()
 
 
 def _inputs(config: ConvertConfig) -> tuple[MedSAM, str, nn.Module | None, CalibrationSet | None]:
@@ -151,6 +166,11 @@ def _inputs(config: ConvertConfig) -> tuple[MedSAM, str, nn.Module | None, Calib
 
 
 def _convert(config: ConvertConfig, report: ConversionReport) -> Manifest:
+    if _is_bundle(config):
+        bundle = load_bundle(config.checkpoint)
+        with _beside(config.output) as folder:
+            _place(config, folder, config.checkpoint, report)
+        return bundle.manifest
     network, architecture, quantizers, calibration = _inputs(config)
     report.add("load", f"{architecture}, {sum(p.numel() for p in network.parameters()):,} parameters")
     probes = [make_probe(modality) for modality in (Modality.CT, Modality.DERMOSCOPY, Modality.MICROSCOPY)]
@@ -170,10 +190,17 @@ def _convert(config: ConvertConfig, report: ConversionReport) -> Manifest:
     where = "anywhere" if parity.reach == IMAGE_SIZE else f"within {parity.reach} pixels of its box"
     report.add("reach", f"a mask lies {where if fused.context is None else 'in the window around its box'}")
 
-    config.output.parent.mkdir(parents=True, exist_ok=True)
     made = Converted(architecture, fused, encoder, decoder, probes, parity.reach, quantizers, calibration)
-    with tempfile.TemporaryDirectory(dir=config.output.parent, prefix=".bundle-") as folder:
-        return _bundle(config, Path(folder), report, made)
+    with _beside(config.output) as folder:
+        return _bundle(config, folder, report, made)
+
+
+@contextmanager
+def _beside(output: Path) -> Iterator[Path]:
+    """A folder on the same disk as the output, deleted at the end."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=".bundle-") as folder:
+        yield Path(folder)
 
 
 @dataclass(frozen=True, eq=False)
@@ -227,12 +254,20 @@ def _bundle(config: ConvertConfig, folder: Path, report: ConversionReport, made:
     manifest = replace(_with_hashes(final, manifest), checks=report.checks, accuracy=measured)
     (final / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
     (final / CARD_FILE).write_text(report.card(manifest), encoding="utf-8")
+    _place(config, folder, final, report)
+    return manifest
+
+
+def _place(config: ConvertConfig, folder: Path, final: Path, report: ConversionReport) -> None:
+    """Move a bundle to the output, in the layout wanted."""
+    if config.layout == "ovms":
+        write_repository(final, folder / "repository")
+        final = folder / "repository"
     if config.output.exists():
         config.output.rename(folder / "replaced")  # which goes with its folder
     final.rename(config.output)
-    megabytes = sum(file.stat().st_size for file in config.output.iterdir()) / 1e6
+    megabytes = sum(file.stat().st_size for file in config.output.rglob("*") if file.is_file()) / 1e6
     report.add("done", f"{config.output}, {megabytes:.1f} MB")
-    return manifest
 
 
 def _compare(bundle: Path, made: Converted, exactly: bool, report: ConversionReport) -> None:

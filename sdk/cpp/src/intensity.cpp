@@ -1,0 +1,210 @@
+#include "intensity.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cfloat>
+#include <cmath>
+#include <utility>
+
+#include "errors.hpp"
+#include "numbers.hpp"
+
+namespace medsam_edge {
+namespace {
+
+constexpr IntensityWindow kSoftTissue = {40, 400};
+constexpr std::array<std::pair<std::string_view, IntensityWindow>, 5> kWindows = {{
+    {"soft-tissue", kSoftTissue},
+    {"lung", {-600, 1500}},
+    {"brain", {40, 80}},
+    {"bone", {400, 1800}},
+    {"liver", {30, 150}},
+}};
+constexpr double kHighestAir = -200;  // HU
+constexpr std::int64_t kLargestSide = 1 << 20;
+constexpr std::int64_t kMostValues = std::int64_t{1} << 36U;
+
+/// Values low .. high, which are shown as 0 .. 255.
+struct Range {
+    double low;
+    double high;
+};
+
+std::size_t plane_size(const Image& image) {
+    return static_cast<std::size_t>(image.height) * static_cast<std::size_t>(image.width) *
+           static_cast<std::size_t>(image.channels);
+}
+
+std::size_t planes_of(const Image& image) { return static_cast<std::size_t>(std::max<std::int64_t>(image.depth, 1)); }
+
+void check_shape(const Image& image) {
+    const auto fits = [](std::int64_t side) { return side >= 1 && side <= kLargestSide; };
+    const bool sides = fits(image.height) && fits(image.width) && (image.depth == 0 || fits(image.depth));
+    const bool channels = image.channels == 1 || (image.channels == 3 && image.depth == 0);
+    if (!sides || !channels) {
+        fail(Code::image,
+             "image: expected (H, W), (H, W, 3) or (D, H, W), sides 1 to %lld, got %lldx%lldx%lld of %lld channels",
+             static_cast<long long>(kLargestSide), static_cast<long long>(image.depth),
+             static_cast<long long>(image.height), static_cast<long long>(image.width),
+             static_cast<long long>(image.channels));
+    }
+    const std::int64_t plane = image.height * image.width * image.channels;
+    if (plane > kMostValues / std::max<std::int64_t>(image.depth, 1)) {
+        fail(Code::image, "image: expected at most 2^36 values, got more");
+    }
+    if (image.type < Type::boolean || image.type > Type::f64) {
+        fail(Code::image, "image: expected a type of `Type`, got %d", static_cast<int>(image.type));
+    }
+    if (image.data == nullptr) { fail(Code::image, "image: expected pixels, got a null pointer"); }
+}
+
+/// One plane of an image as finite floats.
+void finite_floats(const Image& image, std::size_t plane, std::vector<float>& values) {
+    values.resize(plane_size(image));
+    floats(image.data, image.type, plane * values.size(), values.size(), values.data());
+    if (is_float(image.type) && !std::all_of(values.begin(), values.end(), [](float v) { return std::isfinite(v); })) {
+        fail(Code::image, "image: expected finite values, got NaN or infinity");
+    }
+}
+
+void stretch(const std::vector<float>& values, Range range, std::uint8_t* target) {
+    const auto low = static_cast<float>(range.low);
+    const auto high = static_cast<float>(range.high);
+    const auto extent = static_cast<float>(std::max(range.high - range.low, static_cast<double>(FLT_MIN)));
+    std::transform(values.begin(), values.end(), target, [=](float value) {
+        return to_byte((std::min(std::max(value, low), high) - low) / extent * 255.0F);
+    });
+}
+
+/// Values that leave 0–255 are stretched from minimum to maximum; floats up to 2 are shares of 255, clipped at 1.
+void show_color(const Image& image, std::uint8_t* target) {
+    std::vector<float> values;
+    finite_floats(image, 0, values);
+    const auto [low, high] = std::minmax_element(values.begin(), values.end());
+    if (*low < 0 || *high > 255) {
+        stretch(values, {*low, *high}, target);
+    } else if (is_float(image.type) && *high <= 2) {
+        std::transform(values.begin(), values.end(), target,
+                       [](float v) { return to_byte(std::min(v, 1.0F) * 255.0F); });
+    } else {
+        std::transform(values.begin(), values.end(), target, to_byte);
+    }
+}
+
+/// As numpy.percentile interpolates: values in float32, weights in double precision.
+double percentile(std::vector<float>& values, double share) {
+    const double position = static_cast<double>(values.size() - 1) * share;
+    const auto index = static_cast<std::size_t>(position);
+    const auto at = values.begin() + static_cast<std::ptrdiff_t>(index);
+    std::nth_element(values.begin(), at, values.end());
+    const float below = *at;
+    const float above = index + 1 < values.size() ? *std::min_element(at + 1, values.end()) : below;
+    const double weight = position - static_cast<double>(index);
+    const float difference = above - below;
+    return weight < 0.5 ? below + difference * weight : above - difference * (1 - weight);
+}
+
+/// The 0.5 and 99.5 percentiles of the non-zero values; 0, 0 if there are none.
+Range percentiles(const Image& image) {
+    std::vector<float> nonzero;
+    std::vector<float> values;
+    nonzero.reserve(plane_size(image) * planes_of(image));
+    for (std::size_t plane = 0; plane < planes_of(image); ++plane) {
+        finite_floats(image, plane, values);
+        std::copy_if(values.begin(), values.end(), std::back_inserter(nonzero), [](float value) { return value != 0; });
+    }
+    if (nonzero.empty()) { return {0, 0}; }
+    const double smallest = std::min(*std::min_element(nonzero.begin(), nonzero.end()), 0.0F);
+    const double low = percentile(nonzero, 0.5 / 100);
+    const double high = percentile(nonzero, 99.5 / 100);
+    return {low == high ? smallest : low, high};  // if all non-zero values are equal, the object must not turn black
+}
+
+void show_grey(const Image& image, std::optional<IntensityWindow> window, std::uint8_t* target) {
+    const Range range =
+        window ? Range{window->level - window->width / 2, window->level + window->width / 2} : percentiles(image);
+    std::vector<float> values;
+    for (std::size_t plane = 0; plane < planes_of(image); ++plane, target += values.size()) {
+        finite_floats(image, plane, values);
+        stretch(values, range, target);
+        for (std::size_t i = 0; !window && i < values.size(); ++i) {
+            if (values[i] == 0) { target[i] = 0; }
+        }
+    }
+}
+
+void check_window(const IntensityWindow& window, const Image& image) {
+    if (image.channels == 3) { fail(Code::input, "window: expected none for a colour image"); }
+    const double reach = std::abs(window.level) + window.width;
+    if (!(window.width > 0) || !(reach < FLT_MAX)) {
+        fail(Code::input, "window: expected (level, width) with a positive width, got (%g, %g)", window.level,
+             window.width);
+    }
+}
+
+void warn_of_values(const Image& image, std::vector<std::string>& warnings) {
+    float low = FLT_MAX;
+    float high = -FLT_MAX;
+    std::vector<float> values;
+    for (std::size_t plane = 0; plane < planes_of(image); ++plane) {
+        finite_floats(image, plane, values);
+        const auto [least, most] = std::minmax_element(values.begin(), values.end());
+        low = std::min(low, *least);
+        high = std::max(high, *most);
+    }
+    if (low >= kHighestAir) {
+        warnings.push_back(
+            text("image: CT values range from %g to %g; expected air below %g HU; were they windowed, scaled, "
+                 "or never converted to HU?",
+                 low, high, kHighestAir));
+    } else if (low < -32768 || high > 32767) {
+        warnings.push_back(text("image: CT values range from %g to %g; expected -32768 to 32767 HU", low, high));
+    }
+}
+
+}  // namespace
+
+IntensityWindow ct_window(std::string_view name, std::optional<Modality> modality, Type type) {
+    for (const auto& [own, window] : kWindows) {
+        if (own != name) { continue; }
+        if (modality && *modality != Modality::ct) {
+            fail(Code::input, "window: '%s' is for CT, the image is %s; expected (level, width)", own.data(),
+                 name_of(*modality));
+        }
+        if (type == Type::u8) {
+            fail(Code::input, "window: '%s' is in HU, but the image is uint8; expected none or (level, width)",
+                 own.data());
+        }
+        return window;
+    }
+    fail(Code::input, "window: expected (level, width) or one of soft-tissue, lung, brain, bone, liver, got '%.60s'",
+         std::string(name).c_str());
+}
+
+std::shared_ptr<const Display> to_display(const Image& image, std::optional<Modality> modality,
+                                          std::optional<IntensityWindow> window, std::vector<std::string>& warnings) {
+    check_shape(image);
+    if (window) { check_window(*window, image); }
+    auto display = std::make_shared<Display>();
+    display->depth = image.depth;
+    display->height = image.height;
+    display->width = image.width;
+    display->channels = static_cast<int>(image.channels);
+    const std::size_t count = plane_size(image) * planes_of(image);
+    if (image.type == Type::u8 && !window) {
+        const auto* bytes = static_cast<const std::uint8_t*>(image.data);
+        display->pixels.assign(bytes, bytes + count);
+        return display;
+    }
+    display->pixels.resize(count);
+    if (image.channels == 3) {
+        show_color(image, display->pixels.data());
+        return display;
+    }
+    const bool ct = modality == Modality::ct;
+    show_grey(image, window || !ct ? window : std::optional(kSoftTissue), display->pixels.data());
+    if (ct && image.type != Type::u8) { warn_of_values(image, warnings); }
+    return display;
+}
+
+}  // namespace medsam_edge
