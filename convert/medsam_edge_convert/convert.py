@@ -115,7 +115,24 @@ def convert(config: ConvertConfig, listen: Callable[[Step], None] = lambda step:
             write_report(config.report, report)
 
 
-def _convert(config: ConvertConfig, report: ConversionReport) -> Manifest:
+def check_inputs(config: ConvertConfig) -> str:
+    """What `convert` would do, in a few lines; nothing is written. Raises what it would raise of what goes in."""
+    network, architecture, quantizers, calibration = _inputs(config)
+    images = calibration.source if calibration else "in quantization-aware training" if quantizers else "none"
+    measured = f"{len(config.gate.cases())} images of {config.gate.data}" if config.gate else "not measured"
+    return "\n".join(
+        [
+            f"network      {architecture}, {sum(p.numel() for p in network.parameters()):,} parameters",
+            f"precision    {config.precision}",
+            f"calibration  {images}",
+            f"accuracy     {measured}",
+            f"output       {config.output}",
+        ]
+    )
+
+
+def _inputs(config: ConvertConfig) -> tuple[MedSAM, str, nn.Module | None, CalibrationSet | None]:
+    """The network in floating point, its architecture, its trained quantizers, and the images to calibrate on."""
     network, architecture = checkpoint.load(config.checkpoint, config.architecture)
     if architecture == TEACHER:
         raise InputError(f"architecture: {TEACHER} is only ever a teacher and is not converted")
@@ -130,6 +147,11 @@ def _convert(config: ConvertConfig, report: ConversionReport) -> Manifest:
     calibration = calibration_set(str(config.calibration), IMAGE_SIZE) if needed else None
     if config.gate:
         config.gate.cases()  # a wrong folder is said now, and not after minutes
+    return network, architecture, quantizers, calibration
+
+
+def _convert(config: ConvertConfig, report: ConversionReport) -> Manifest:
+    network, architecture, quantizers, calibration = _inputs(config)
     report.add("load", f"{architecture}, {sum(p.numel() for p in network.parameters()):,} parameters")
     probes = [make_probe(modality) for modality in (Modality.CT, Modality.DERMOSCOPY, Modality.MICROSCOPY)]
 

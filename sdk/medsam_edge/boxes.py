@@ -32,7 +32,7 @@ def check_boxes(boxes: BoxesLike, height: int, width: int, depth: int | None = N
 
     Returns:
         (N, 4) or (N, 6) float32 inside the image; no rows for no boxes. A box that is partly outside is clipped, with
-        a warning.
+        a warning. There are warnings of boxes less than a pixel wide, and of boxes that look like shares of the image.
 
     Raises:
         BoxError: another shape, not numbers, NaN or infinite, swapped corners, no area (or volume) as float32, or
@@ -47,7 +47,39 @@ def check_boxes(boxes: BoxesLike, height: int, width: int, depth: int | None = N
     if (clipped != array).any():
         outside = np.flatnonzero((clipped != array).any(axis=1)).tolist()
         warn(f"boxes {outside} reach outside the {_extent(sides)} and were clipped")
+    if len(used) and array.max() <= 1 and max(sides) > 1:
+        warn(f"boxes: expected pixels of the {_extent(sides)}, all numbers are within 0 to 1, as shares of it are")
+    elif (thin := (used[:, len(sides) : len(sides) + 2] - used[:, :2] < 1).any(axis=1)).any():  # slices may be thick
+        warn(
+            f"boxes {np.flatnonzero(thin).tolist()} are less than a pixel wide; expected pixels of the {_extent(sides)}"
+        )
     return used
+
+
+def corners_of(boxes: BoxesLike, box_format: str) -> BoxesLike:
+    """Boxes of any format as corners.
+
+    Args:
+        boxes: (N, 4) or (N, 6) in the format.
+        box_format: `xyxy` x0, y0, x1, y1, far edges exclusive; `xywh` x0, y0, width, height; `cxcywh` the middle, width
+            and height. With six numbers z and depth come third and sixth.
+
+    Returns:
+        `xyxy` as given; others as float64 (N, 4) or (N, 6) corners; no rows for no boxes.
+
+    Raises:
+        BoxError: not numbers, another shape, or a width, height or depth that is not above 0.
+    """
+    if box_format == "xyxy":
+        return boxes
+    columns = 6 if are_volume_boxes(boxes) else 4
+    first, extent = np.split(box_array(boxes, columns), 2, axis=1)
+    for index in np.flatnonzero(~(extent > 0).all(axis=1)).tolist():
+        names = "width and height" if columns == 4 else "width, height and depth"
+        shown = ", ".join(f"{value:g}" for value in (*first[index], *extent[index]))
+        raise BoxError(f"boxes[{index}]: expected {names} above 0 with box_format {box_format!r}, got ({shown})")
+    low = first - extent / 2 if box_format == "cxcywh" else first
+    return np.concatenate([low, low + extent], axis=1)
 
 
 def box_array(boxes: BoxesLike, columns: int) -> npt.NDArray[np.float64]:
@@ -105,7 +137,9 @@ def _check_box(index: int, box: npt.NDArray[np.float64], used: FloatArray, sides
         raise BoxError(f"boxes[{index}]: expected finite numbers, got {shown}")
     if (low > high).any():
         order = " and ".join(f"{name}0 < {name}1" for name in "xyz"[: len(sides)])
-        raise BoxError(f"boxes[{index}]: expected {order}, got swapped corners {shown}")
+        raise BoxError(
+            f"boxes[{index}]: expected {order}, got swapped corners {shown}; is box_format 'xywh' or 'cxcywh'?"
+        )
     if (low == high).any() or (meets and (used[: len(sides)] == used[len(sides) :]).any()):
         raise BoxError(
             f"boxes[{index}]: expected a box with {'an area' if len(sides) == 2 else 'a volume'}, got {shown}"

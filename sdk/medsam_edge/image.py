@@ -21,12 +21,20 @@ class Frame:
         origin_mm: centre of the first voxel.
         direction: (n, n) direction matrix, row by row; each column is the unit vector of an axis.
         dicom_files: absolute paths of the DICOM files of the image, in the order of its slices; empty for other files.
+        dicom_frames: of one DICOM file with several frames, the number of each slice's frame, from 0; empty where they
+            are in the file's order.
+        nifti: what a NIfTI file says of its geometry, as numbers in the order of its header (`NIFTI_FORMS` in
+            `medsam_edge.reading.headers`); a label map for it gets the same. Empty for other files.
+        has_spacing: False where a DICOM file does not say how large a pixel is; 1 mm then stands in for it.
     """
 
     spacing_mm: tuple[float, ...]
     origin_mm: tuple[float, ...]
     direction: tuple[float, ...]
     dicom_files: tuple[Path, ...] = ()
+    dicom_frames: tuple[int, ...] = ()
+    has_spacing: bool = True
+    nifti: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,19 +1,23 @@
 """Stored values → the 8-bit image that the network was trained on, by the challenge's rules.
 
 `uint8` is display-ready and stays unchanged. Other dtypes follow their modality: CT in HU through a window, other grey
-images through the 0.5 and 99.5 percentiles of their non-zero pixels, colour images by their range of values.
+images through the 0.5 and 99.5 percentiles of their non-zero pixels, colour images by their range of values. A padding
+value is left out of the percentiles: a negative lowest value of many pixels, far below all others.
 
 Values that do not fit their modality give a wrong image without an error, so `warn_of_values` checks them. Only CT has
 an absolute scale, so only CT has rules, and `uint8` is never checked:
 
-- Some value lies below -200 HU, as air does in or around the patient. If none does, the values were windowed or scaled
-  before, or lack the file's intercept. A crop from inside an organ causes a false alarm.
+- Some value lies from -1024 to -200 HU, as air does in or around the patient; what is lower is padding. If none does,
+  the values were windowed or scaled before, or lack the file's intercept. A crop from inside an organ causes a false
+  alarm.
 - No value lies outside the 16 bits in which CT is stored.
+- Without a modality, values that can only be HU are shown as CT, with a warning: `looks_like_ct`.
 """
 
 from __future__ import annotations
 
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +44,13 @@ WINDOWS = MappingProxyType(
 
 HIGHEST_AIR = -200.0
 """HU. Air is -1000, lung about -700, fat -100: a CT without a lower value shows neither air nor lung."""
+LOWEST_AIR = -1024.0
+"""HU. Lower values stand for what was not measured: outside the circle of reconstruction, -2000, -3024 and others."""
+
+AIR, TISSUE, SHARE = (-1100.0, -900.0), (-200.0, 200.0), 0.02
+"""HU around air and water, and the share of pixels that each has at least in what is taken for CT."""
+PADDING_SHARE, PADDING_GAP = 0.005, 0.1
+"""A padding value has this share of the pixels, and this share of the range of all others lies between it and them."""
 
 
 def to_display(
@@ -49,7 +60,7 @@ def to_display(
 
     Args:
         image: (H, W) grey or (H, W, 3) RGB of any real dtype; booleans count as 0 and 1.
-        modality: selects the rule; None counts as a grey modality other than CT.
+        modality: selects the rule; None counts as CT if `looks_like_ct`, else as another grey modality.
         window: (level, width) in the image's own units, or a name in `WINDOWS`, which are in HU. It overrides the rule
             and is for grey images only.
 
@@ -83,19 +94,44 @@ def volume_to_display(
     return volume.astype(np.uint8, copy=False) if _is_display(volume, window) else _grey(volume, modality, window)
 
 
-def warn_of_values(image: npt.NDArray[np.generic], modality: Modality | None) -> None:
+def looks_like_ct(image: npt.NDArray[np.generic]) -> bool:
+    """Whether values can only be HU: many as of air, many as of tissue, and no spread below air.
+
+    Args:
+        image: (H, W) or (D, H, W) grey. Of a large one every fourth row and column is looked at.
+    """
+    if image.dtype.kind not in "if" or image.dtype == np.int8:
+        return False
+    step = 4 if image.size > 1 << 20 else 1
+    seen: npt.NDArray[Any] = image[..., ::step, ::step]
+    low, high = float(seen.min()), float(seen.max())
+    if not (-32768 <= low <= AIR[1] and high <= 32767):
+        return False
+    air, tissue = (np.count_nonzero((seen >= first) & (seen <= last)) for first, last in (AIR, TISSUE))
+    below = np.count_nonzero((seen < AIR[0]) & (seen > low))  # all but one padding value
+    return bool(min(air, tissue) >= SHARE * seen.size and below < SHARE * seen.size)
+
+
+def warn_of_values(image: npt.NDArray[np.generic], modality: Modality | None, window: Window | None = None) -> None:
     """Warn if the values do not fit the modality; the module's docstring gives the rules.
 
     Args:
         image: (H, W) or (D, H, W) grey, of finite real numbers.
+        window: what the caller chose. With one, an image without a modality is not taken for CT.
     """
+    if modality is None and window is None and looks_like_ct(image):
+        warn(
+            "image: its values are those of CT in HU, so it is shown as CT; say modality='CT', or which other one it is"
+        )
     if modality is not Modality.CT or image.dtype == np.uint8:
         return
     low, high = float(image.min()), float(image.max())
-    if low >= HIGHEST_AIR:
-        expected = f"air below {HIGHEST_AIR:g} HU; were they windowed, scaled, or never converted to HU?"
-    elif low < -32768 or high > 32767:
+    values: npt.NDArray[Any] = image
+    lowest = low if low >= LOWEST_AIR else float(values.min(where=values >= LOWEST_AIR, initial=high))
+    if low < -32768 or high > 32767:
         expected = "-32768 to 32767 HU"
+    elif lowest >= HIGHEST_AIR:
+        expected = f"air below {HIGHEST_AIR:g} HU; were they windowed, scaled, or never converted to HU?"
     else:
         return
     warn(f"image: CT values range from {low:g} to {high:g} ({image.dtype}); expected {expected}")
@@ -147,21 +183,18 @@ def _color(values: npt.NDArray[np.float32], unit_range: bool) -> npt.NDArray[np.
 def _grey(
     planes: npt.NDArray[np.generic], modality: Modality | None, window: tuple[float, float] | None
 ) -> npt.NDArray[np.uint8]:
-    """Show (D, H, W) through a window, or through the percentiles of all planes, which keep zero at zero."""
-    if window is None and modality is Modality.CT:
+    """Show (D, H, W) through a window, or through the percentiles of all planes."""
+    if window is None and (modality is Modality.CT or (modality is None and looks_like_ct(planes))):
         window = SOFT_TISSUE
     low, high = _percentiles(planes) if window is None else (window[0] - window[1] / 2, window[0] + window[1] / 2)
     shown = np.empty(planes.shape, dtype=np.uint8)
     for plane, target in zip(planes, shown, strict=True):
-        values = _floats(plane)
-        target[:] = _stretch(values, low, high)
-        if window is None:
-            target[values == 0] = 0
+        target[:] = _stretch(_floats(plane), low, high)
     return shown
 
 
 def _percentiles(planes: npt.NDArray[np.generic]) -> tuple[float, float]:
-    """Return the 0.5 and 99.5 percentiles of the non-zero values; (0, 0) if there are none."""
+    """Return the 0.5 and 99.5 percentiles of the non-zero values without padding; (0, 0) if there are none."""
     nonzero, count = np.empty(planes.size, dtype=np.float32), 0
     for plane in planes:
         values = _floats(plane)
@@ -171,9 +204,19 @@ def _percentiles(planes: npt.NDArray[np.generic]) -> tuple[float, float]:
     if count == 0:
         return 0.0, 0.0
     smallest = min(float(nonzero[:count].min()), 0.0)
-    low, high = np.percentile(nonzero[:count], (0.5, 99.5), overwrite_input=True)
+    low, high = np.percentile(_without_padding(nonzero[:count], smallest), (0.5, 99.5), overwrite_input=True)
     # If all non-zero values are equal, the object must not turn black.
     return (smallest if low == high else float(low)), float(high)
+
+
+def _without_padding(values: npt.NDArray[np.float32], smallest: float) -> npt.NDArray[np.float32]:
+    """The values above the smallest, if that one is a padding value; else all."""
+    above = values > smallest
+    padded = values.size - np.count_nonzero(above)
+    if smallest == 0 or padded < PADDING_SHARE * values.size or padded == values.size:
+        return values
+    second, highest = float(values.min(where=above, initial=np.inf)), float(values.max())
+    return values[above] if second - smallest > PADDING_GAP * (highest - second) else values
 
 
 def _stretch(values: npt.NDArray[np.float32], low: float, high: float) -> npt.NDArray[np.uint8]:

@@ -52,7 +52,25 @@ def _key(name: str) -> str:
     return "".join(letter for letter in name.casefold() if letter.isalnum())
 
 
-_ALIASES = {
+_OTHERS = {
+    Modality.CT: "ctscan computedtomography cta cbct ldct hrct ncct",
+    Modality.MR: "mrscan mrt nmr magneticresonance magneticresonanceimaging mra cmr fmri t1 t2 t1w t2w t1ce "
+    "flair dwi swi",
+    Modality.PET: "petscan positronemissiontomography fdgpet nm",
+    Modality.US: "usg sono sonogram ultrasonography ultrasoundimaging echo echocardiography ivus bus",
+    Modality.XRAY: "cxr chestxray xr xrays xrayimage radiograph radiogram plainfilm dr dxr rf rg xa io px panoramic "
+    "fluoroscopy angiography roentgen",
+    Modality.DERMOSCOPY: "dermatoscopy dermoscopic dermatoscopic dermoscope dermatoscope dms skinlesion",
+    Modality.ENDOSCOPY: "endoscope endoscopic gastroscopy laparoscopy bronchoscopy cystoscopy arthroscopy ves wce "
+    "capsuleendoscopy",
+    Modality.FUNDUS: "cfp fundusphotography fundusphoto colorfundus colourfundus retinal retinography ophthalmoscopy",
+    Modality.MICROSCOPY: "wsi wholeslide wholeslideimage wholeslideimaging he hande histopathology histopathological "
+    "histologic cytology microscopic lightmicroscopy fluorescence fluorescencemicroscopy electronmicroscopy ihc gm",
+    Modality.OCT: "opticalcoherencetomography octa octb bscan",
+    Modality.MAMMOGRAPHY: "mammogram mammograph mammographic mmg ffdm dbt tomosynthesis",
+}
+"""Further names that people use, in letters and digits alone."""
+_ALIASES = {name: modality for modality, names in _OTHERS.items() for name in names.split()} | {
     "mri": Modality.MR,
     "ultrasound": Modality.US,
     "sonography": Modality.US,

@@ -8,12 +8,13 @@ segment  both: a picture by inference/picture.py, a volume slice by slice by inf
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import replace
 from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from medsam_edge.boxes import Boxes2D, Boxes3D, BoxesLike
+from medsam_edge.boxes import Boxes2D, Boxes3D, BoxesLike, corners_of
 from medsam_edge.errors import InputError
 from medsam_edge.image import LoadedImage
 from medsam_edge.inference.cache import EmbeddingCache
@@ -32,8 +33,9 @@ from medsam_edge.networks.bundle import load_bundle, packaged_bundle
 from medsam_edge.networks.model import Model
 from medsam_edge.prompts import GivenPrompts
 from medsam_edge.reading.read import load_image
+from medsam_edge.results.clean import cleaned
 from medsam_edge.results.result import Segmentation, VolumeSegmentation
-from medsam_edge.settings import Axis, BoxSpace, Compat, Detail, Options, Overlap, Progress, Settings, check_choice
+from medsam_edge.settings import Axis, BoxFormat, BoxSpace, Clean, Compat, Detail, Options, Overlap, Progress, Settings
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -41,8 +43,8 @@ if TYPE_CHECKING:
 Result = TypeVar("Result", Segmentation, VolumeSegmentation)
 
 ImageLike = Any
-"""(H, W) or (H, W, 3) RGB array, SimpleITK.Image, the path of an image file, or what `read_image` gave; (D, H, W) where
-volumes are taken."""
+"""(H, W) or (H, W, 3) RGB array, SimpleITK.Image, the path of an image file, what `read_image` gave, or another image
+in memory (`medsam_edge.reading.memory`); (D, H, W) where volumes are taken."""
 
 DEFAULT_CACHE_BYTES = 1024**3
 """Some 500 slices of a half-precision embedding: a volume whose boxes change is not encoded again."""
@@ -59,11 +61,12 @@ class Segmenter:
         num_threads: CPU threads of one inference; None for OpenVINO's choice.
         cache_bytes: budget for embeddings kept by content; 0 keeps none.
         cache_dir: folder for compiled models, which makes later starts faster; None for none. Its content is trusted:
-            it must be yours alone to write.
+            it must be yours alone to write. One that cannot be used is warned of, and models are compiled anew.
 
     Raises:
         BundleError: the bundle is missing, damaged, tampered with, or cannot be compiled.
-        InputError: `num_threads` is no whole number, `cache_bytes` no number of bytes, or `cache_dir` a file.
+        InputError: `num_threads` is no whole number from 1 to 1024, `cache_bytes` no number of bytes, or `cache_dir` a
+            file.
     """
 
     def __init__(
@@ -75,10 +78,11 @@ class Segmenter:
         cache_bytes: int = DEFAULT_CACHE_BYTES,
         cache_dir: str | os.PathLike[str] | None = None,
     ) -> None:
-        if num_threads is not None and not isinstance(num_threads, Integral):
+        if num_threads is not None and (not isinstance(num_threads, Integral) or isinstance(num_threads, bool)):
             raise InputError(f"num_threads: expected a whole number or None, got {num_threads!r}")
-        if cache_dir and Path(cache_dir).is_file():
-            raise InputError(f"cache_dir: expected a folder, got the file {cache_dir}")
+        with suppress(OSError):  # of a name that is too long; the engine warns of it
+            if cache_dir and Path(cache_dir).is_file():
+                raise InputError(f"cache_dir: expected a folder, got the file {cache_dir}")
         embeddings = EmbeddingCache(cache_bytes)
         if not isinstance(bundle, Model):
             from medsam_edge.networks import engine  # here: training machines import the package without OpenVINO
@@ -94,11 +98,13 @@ class Segmenter:
         """Run the encoder, or find the embedding of the same pixels in the cache.
 
         Args:
-            image: (H, W) grey or (H, W, 3) RGB array of any real dtype, a SimpleITK image of one slice, or a file's
-                path. uint8 is taken as display-ready; other dtypes go through the modality's intensity rule.
+            image: (H, W) grey or (H, W, 3) RGB array of any real dtype, a SimpleITK image of one slice, a file's path,
+                or another image in memory (`medsam_edge.reading.memory.TAKEN`). uint8 is taken as display-ready; other
+                dtypes go through the modality's intensity rule.
             modality: one of the eleven; None takes what a DICOM file says, if anything. It chooses the intensity rule
                 and the class prompt of networks that have one. Without it, such a network is prompted with the class
-                that it recognises; the intensities have then followed the rule for an unknown modality.
+                that it recognises; the intensities have then followed the rule for CT, if values are those
+                of CT in HU (a warning says so), else that for an unknown modality.
             window: CT (level, width) in HU, or of any other grey image in its own units; or the name of a CT window:
                 soft-tissue, lung, brain, bone or liver (`medsam_edge.intensity.WINDOWS`).
 
@@ -124,6 +130,7 @@ class Segmenter:
         point_labels: Any = None,
         prior: Any = None,
         overlap: Overlap = "later",
+        box_format: BoxFormat = "xyxy",
     ) -> Segmentation:
         """Segment what each box holds.
 
@@ -131,19 +138,19 @@ class Segmenter:
             embedding: from this model's `embed`.
             boxes: (N, 4) x0, y0, x1, y1 in pixels of the image as given, far edges exclusive; (0, 4) gives an empty
                 result. None where there are clicks alone.
-            points, point_labels, prior: as for `segment`.
+            points, point_labels, prior, box_format: as for `segment`.
             overlap: who owns a pixel of several masks in the label map: `later` box or higher `score`.
 
         Raises:
             BoxError: a box breaks the rule of `medsam_edge.boxes.check_boxes`.
-            InputError: an embedding of another model, an unknown `overlap`, wrong clicks or mask prompts
-                (`medsam_edge.prompts.GivenPrompts.check`), or prompts that the model does not take.
+            InputError: an embedding of another model, an unknown `overlap` or `box_format`, wrong clicks or
+                mask prompts (`medsam_edge.prompts.GivenPrompts.check`), or prompts that the model does not take.
             ModalityError: the embedding's modality is no class of a network with class prompts.
         """
         if embedding.model != self.model.identity:
             raise InputError("embedding: made by another model than the one that is to decode it")
-        check_choice("overlap", overlap, Overlap)
-        geometry = embedding.geometry
+        settings, geometry = Settings(overlap=overlap, box_format=box_format), embedding.geometry
+        boxes = None if boxes is None else corners_of(boxes, settings.box_format)
         asked = GivenPrompts(boxes, points, point_labels, prior).check(geometry.height, geometry.width)
         self.predictor.check(asked)
         view = View(0, 0, geometry.height, geometry.width, tuple(range(len(asked.boxes))))
@@ -230,6 +237,8 @@ class Segmenter:
         follow: bool = False,
         keep_logits: bool = True,
         reduced_jpeg: bool = False,
+        box_format: BoxFormat = "xyxy",
+        clean: Clean = "none",
     ) -> Segmentation | VolumeSegmentation:
         """`embed`, then `decode`; of a volume, every slice that a box reaches, from its middle slice outwards.
 
@@ -277,15 +286,20 @@ class Segmenter:
                 size as ever, and differ a little. `display` is decoded when it is asked for. No effect on other
                 images, where any box needs a tile (the file is then decoded twice), and where the network's square
                 is more than half of what is left.
+            box_format: of boxes given: `xyxy` corners; `xywh` the first corner, width and height, as in COCO; `cxcywh`
+                the middle, width and height. With six numbers z and depth come third and sixth.
+            clean: `largest`: of each mask the largest piece, of a volume in three dimensions, with its holes filled, in
+                each slice; `box`: that, and nothing outside the box. Masks that would be empty, and objects that are
+                clicked on, then or by `refine`, stay as they are. Not with `compat`.
 
         Returns:
             `Segmentation` for (N, 4), `VolumeSegmentation` for (N, 6); of a slice in colour always `Segmentation`.
 
         Raises:
             CancelledError: `progress` returned False.
-            InputError: an unknown `axis`, `compat`, `detail` or `box_space`, `streams` that is no number of threads,
-                physical boxes for an image that does not know where it lies, of other dimensions, or with `compat`, or
-                `reduced_jpeg` with `compat`.
+            InputError: an unknown `axis`, `compat`, `detail`, `box_space` or `box_format`, `streams` that is no number
+                of threads, physical boxes for an image that does not know where it lies, of other dimensions, or with
+                `compat`, or `reduced_jpeg` with `compat`.
             What `embed` and `decode` raise.
         """
         settings = Settings(
@@ -300,6 +314,8 @@ class Segmenter:
             follow,
             keep_logits,
             reduced_jpeg,
+            box_format,
+            clean,
         )
         loaded = load_image(image, reduced_jpeg)
         modality = self._modality(modality, loaded)
@@ -309,7 +325,7 @@ class Segmenter:
             result = segment_volume(self.predictor, loaded.in_full(), request, modality, window, settings)
         else:
             result = segment_picture(self.predictor, loaded, request, modality, window, settings)
-        return replace(result, segmenter=self)
+        return replace(cleaned(result, clean), segmenter=self)
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         raise InputError(

@@ -10,7 +10,9 @@ from medsam_edge.errors import InputError
 from medsam_edge.intensity import Window
 
 Axis = Literal["axial", "coronal", "sagittal", 0, 1, 2]
+BoxFormat = Literal["xyxy", "xywh", "cxcywh"]
 BoxSpace = Literal["pixel", "physical"]
+Clean = Literal["none", "largest", "box"]
 Compat = Literal["rep-medsam"]
 Detail = Literal["auto", "image", "crop"]
 Overlap = Literal["later", "score"]
@@ -38,6 +40,8 @@ class Settings:
     follow: bool = False
     keep_logits: bool = True
     reduced_jpeg: bool = False
+    box_format: BoxFormat = "xyxy"
+    clean: Clean = "none"
 
     def __post_init__(self) -> None:
         if self.axis not in (*AXES, 0, 1, 2) or isinstance(self.axis, bool):
@@ -51,8 +55,12 @@ class Settings:
         check_choice("overlap", self.overlap, Overlap)
         check_choice("detail", self.detail, Detail)
         check_choice("box_space", self.box_space, BoxSpace)
+        check_choice("clean", self.clean, Clean)
+        check_choice("box_format", self.box_format, BoxFormat)
         if self.box_space == "physical" and self.compat is not None:
             raise InputError(f"box_space: compat={self.compat!r} follows scripts with boxes in pixels, got 'physical'")
+        if self.clean != "none" and self.compat is not None:
+            raise InputError(f"clean: compat={self.compat!r} keeps masks as they are, got {self.clean!r}")
         if self.reduced_jpeg and self.compat is not None:
             raise InputError(f"reduced_jpeg: compat={self.compat!r} follows scripts that decode in full, got True")
 
@@ -85,6 +93,8 @@ class Options(TypedDict, total=False):
     point_labels: Any
     prior: Any
     reduced_jpeg: bool
+    box_format: BoxFormat
+    clean: Clean
 
 
 def check_choice(argument: str, value: object, choices: Any) -> None:

@@ -26,6 +26,7 @@ from medsam_edge.cli.main import main
 from medsam_edge.networks.bundle import MANIFEST_FILE, PROMPTS, load_bundle
 from medsam_edge_convert import convert as module
 from medsam_edge_convert.checks import IMAGE_SIZE, check_decoder, check_fusion, check_parity, make_probe
+from medsam_edge_convert.cli import run
 from medsam_edge_convert.convert import ConvertConfig, convert
 from medsam_edge_convert.export import export_decoder, export_encoder, halve_embedding
 from medsam_edge_convert.quantize import calibration_set
@@ -344,3 +345,18 @@ def test_the_teacher_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_tests_report_to_nobody() -> None:
     """Also where a test's file imports OpenVINO first, as this one does."""
     assert sys.modules["openvino_telemetry"] is None
+
+
+def test_a_dry_run_checks_what_goes_in_and_writes_nothing(
+    tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["-o", str(tmp_path / "bundle"), "--dry-run"]
+    assert run([str(tiny_checkpoint), *words, "--precision", "f32"]) == 0
+    assert "network      tiny, " in capsys.readouterr().out
+    with pytest.raises(InputError, match="calibration: int8 needs"):
+        run([str(tiny_checkpoint), *words])
+    with pytest.raises(FileMissingError, match="no such file"):
+        run([str(tmp_path / "missing.pth"), *words, "--precision", "f32"])
+    with pytest.raises(FileMissingError, match="expected a folder"):
+        run([str(tiny_checkpoint), *words, "--precision", "f32", "--validation", str(tmp_path / "none")])
+    assert not (tmp_path / "bundle").exists()

@@ -35,6 +35,7 @@ import numpy as np
 import numpy.typing as npt
 import pydicom
 import SimpleITK as sitk
+import tifffile
 
 from medsam_edge.errors import BundleError, FileMissingError, ImageError
 from medsam_edge.networks.bundle import MODEL_FILES, Manifest, load_bundle
@@ -71,6 +72,23 @@ def valid_files(folder: Path) -> dict[str, bytes]:
         "deep.tif": (grey.astype(np.uint16), [cv2.IMWRITE_TIFF_COMPRESSION, 1]),
     }
     files = {name: cv2.imencode(Path(name).suffix, image, how)[1].tobytes() for name, (image, how) in pictures.items()}
+    for name, image, how in (
+        ("planes.tif", np.moveaxis(rgb, -1, 0), {"photometric": "rgb", "planarconfig": "separate"}),
+        (
+            "tiles.tif",
+            np.moveaxis(rgb.astype(np.uint16), -1, 0),
+            {"photometric": "rgb", "planarconfig": "separate", "tile": (16, 16)},
+        ),
+        ("alpha.tif", np.dstack([rgb, grey]), {"extrasamples": [2]}),
+        ("grey_alpha.tif", np.dstack([grey, grey]), {"photometric": "minisblack", "extrasamples": [2]}),
+        ("white.tif", grey.astype(np.uint16), {"photometric": "miniswhite", "compression": "zlib"}),
+        ("imagej.tif", grey, {"description": "ImageJ=1.53t\nimages=1\n"}),
+        ("ome.tif", grey, {"description": '<OME><Image><Pixels SizeZ="1" SizeC="1"/></Image></OME>'}),
+        ("big.tif", np.moveaxis(rgb, -1, 0), {"photometric": "rgb", "planarconfig": "separate", "bigtiff": True}),
+    ):
+        packed = io.BytesIO()
+        tifffile.imwrite(packed, image, **{"metadata": None, **how})
+        files[name] = packed.getvalue()
     volume = sitk.GetImageFromArray(rng.integers(-1000, 1000, (4, 6, 7), np.int16))
     for name in ("raw.nii", "packed.nii.gz", "raw.nrrd", "packed.nrrd", "raw.mha", "packed.mha", "slice.dcm"):
         image = volume[:, :, 1:2] if name == "slice.dcm" else volume
@@ -200,6 +218,8 @@ def outcome(name: str, data: bytes, files: dict[str, bytes], folder: Path) -> st
         pixels = read_image(folder / name).pixels
         usable = pixels.size and pixels.dtype.kind in "buif" and pixels.ndim in (2, 3)
         return "read" if usable else f"BAD: {pixels.dtype} of shape {pixels.shape}"
+    except UserWarning:  # of alpha, for example: `-W error` makes an error of it
+        return "read"
     except (ImageError, FileMissingError, BundleError) as error:
         starved = isinstance(error.__cause__, MemoryError) or "alloc" in str(error) or "memory" in str(error).lower()
         return f"BAD: memory ran out: {error}"[:300] if starved else "refused"

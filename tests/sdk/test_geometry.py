@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from medsam_edge.boxes import are_volume_boxes, boxes_from_masks, check_boxes
+from medsam_edge.boxes import are_volume_boxes, boxes_from_masks, check_boxes, corners_of
 from medsam_edge.errors import BoxError, ImageError, InputError
 from medsam_edge.geometry import OUTSIDE, WINDOW_SIDES, BoolArray, FloatArray, Geometry, window_groups
 
@@ -426,6 +426,7 @@ def test_boxes_from_masks_are_good_boxes() -> None:
         (np.zeros((0, 6)), []),
     ],
 )
+@pytest.mark.filterwarnings("ignore:boxes")
 def test_good_boxes_of_a_volume(boxes: npt.ArrayLike, expected: list[list[float]]) -> None:
     checked = check_boxes(boxes, height=10, width=20, depth=5)
     assert (checked.dtype, checked.shape) == (np.float32, (len(expected), 6))
@@ -469,3 +470,29 @@ def test_a_box_partly_outside_a_volume_is_clipped_with_a_warning() -> None:
 )
 def test_six_columns_are_boxes_of_a_volume(boxes: npt.ArrayLike, expected: bool) -> None:
     assert are_volume_boxes(boxes) is expected
+
+
+def test_boxes_of_every_format_are_the_same_corners() -> None:
+    for box_format, boxes in {
+        "xyxy": [[10, 20, 60, 80]],
+        "xywh": [[10, 20, 50, 60]],
+        "cxcywh": [[35, 50, 50, 60]],
+    }.items():
+        assert np.asarray(corners_of(boxes, box_format)).tolist() == [[10, 20, 60, 80]]
+    assert np.asarray(corners_of([1, 2, 3, 10, 20, 30], "xywh")).tolist() == [[1, 2, 3, 11, 22, 33]]
+    assert np.asarray(corners_of([], "xywh")).shape == (0, 4)
+    with pytest.raises(BoxError, match=r"boxes\[1\]: expected width and height above 0 with box_format 'xywh'"):
+        corners_of([[1, 1, 2, 2], [5, 5, 3, 0]], "xywh")
+
+
+@pytest.mark.parametrize(
+    ("boxes", "message"),
+    [
+        ([[0.1, 0.2, 0.5, 0.6]], "within 0 to 1, as shares"),
+        ([[0, 0, 1, 1]], "within 0 to 1"),
+        ([[1, 1, 5, 5], [3, 3, 3.5, 9]], r"boxes \[1\] are less than a pixel wide"),
+    ],
+)
+def test_boxes_that_are_hardly_meant_in_pixels_are_warned_of(boxes: npt.ArrayLike, message: str) -> None:
+    with pytest.warns(UserWarning, match=message):
+        check_boxes(boxes, height=10, width=20)

@@ -104,13 +104,16 @@ def test_a_named_window_is_for_ct_in_hu() -> None:
         ((-200, 300), np.int16, r"from -200 to 300 \(int16\)"),
         ((-1000, 32768), np.int32, r"from -1000 to 32768 \(int32\); expected -32768 to 32767 HU"),
         ((-32769, 3000), np.float32, r"from -32769 to 3000 \(float32\); expected -32768"),
+        ((-2000, 0, 4095), np.int16, r"from -2000 to 4095 \(int16\); expected air below -200 HU"),  # one is padding
+        ((-32768, 0, 1), np.float32, r"expected air below -200 HU"),
+        ((-2000, -1000, 40), np.int16, None),
     ],
 )
 def test_ct_that_is_not_in_hu_is_warned_of(
     values: tuple[float, ...], dtype: npt.DTypeLike, message: str | None
 ) -> None:
     image = row(*values, dtype=dtype)
-    for modality in (None, *GREY):
+    for modality in GREY:
         warn_of_values(image, modality)  # a warning is an error here
     if message is None:
         warn_of_values(image, Modality.CT)
@@ -144,13 +147,55 @@ def test_percentiles_by_hand(modality: Modality | None) -> None:
     assert shown.tolist() == expected.tolist()
 
 
-def test_zero_stays_zero_below_and_above_it() -> None:
-    image = row(*([0] * 50), *range(-500, 0), *range(1, 501))
-    shown = to_display(image, Modality.MR)[0]
-    assert (shown[:50] == 0).all()
-    assert shown[50] == 0  # the lowest value
-    assert shown[50 + 499] == 127  # -1, half way between the percentiles
-    assert shown[-1] == 255
+@pytest.mark.parametrize("modality", [None, *GREY])
+def test_zero_lies_between_its_neighbours_where_values_are_negative(modality: Modality | None) -> None:
+    image = row(*range(-500, 501), dtype=np.int16)
+    for shown in (to_display(image, modality)[0], volume_to_display(image[None], modality)[0, 0]):
+        assert (np.diff(shown.astype(int)) >= 0).all()
+        assert shown[[0, 499, 500, 501, 1000]].tolist() == [0, 127, 128, 128, 255]
+
+
+def ct(air: float = -1000, noise: float = 0.0) -> npt.NDArray[np.float32]:
+    """(64, 64): a quarter air, the rest -40, 0 and 60 HU."""
+    image = np.zeros((64, 64), np.float32)
+    image[:, :16], image[:, 32:48], image[:, 48:] = air, -40, 60
+    return image + np.random.default_rng(0).normal(0, noise, image.shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.int32, np.float32, np.float64])
+@pytest.mark.parametrize("padding", [None, -2000, -3024, -32768])
+@pytest.mark.parametrize("noise", [0, 15])
+def test_ct_without_a_modality_is_recognised(dtype: npt.DTypeLike, padding: float | None, noise: float) -> None:
+    image = ct(noise=noise).astype(dtype)
+    if padding is not None:
+        image[:20] = padding
+    for shown in (to_display(image), volume_to_display(image[None])[0]):
+        assert (shown == to_display(image, Modality.CT)).all()
+    with pytest.warns(UserWarning, match="its values are those of CT in HU, so it is shown as CT"):
+        warn_of_values(image, None)
+    warn_of_values(image, None, "bone")  # a warning is an error here
+
+
+@pytest.mark.parametrize("scale", [1 / 1000, 1 / 4, 40])
+def test_other_values_are_not_taken_for_ct(scale: float) -> None:
+    phase = np.random.default_rng(0).integers(-4096, 4095, (64, 64), np.int16)  # of MR
+    for image in (ct() * np.float32(scale), phase, ct(-200), ct() + 1000, ct().astype(np.int16) + np.int16(1024)):
+        warn_of_values(image, None)  # a warning is an error here
+        assert (to_display(image) == to_display(image, Modality.MR)).all()
+
+
+@pytest.mark.parametrize("padding", [-32768, -2000, -1])
+def test_padding_does_not_move_the_percentiles(padding: int) -> None:
+    values = np.arange(1, 202, dtype=np.int32) * (1 if padding == -1 else 20)
+    values = values if padding != -1 else np.arange(1, 6, dtype=np.int32)
+    alone = to_display(values[None], Modality.MR)[0]
+    padded = to_display(np.concatenate([np.full(100, padding, np.int32), values])[None], Modality.MR)[0]
+    assert padded[100:].tolist() == alone.tolist()
+    assert not padded[:100].any()
+
+
+def test_two_values_below_zero_and_above_keep_apart() -> None:
+    assert to_display(row(-1, 1, 1, -1), Modality.MR).tolist() == [[0, 255, 255, 0]]
 
 
 def test_the_background_does_not_move_the_percentiles() -> None:

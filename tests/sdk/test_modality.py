@@ -36,6 +36,16 @@ def test_parses_its_own_names_in_any_case(name: str) -> None:
         ("radiography", Modality.XRAY),
         ("PT", Modality.PET),
         ("mammo", Modality.MAMMOGRAPHY),
+        ("CXR", Modality.XRAY),
+        ("chest X-ray", Modality.XRAY),
+        ("dermatoscopy", Modality.DERMOSCOPY),
+        ("WSI", Modality.MICROSCOPY),
+        ("whole-slide image", Modality.MICROSCOPY),
+        ("H&E", Modality.MICROSCOPY),
+        ("CT scan", Modality.CT),
+        ("T2-w", Modality.MR),
+        ("FFDM", Modality.MAMMOGRAPHY),
+        ("colour fundus", Modality.FUNDUS),
         ("MG", Modality.MAMMOGRAPHY),
         ("Microscope", Modality.MICROSCOPY),
         ("histology", Modality.MICROSCOPY),
@@ -58,7 +68,7 @@ def test_none_stays_none() -> None:
     assert Modality.parse(None) is None
 
 
-@pytest.mark.parametrize("name", ["", " ", "-", "CTA", "scan", "C.T.scan", "0"])
+@pytest.mark.parametrize("name", ["", " ", "-", "CTX", "scan", "C.T.film", "0"])
 def test_unknown_names_are_refused_by_name(name: str) -> None:
     with pytest.raises(ModalityError, match=r"modality: expected one of CT, MR, .* got") as caught:
         Modality.parse(name)

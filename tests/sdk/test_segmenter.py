@@ -207,9 +207,9 @@ def test_bad_images_are_refused(image: Any, message: str) -> None:
 def test_what_is_in_memory_has_the_limits_of_files(monkeypatch: pytest.MonkeyPatch, is_array: bool) -> None:
     """Otherwise labels could be made that `save` refuses, since it reads what it wrote."""
     segmenter = Segmenter(fake_model())
-    monkeypatch.setattr(limits, "MAXIMUM_PIXELS", 59)
+    monkeypatch.setattr(limits, "MAXIMUM_BYTES", 59)
     for array, boxes in ((np.zeros((3, 4, 5), np.uint8), [[0, 0, 0, 2, 2, 2]]), (picture(6, 10), [[0, 0, 2, 2]])):
-        with pytest.raises(ImageError, match=r"^image: the .* has size \([\d, ]*\), more than 59 pixels or voxels"):
+        with pytest.raises(ImageError, match=r"^image: the .* has size \([\d, ]*\): 60 bytes of values, more than 59"):
             segmenter.segment(array if is_array else sitk.GetImageFromArray(array), boxes)
     assert encoder_calls(segmenter) == 0
     colour = np.dstack([picture(5, 11)] * 3)

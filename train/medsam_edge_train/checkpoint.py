@@ -1,17 +1,20 @@
 """Checkpoints: our own (safetensors with the architecture in its header) and every published layout.
 
-Published `.pth` files are flat state dicts, or wrap one under `model` or `state_dict`. A distributed run puts `module.`
-before every key, a Lightning checkpoint of `medsam-edge train` puts `network.`. All are read with `weights_only=True`.
+Published `.pth` files are flat state dicts, or wrap one under `model`, `state_dict` and the like. Distributed, compiled
+and Lightning runs put `module.`, `_orig_mod.`, `model.` or `network.` before every key. All are read with
+`weights_only=True`; beside tensors and plain values, files may hold numbers of numpy, as which some loops save a score.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -23,8 +26,15 @@ from medsam_edge.writing.whole import replacing
 from medsam_edge_train.models import ZOO, MedSAM, build, fuse, quantize
 from medsam_edge_train.models.efficientnet import IMAGENET_KEY, imagenet_state
 
-WRAPPERS = ("model", "state_dict", "network")
-PREFIXES = ("module.", "network.")
+WRAPPERS = ("model", "state_dict", "model_state_dict", "network", "network_weights", "net", "model_state", "weights")
+"""Keys of a state dict inside a file; of several, the first in this order."""
+PREFIXES = ("module.", "network.", "model.", "net.")
+INSIDE = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
+"""What compiling and sharding put into keys, at any place."""
+PARTS = re.compile(r"(?:^|(?<=\.))(image_encoder|prompt_encoder|mask_decoder)\.")
+"""Parts that every network has: what stands before them is a prefix."""
+LEAST_SHARED = 0.5
+"""Share of its tensors that a file has in common with some network, or it is of none."""
 NEUTRAL = "mask_decoder.hints."
 """Tensors that checkpoints of networks with boxes alone lack; they start as zeros, which change nothing."""
 SHOWN_KEYS = 8
@@ -57,15 +67,31 @@ def read(path: Path) -> Checkpoint:
             raise CheckpointError(f"checkpoint: cannot read {path}: {error}") from error
         return Checkpoint(_clean(state), metadata.get("architecture"), metadata)
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_numbers_of_numpy()):
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged pickles and archives raise whatever they run into
-        raise CheckpointError(f"checkpoint: cannot read {path}: expected a PyTorch file of plain tensors") from error
+        refused = re.search(r"GLOBAL ([\w.]+)", str(error))
+        reason = (
+            f", got one that holds {refused[1]}, which may run code; where you trust it, save its state dict alone: "
+            "torch.save(torch.load(…, weights_only=False)['model'], …)"
+            if refused
+            else ""
+        )
+        message = f"checkpoint: cannot read {path}: expected a PyTorch file of plain tensors{reason}"
+        raise CheckpointError(message) from error
     state = _unwrap(loaded)
     if IMAGENET_KEY in state:
         state = imagenet_state(state)
     if not state:
         raise CheckpointError(f"checkpoint: expected tensors by name in {path}, found none")
     return Checkpoint(state, None, {})
+
+
+def _numbers_of_numpy() -> list[Any]:
+    """What unpickles a number of numpy, under the names of numpy 1 and 2. None of it runs code of the file."""
+    scalar = cast(Any, np.float64(0).__reduce__())[0]
+    names = [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
+    return [*names, np.dtype, *(type(np.dtype(code)) for code in "?bBhHiIlLqQefd")]
 
 
 def write(path: Path, network: MedSAM, architecture: str, metadata: Mapping[str, str] | None = None) -> None:
@@ -77,7 +103,10 @@ def write(path: Path, network: MedSAM, architecture: str, metadata: Mapping[str,
     own = {"context": network.context, "ellipse": network.mask_decoder.ellipse, "prompts": network.prompt_kinds}
     settings = {name: json.dumps(value) for name, value in own.items()}
     with replacing(path) as partial:
+        partial.touch()
+        mode = partial.stat().st_mode  # as the umask says; safetensors gives nobody else the right to read
         save_file(state, partial, {"architecture": architecture, **settings, **(metadata or {})})
+        partial.chmod(mode)
 
 
 LAYOUTS = ("flat", "wrapped", "module")
@@ -164,7 +193,13 @@ def load_state(network: nn.Module, state: Mapping[str, Tensor], name: str, parti
     fitting = {key: value for key, value in state.items() if key in expected and expected[key].shape == value.shape}
     if problems and not (partial and fitting):
         nearest = nearest_architecture(state)
-        hint = f"; its tensors are nearest to {nearest}" if nearest != name and _shared(nearest, state) else ""
+        fits = len(fitting) / max(len(expected), len(state))
+        if max(fits, _shared(nearest, state)) < LEAST_SHARED:
+            raise CheckpointError(
+                f"checkpoint: expected tensors of {', '.join(sorted(ZOO))}, "
+                f"got {len(state)} of another network, such as {_shorten(list(state))}"
+            )
+        hint = f"; its tensors are nearest to {nearest}" if nearest != name else ""
         raise CheckpointError(f"checkpoint: does not match {name}: " + "; ".join(problems) + hint)
     network.load_state_dict(fitting, strict=False)
     return problems
@@ -195,12 +230,23 @@ def _unwrap(loaded: object) -> dict[str, Tensor]:
     if not isinstance(loaded, Mapping):
         return {}
     for key in WRAPPERS:
-        if isinstance(loaded.get(key), Mapping):
-            return _unwrap(loaded[key])
-    return _clean({key: value for key, value in loaded.items() if isinstance(value, Tensor)})
+        if found := _unwrap(loaded.get(key)):
+            return found
+    named = {key: value for key, value in loaded.items() if isinstance(key, str) and isinstance(value, Tensor)}
+    inside = {key: _unwrap(value) for key, value in loaded.items() if not named}
+    known = [key for key, state in inside.items() if any(map(PARTS.match, state))]
+    if len(known) > 1:
+        raise CheckpointError(f"checkpoint: expected one state dict, got {', '.join(map(str, known))}")
+    return inside[known[0]] if known else _clean(named)
 
 
 def _clean(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Keys as in our networks: without what a training loop puts before them, and without the loop's own tensors."""
+    for word in INSIDE:
+        state = {key.replace(word, ""): value for key, value in state.items()}
+    prefixes = {key[: match.start()] for key in state if (match := PARTS.search(key))}
+    if len(prefixes) == 1 and (only := prefixes.pop()):
+        return {key.removeprefix(only): value for key, value in state.items() if key.startswith(only)}
     for prefix in PREFIXES:
         if state and all(key.startswith(prefix) for key in state):
             return _clean({key.removeprefix(prefix): value for key, value in state.items()})

@@ -24,7 +24,7 @@ from medsam_edge.cli.segment import segment_file
 from medsam_edge.errors import FileMissingError, InputError, MedsamEdgeError
 from medsam_edge.intensity import WINDOWS
 from medsam_edge.modality import Modality
-from medsam_edge.settings import AXES, BoxSpace, Compat, Detail, Overlap
+from medsam_edge.settings import AXES, BoxFormat, BoxSpace, Clean, Compat, Detail, Overlap
 from medsam_edge.version import __version__
 
 EXTENSIONS = {
@@ -84,13 +84,14 @@ def run(argv: list[str]) -> int:
 
 def _extension(name: str, argv: list[str]) -> int:
     """Run a command of `EXTENSIONS`. It is loaded only now; if that fails, the extra to install is named."""
-    missing = extra = EXTRAS.get(name, name)
+    extra, missing = EXTRAS.get(name, name), "medsam-edge"
     try:
         for entry in entry_points(group="medsam_edge.commands", name=name):
             return int(entry.load()(argv))
     except ModuleNotFoundError as error:
         missing = error.name or str(error)
-    show_error(f"{name} needs {missing}, which is not installed: pip install 'medsam-edge[{extra}]'")
+    how = f"pip install 'medsam-edge[{extra}]', or '.[{extra}]' in a copy of the repository"
+    show_error(f"{name} needs {missing}, which is not installed: {how}")
     return 2
 
 
@@ -135,6 +136,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="png jpg tif bmp dcm, nii nrrd mha (also volumes), challenge npz, a DICOM series, or a folder of these",
     )
+    parser.add_argument("--series", metavar="UID", help="the series that is meant, where a folder has several")
     add = parser.add_argument_group("prompts").add_argument
     add(
         "--box",
@@ -147,8 +149,13 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         "--boxes",
         type=Path,
         metavar="FILE",
-        help=".json ([[x0,y0,x1,y1], …]) or .csv (x0,y0,x1,y1); for a folder, the folder of NAME.json or NAME.csv; "
-        "default: the boxes of a challenge npz",
+        help=".json ([[x0,y0,x1,y1], …], COCO, LabelMe, …) or .csv (x0,y0,x1,y1, or with a header); for a folder, the "
+        "folder of NAME.json or NAME.csv; default: the boxes of a challenge npz",
+    )
+    add(
+        "--box-format",
+        choices=get_args(BoxFormat),
+        help="numbers of --box, and of --boxes where the file does not say; default: xyxy, corners",
     )
     add("--box-space", choices=get_args(BoxSpace), help="unit of --box and --boxes, not of npz boxes; default: pixel")
     names = ", ".join(modality.value for modality in Modality)
@@ -170,6 +177,8 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="also draw the masks, for a volume on its middle slices: a png; a folder for a folder",
     )
+    add("--labels", metavar="NAMES", help="names of the objects in a DICOM SEG, as liver,tumor")
+    add("--binary", action="store_true", help="write all objects as one: 255 in pictures, 1 elsewhere")
     add("--format", metavar="SUFFIX", help="format of a folder's label maps; default: the image's, png for pictures")
     add("--overwrite", action="store_true", help="also segment a folder's images whose label maps exist")
     add("--overlap", choices=get_args(Overlap), default="later", help="owner of a shared pixel; default: later")
@@ -193,6 +202,13 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="decode a large jpg at a fraction of its size, which is faster, unless a box needs a tile",
     )
+    add(
+        "--clean",
+        choices=get_args(Clean),
+        default="none",
+        help="largest: of each mask the largest piece, holes filled; box: also nothing outside the box; default: none",
+    )
+    add("--no-exif-rotation", action="store_true", help="take a jpg as it is stored, not turned as its EXIF says")
     add("--json", action="store_true", help="print JSON; for a folder one line per image, then the totals")
 
     add = parser.add_argument_group("volumes").add_argument

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import re
 from collections.abc import Sequence
@@ -14,7 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from medsam_edge.boxes import is_volume
+from medsam_edge.boxes import corners_of, is_volume
+from medsam_edge.cli.box_files import read_boxes
 from medsam_edge.cli.output import as_json, as_table, contact_sheet, slices_shown
 from medsam_edge.errors import BoxError, InputError, ModalityError
 from medsam_edge.image import LoadedImage
@@ -25,8 +25,9 @@ from medsam_edge.results.result import Segmentation, VolumeSegmentation
 from medsam_edge.segmenter import Segmenter
 from medsam_edge.settings import Progress, Settings
 from medsam_edge.writing.dicom_seg import check_source
-from medsam_edge.writing.labels import label_writer
+from medsam_edge.writing.labels import check_names, label_writer
 from medsam_edge.writing.picture import check_picture_suffix, write_picture
+from medsam_edge.writing.segments import named
 
 CHALLENGE_NAME = re.compile(r"[23]DBox_([^_]+)(_.*)?\.npz", re.IGNORECASE)
 
@@ -38,6 +39,9 @@ class Job:
     image: Path
     output: Path
     overlay: Path | None = None
+    series: str | None = None
+    labels: Sequence[str] | None = None
+    binary: bool = False
 
     @property
     def files(self) -> list[Path]:
@@ -53,13 +57,14 @@ def segment_file(options: argparse.Namespace) -> int:
     if options.format:
         raise InputError("--format: is for folders; one image's label map is named by -o")
     choices = choices_of(options)
-    job = Job(options.image, options.output, options.overlay)
+    names = names_of(options, options.output)
+    job = Job(options.image, options.output, options.overlay, options.series, names, options.binary)
     refuse_same([job.image, *job.files])
     label_writer(job.output)
     if job.overlay:
         check_picture_suffix(job.overlay)
-    boxes = boxes_of(options.box, options.boxes)
-    loaded = read_for(job, boxes, options.reduced_jpeg, bool(options.point))
+    boxes = boxes_of(options, job.image, options.boxes)
+    loaded = read_for(job, boxes, options, bool(options.point))
     choices[1].update(prompts_of(options.point, options.prior, loaded, boxes))
     segmenter = make_segmenter(options)
     with slices_shown() as progress:
@@ -68,13 +73,23 @@ def segment_file(options: argparse.Namespace) -> int:
     return 0
 
 
+def names_of(options: argparse.Namespace, output: Path) -> list[str] | None:
+    """What --labels calls the objects; InputError for an output that holds no names."""
+    if options.labels is None:
+        return None
+    if options.binary:
+        raise InputError("--labels: expected none with --binary, where all objects are one")
+    check_names(output)
+    return [name.strip() for name in options.labels.split(",")]
+
+
 def make_segmenter(options: argparse.Namespace) -> Segmenter:
     return Segmenter(options.bundle, device=options.device, num_threads=options.threads, cache_dir=options.cache_dir)
 
 
 def choices_of(options: argparse.Namespace) -> Choices:
     """Raises InputError for what no image can have."""
-    names = ("overlap", "axis", "streams", "stop_when_empty", "compat", "detail", "follow", "reduced_jpeg")
+    names = ("overlap", "axis", "streams", "stop_when_empty", "compat", "detail", "follow", "reduced_jpeg", "clean")
     settings = Settings(options.box_space or "pixel", **{name: getattr(options, name) for name in names})
     return Modality.parse(options.modality), {**vars(settings), "window": _window(options.window)}
 
@@ -96,22 +111,27 @@ def refuse_same(paths: Sequence[Path]) -> None:
 
 
 def read_for(
-    job: Job, boxes: npt.NDArray[np.float64] | None, reduced: bool = False, clicked: bool = False
+    job: Job, boxes: npt.NDArray[np.float64] | None, options: argparse.Namespace, clicked: bool = False
 ) -> LoadedImage:
     """Read a job's image, and check that it has boxes or clicks, and that a label map can be written.
 
     Args:
         boxes: None for those that the image carries.
-        reduced: whether a large jpg is decoded at a fraction of its size.
+        options: say whether a large jpg is decoded at a fraction of its size, and whether EXIF turns it.
         clicked: whether there are clicks, which need no box.
     """
-    loaded = load_image(job.image, reduced)
+    if job.series:
+        loaded = read_image(job.image, job.series)
+    else:
+        loaded = load_image(job.image, options.reduced_jpeg, not options.no_exif_rotation)
     boxes = loaded.boxes if boxes is None else boxes
     if boxes is None and not clicked:
         raise BoxError(f"boxes: {job.image} carries none; expected --box x0,y0,x1,y1, --boxes or --point x,y")
     label_writer(job.output, 3 if is_volume(loaded, [] if boxes is None else boxes) and not loaded.color else 2)
     if job.output.suffix.lower() == ".dcm":
         check_source(loaded.frame)
+        if job.labels is not None:
+            named(job.labels, 1 if boxes is None else len(boxes))
     return loaded
 
 
@@ -129,7 +149,7 @@ def run_job(
     result = segmenter.segment(loaded, boxes, modality, **keywords | {"progress": progress})
     if job.overlay:
         write_picture(job.overlay, _overlay(result))
-    result.save(job.output)
+    result.save(job.output, job.labels, job.binary)
     return result
 
 
@@ -149,11 +169,14 @@ def _overlay(result: Segmentation | VolumeSegmentation) -> npt.NDArray[np.uint8]
     return contact_sheet([result.overlay(z) for z in sorted(set(result.middles))])
 
 
-def boxes_of(texts: Sequence[str], file: Path | None) -> npt.NDArray[np.float64] | None:
-    """Return (N, 4) or (N, 6) boxes, first those of --box, then those of the file; None if neither is given."""
-    rows = [_numbers("--box", text, 4, 6) for text in texts]
+def boxes_of(options: argparse.Namespace, image: Path, file: Path | None) -> npt.NDArray[np.float64] | None:
+    """(N, 4) or (N, 6) corners, first those of --box, then those of the file; None if neither is given."""
+    form, rows = options.box_format or "xyxy", [_numbers("--box", text, 4, 6) for text in options.box]
+    if options.compat and form != "xyxy" and any(len(row) == 6 for row in rows):
+        raise InputError(f"--box-format: expected xyxy, as --compat takes the last slice, got {form}")
+    rows = [np.asarray(corners_of([row], form))[0].tolist() for row in rows]
     if file is not None:
-        rows += _read_boxes(file)
+        rows += read_boxes(file, image, options.box_format, last_slice=options.compat is not None)
     elif not rows:
         return None
     columns = len(rows[0]) if rows else 4
@@ -181,23 +204,6 @@ def prompts_of(
     return prompts if prior is None else {**prompts, "prior": read_image(prior).pixels}
 
 
-def _read_boxes(path: Path) -> list[list[float]]:
-    """Read rows of four or six numbers from .json ([[…], …]) or from CSV, with or without a header."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")  # some programs write a byte order mark
-    except (OSError, UnicodeDecodeError) as error:
-        raise BoxError(f"--boxes: cannot read {path}: {error}") from error
-    try:
-        rows = json.loads(text) if path.suffix.lower() == ".json" else _csv_rows(text)
-        values = [[float(value) for value in row] for row in rows]
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise BoxError(f"--boxes: expected rows of four or six numbers in {path}: {error}") from error
-    for number, row in enumerate(values):
-        if len(row) not in (4, 6):
-            raise BoxError(f"--boxes: expected four or six numbers a row in {path}, row {number} has {len(row)}")
-    return values
-
-
 def _numbers(option: str, text: str, *counts: int) -> list[float]:
     """Parse an option's numbers; InputError unless there are as many as one of `counts`."""
     try:
@@ -209,11 +215,3 @@ def _numbers(option: str, text: str, *counts: int) -> list[float]:
             f"{option}: expected {' or '.join(map(str, counts))} numbers separated by commas, got {text!r}"
         )
     return found
-
-
-def _csv_rows(text: str) -> list[list[str]]:
-    """Return the rows of a CSV without its header line, if any."""
-    rows = [row for row in csv.reader(text.splitlines()) if row]
-    words = {cell.strip().lower() for cell in rows[0] if cell.strip().isidentifier()} if rows else set()
-    has_header = bool(words - {"nan", "inf", "infinity"})
-    return rows[1:] if has_header else rows

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from medsam_edge.boxes import BoxesLike, box_array, check_boxes, is_volume
+from medsam_edge.boxes import BoxesLike, box_array, check_boxes, corners_of, is_volume
 from medsam_edge.errors import BoxError, InputError
 from medsam_edge.image import Frame, LoadedImage
 from medsam_edge.prompts import GivenPrompts
@@ -35,11 +35,13 @@ def boxes_to_pixels(boxes: BoxesLike, frame: Frame | None) -> npt.NDArray[np.flo
         float64 of the same shape in pixels or voxels, far edges exclusive, not clipped; no rows for no boxes.
 
     Raises:
-        InputError: an image without a frame.
+        InputError: an image without a frame, or whose file does not say how large a pixel is.
         BoxError: not of the file's dimensions, not numbers, NaN or infinite, or no extent along an axis.
     """
     if frame is None:
         raise InputError("box_space: 'physical' needs an image that knows its spacing and origin: a medical file")
+    if not frame.has_spacing:
+        raise InputError(f"box_space: 'physical' needs the size of a pixel, which {frame.dicom_files[0]} does not say")
     sides = len(frame.spacing_mm)
     try:
         corners = box_array(boxes, 2 * sides).reshape(-1, 2, sides)  # (N, corner, x y z)
@@ -66,6 +68,9 @@ def in_pixels(loaded: LoadedImage, request: GivenPrompts, settings: Settings) ->
             raise BoxError("boxes: expected (N, 4) or (N, 6), got None, and the image carries none")
         return replace(request, boxes=loaded.boxes), is_volume(loaded, loaded.boxes)
     volume = is_volume(loaded, boxes)
+    if volume and settings.compat and settings.box_format != "xyxy":
+        raise InputError(f"box_format: compat={settings.compat!r} takes the last slice, got {settings.box_format!r}")
+    boxes = corners_of(boxes, settings.box_format)
     if volume and settings.compat:  # the scripts' far end along the axis is the last slice
         boxes = box_array(boxes, 6) + np.eye(6)[5 - settings.array_axis]
     if settings.box_space == "physical":

@@ -105,6 +105,20 @@ def _whole_display(whole: LateArray, modality: Modality | None, window: Window |
     return picture_display(LoadedImage(whole.make()), modality, window)
 
 
+def _what_it_is(shape: tuple[int, ...]) -> str:
+    """A hint at what an array of another shape probably is."""
+    if len(shape) == 3 and shape[2] in (1, 2, 4):
+        kind = {1: "one channel", 2: "grey with alpha", 4: "RGB with alpha (RGBA)"}[shape[2]]
+        return f": {kind}; take image[..., {':3' if shape[2] == 4 else '0'}]"
+    volume = "; `segment` takes volumes with boxes (N, 6): x0, y0, z0, x1, y1, z1" if len(shape) == 3 else ""
+    if len(shape) == 3 and shape[0] in (1, 2, 3, 4):
+        first = "np.moveaxis(image, 0, -1)" if shape[0] == 3 else "image[0] or image[:3]"
+        return f": channels first; take {first}{volume}"
+    if len(shape) == 4:
+        return ": a batch, or a volume with channels; take one picture"
+    return volume
+
+
 def picture_display(loaded: LoadedImage, modality: Modality | None, window: Window | None) -> npt.NDArray[np.uint8]:
     """(H, W) or (H, W, 3) uint8, read-only: the picture as the network is shown it, before resizing.
 
@@ -113,12 +127,11 @@ def picture_display(loaded: LoadedImage, modality: Modality | None, window: Wind
     """
     shape = loaded.pixels.shape
     if 0 in shape or not (len(shape) == 2 or (len(shape) == 3 and shape[2] == 3 and loaded.color is not False)):
-        hint = "; `segment` takes volumes with boxes (N, 6): x0, y0, z0, x1, y1, z1" if len(shape) == 3 else ""
-        raise ImageError(f"image: expected (H, W) or (H, W, 3), got {shape}{hint}")
+        raise ImageError(f"image: expected (H, W) or (H, W, 3), got {shape}{_what_it_is(shape)}")
     display = to_display(loaded.pixels, modality, window)
     if display is loaded.pixels and display.flags.writeable:
         display = display.copy()  # the caller may change theirs; an embedding never changes
     display.setflags(write=False)
     if loaded.pixels.ndim == 2:
-        warn_of_values(loaded.pixels, modality)
+        warn_of_values(loaded.pixels, modality, window)
     return display

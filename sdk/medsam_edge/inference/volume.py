@@ -147,5 +147,5 @@ def volume_display(voxels: npt.NDArray[Any], modality: Modality | None, window: 
     if display is voxels and display.flags.writeable:
         display = display.copy()  # the caller may change theirs
     display.setflags(write=False)
-    warn_of_values(voxels, modality)
+    warn_of_values(voxels, modality, window)
     return display

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import queue
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,13 @@ import numpy as np
 import numpy.typing as npt
 import openvino as ov
 
-from medsam_edge.errors import BundleError, InputError
+from medsam_edge.errors import BundleError, InputError, warn
 from medsam_edge.modality import Modality
 from medsam_edge.networks.bundle import Bundle
 from medsam_edge.networks.model import Arrays, Model
+
+MAXIMUM_THREADS = 1024
+CACHE_SUFFIXES = (".blob", ".bin", ".cl_cache")
 
 
 @dataclass(frozen=True)
@@ -28,8 +33,27 @@ class EngineSettings:
     max_requests: int = 4  # at a time; further callers wait
 
     def __post_init__(self) -> None:
-        if self.num_threads is not None and self.num_threads < 1:
-            raise InputError(f"num_threads: expected a positive number or None, got {self.num_threads}")
+        if self.num_threads is not None and not 1 <= self.num_threads <= MAXIMUM_THREADS:
+            raise InputError(f"num_threads: expected 1 to {MAXIMUM_THREADS} or None, got {self.num_threads}")
+
+    def with_usable_cache(self) -> EngineSettings:
+        """Itself, or without a `cache_dir` that cannot be used, with a warning: OpenVINO would end the process."""
+        if self.cache_dir is None:
+            return self
+        try:
+            str(self.cache_dir).encode()
+            self.cache_dir.mkdir(parents=True, exist_ok=True)
+            for file in self.cache_dir.iterdir():
+                if file.suffix in CACHE_SUFFIXES and not os.access(file, os.R_OK):
+                    raise PermissionError(0, f"{file.name} may not be read")
+            with tempfile.TemporaryFile(dir=self.cache_dir):
+                return self
+        except (OSError, ValueError) as error:  # no UTF-8, or a null character
+            return self._without_cache(getattr(error, "strerror", None) or error)
+
+    def _without_cache(self, reason: object) -> EngineSettings:
+        warn(f"cache_dir: compiled models are not kept in {str(self.cache_dir)!a:.200}: {reason}")
+        return replace(self, cache_dir=None)
 
 
 class OpenVinoNetwork:
@@ -84,7 +108,7 @@ def load_model(bundle: Bundle, settings: EngineSettings) -> Model:
     manifest = bundle.manifest
     if _release(version()) < _release(manifest.openvino):
         raise BundleError(f"bundle: needs OpenVINO {manifest.openvino} or newer, this is {version()}")
-    core = ov.Core()
+    core, settings = ov.Core(), settings.with_usable_cache()
     classes = tuple(Modality(name) for name in manifest.classes)
 
     def load(part: str, precision: str, class_port: str) -> OpenVinoNetwork:

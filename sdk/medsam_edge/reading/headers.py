@@ -7,6 +7,7 @@ import re
 import struct
 import zlib
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,13 @@ from medsam_edge.image import Frame
 from medsam_edge.reading.itk import itk_path
 from medsam_edge.reading.layout import Layout
 from medsam_edge.reading.limits import MAXIMUM_RATIO
-from medsam_edge.reading.unreadable import as_image_error
+from medsam_edge.reading.unreadable import unreadable
 
 HEADER_BYTES = 1 << 16  # longer text headers are refused
 _NIFTI_BYTES = 348
+NIFTI_FORMS = ((76, "4f"), (123, "B"), (252, "2h18f"))
+"""Where a NIfTI header says how voxels lie, and as what: pixdim 0–3; units; the codes of qform and sform, quaternion b,
+c, d and offset x, y, z, and the three rows of the sform."""
 _NIFTI_RGB = 128
 _NIFTI_TYPES = {
     2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 128: "u1", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8",
@@ -49,10 +53,9 @@ _META_TYPES = {
 def nifti_layout(file: Path) -> Layout:
     """Read a NIfTI-1 header: https://nifti.nimh.nih.gov/pub/dist/src/niftilib/nifti1.h.
 
-    ITK gives size, channels and frame; it knows how to choose between the header's two rival geometries.
+    ITK gives size, channels and frame; it knows how to choose between the header's two rival geometries. It takes no
+    axes that are not at right angles: those are read here.
     """
-    import SimpleITK as sitk
-
     suffix = file.name[file.name.lower().rfind(".nii") :]
     if suffix not in (suffix.lower(), suffix.upper()):
         raise ImageError(f"image: expected {suffix.lower()}, got {file.name}: ITK refuses mixed case")
@@ -81,17 +84,38 @@ def nifti_layout(file: Path) -> Layout:
     if kind == _NIFTI_RGB:
         sides, dimensions = [3, *sides], dimensions + 1
     shape, dtype = tuple(sides[:dimensions][::-1]), np.dtype(order + _NIFTI_TYPES[kind])
+    forms = [number for at, form in NIFTI_FORMS for number in struct.unpack_from(order + form, head, at)]
+    try:
+        size, channels, frame = _by_itk(file)
+    except RuntimeError as error:
+        if "orthonormal" not in str(error) or any(side != 1 for side in sides[3:dimensions]) or kind == _NIFTI_RGB:
+            raise unreadable(file, error) from error
+        size, channels, frame = tuple(sides[:3]), 1, _sform(forms, file)
+    if np.isfinite(forms).all():
+        frame = replace(frame, nifti=tuple(forms))
+    first, skip = (0, start) if packed else (start, 0)
+    return Layout(file, shape, dtype, size, channels, frame, first, packed, skip, slope, intercept)
+
+
+def _by_itk(file: Path) -> tuple[tuple[int, ...], int, Frame]:
+    """A NIfTI file's size, channels and frame."""
+    import SimpleITK as sitk
+
     reader = sitk.ImageFileReader()
     reader.SetFileName(itk_path(file))
     reader.SetImageIO("NiftiImageIO")  # else the content would choose one of twenty formats
-    with as_image_error(file):
-        reader.ReadImageInformation()
-    size, channels = reader.GetSize(), reader.GetNumberOfComponents()
-    frame = _frame_of(
-        reader.GetSpacing(), reader.GetOrigin(), np.reshape(reader.GetDirection(), (len(size),) * 2), file
-    )
-    first, skip = (0, start) if packed else (start, 0)
-    return Layout(file, shape, dtype, size, channels, frame, first, packed, skip, slope, intercept)
+    reader.ReadImageInformation()
+    size, spacing = reader.GetSize(), reader.GetSpacing()
+    frame = _frame_of(spacing, reader.GetOrigin(), np.reshape(reader.GetDirection(), (len(size),) * 2), file)
+    return size, reader.GetNumberOfComponents(), frame
+
+
+def _sform(forms: list[float], file: Path) -> Frame:
+    """The frame of an sform without right angles, which ITK refuses. NIfTI's x and y run the other way."""
+    rows = np.reshape(forms[-12:], (3, 4)) * [[-1], [-1], [1]]
+    with np.errstate(all="ignore"):  # `_frame_of` refuses what is not finite
+        spacing = np.linalg.norm(rows[:, :3], axis=0)
+        return _frame_of(spacing.tolist(), rows[:, 3].tolist(), rows[:, :3] / spacing, file)
 
 
 def nrrd_layout(file: Path) -> Layout:

@@ -40,15 +40,26 @@ class Layout:
     slope: float = 1.0
     intercept: float = 0.0
 
+    @property
+    def is_scaled(self) -> bool:
+        """Whether real values differ from stored ones."""
+        return (self.slope, self.intercept) != (1.0, 0.0)
+
+    @property
+    def scaled_dtype(self) -> np.dtype[Any]:
+        """Of scaled values, as in ITK."""
+        return np.dtype(np.float64 if self.dtype.newbyteorder("=") == np.float64 else np.float32)
+
     def check(self) -> None:
         """Raise ImageError if `check_claim` refuses the values, or if the file is shorter than they are."""
-        check_claim(self.file, self.shape[::-1], self.dtype.itemsize)
+        stored, scaled = self.dtype.itemsize, self.scaled_dtype.itemsize if self.is_scaled else 0
+        check_claim(self.file, self.shape[::-1], stored + scaled, 8 * stored)
         expected, held = self.start + math.prod(self.shape) * self.dtype.itemsize, self.file.stat().st_size
         if not self.packed and held < expected:
             raise ImageError(f"image: {self.file} is cut: expected {expected} bytes, found {held}")
 
     def read(self) -> npt.NDArray[Any]:
-        """Read the values in native byte order; scaled values are float32 or float64, as in ITK."""
+        """Read the values in native byte order; scaled values are of `scaled_dtype`."""
         if self.packed:
             values = np.empty(self.shape, self.dtype)
             with self.file.open("rb") as stream:
@@ -58,9 +69,9 @@ class Layout:
             values = np.fromfile(self.file, self.dtype, math.prod(self.shape), offset=self.start).reshape(self.shape)
         if not values.dtype.isnative:
             values = values.byteswap(inplace=True).view(values.dtype.newbyteorder())
-        if (self.slope, self.intercept) == (1.0, 0.0):
+        if not self.is_scaled:
             return values
-        scaled = np.empty(self.shape, np.float64 if values.dtype == np.float64 else np.float32)
+        scaled = np.empty(self.shape, self.scaled_dtype)
         for stored, real in zip(values, scaled, strict=True):  # slice by slice: intermediates are float64
             real[...] = stored * self.slope + self.intercept
         return scaled

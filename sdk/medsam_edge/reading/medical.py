@@ -33,7 +33,9 @@ def read_volume(file: Path) -> tuple[npt.NDArray[Any], Frame]:
     check_kind(str(file), size, layout.channels)
     count = len(size)
     direction = np.reshape(frame.direction, (len(frame.spacing_mm),) * 2)[:count, :count]
-    frame = Frame(frame.spacing_mm[:count], frame.origin_mm[:count], tuple(direction.ravel().tolist()))
+    frame = Frame(
+        frame.spacing_mm[:count], frame.origin_mm[:count], tuple(direction.ravel().tolist()), nifti=frame.nifti
+    )
     return _arranged(layout.read(), size[::-1], layout.channels, file), frame
 
 

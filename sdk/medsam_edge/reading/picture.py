@@ -7,6 +7,7 @@ therefore parsed here first: the format, the size, and whether the file is compl
 from __future__ import annotations
 
 import struct
+import zlib
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ import numpy.typing as npt
 from medsam_edge.errors import ImageError
 from medsam_edge.image import LateArray, LoadedImage
 from medsam_edge.reading.limits import check_claim
+from medsam_edge.reading.tiff import COLOR_MAP, PALETTE, indices, read_page, read_tiff, warn_of_alpha
+from medsam_edge.reading.tiff import claims as tiff_claims
 
 JPEG_SCANS = 100
 """A progressive picture has about ten scans. Each costs a pass over all pixels, however few bytes it has."""
@@ -28,23 +31,23 @@ REDUCTIONS = {8: cv2.IMREAD_REDUCED_GRAYSCALE_8, 4: cv2.IMREAD_REDUCED_GRAYSCALE
 """OpenCV's flags by what they divide the sides by. With IMREAD_ANYCOLOR, colour stays colour."""
 
 _PNG = b"\x89PNG\r\n\x1a\n"
-_PNG_GREY_ALPHA = 4
+_PNG_PALETTE, _PNG_GREY_ALPHA, _PNG_ALPHA = 3, 4, (4, 6)
 _JPEG = b"\xff\xd8\xff"
 _JPEG_SIZES = (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0))  # SOF0 to SOF15
 _JPEG_SCAN = 0xDA
 _JPEG_BARE = (0x01, *range(0xD0, 0xD8))  # markers without a length
-_TIFF_TYPES = {3: "H", 4: "I", 16: "Q"}
-_WIDTH, _HEIGHT, _BITS, _CHANNELS, _TILE_WIDTH, _TILE_HEIGHT = 256, 257, 258, 277, 322, 323
+_TIFF = (b"II", b"MM")
 
 Claim = tuple[int, int, int, int]
 """What a header asks memory for: height, width, bytes per pixel in memory, bits per pixel in the file."""
 
 
-def read_picture(file: Path, reduced: bool = False) -> LoadedImage:
+def read_picture(file: Path, reduced: bool = False, exif_rotation: bool = True) -> LoadedImage:
     """Read (H, W) grey or (H, W, 3) RGB; uint8, uint16, or another dtype of a tif.
 
-    OpenCV's rules hold: palettes and CMYK become RGB, one bit becomes 0 and 255, alpha is dropped without blending, and
-    the EXIF orientation is applied. Damage inside a png fails its checksums; inside other formats it may go unnoticed.
+    Palettes and CMYK become RGB, one bit becomes 0 and 255, alpha is dropped without blending and with a warning unless
+    it is opaque, and the EXIF orientation is applied, unless it is not wanted. `medsam_edge.reading.tiff` says which
+    kinds of TIFF are read. Damage inside a png fails its checksums; inside other formats it may go unnoticed.
 
     Args:
         reduced: whether a large JPEG is decoded at a half, a quarter or an eighth of its sides, the smallest that
@@ -58,9 +61,44 @@ def read_picture(file: Path, reduced: bool = False) -> LoadedImage:
     claims = _claims(raw, file)
     for claim in claims:
         check_claim(file, claim[:2], *claim[2:])
-    small = _reduced(raw, file, *claims[0][:2]) if reduced and raw.startswith(_JPEG) else None
-    pixels, whole = small or (_decode(raw, file), None)
+    ignored = 0 if exif_rotation else cv2.IMREAD_IGNORE_ORIENTATION
+    small = _reduced(raw, file, *claims[0][:2]) if reduced and raw.startswith(_JPEG) and exif_rotation else None
+    pixels, whole = small or (_decode(raw, file, ignored), None)
     return LoadedImage(pixels, color=pixels.ndim == 3 or None, whole=whole)
+
+
+def read_indices(file: Path) -> npt.NDArray[Any] | None:
+    """(H, W) uint8: the indices of a png's or tif's pixels in its palette of colours; None for a file without one.
+
+    Raises:
+        ImageError: as `read_picture`.
+    """
+    raw = file.read_bytes()
+    for claim in _claims(raw, file):
+        check_claim(file, claim[:2], *claim[2:])
+    if raw.startswith(_PNG) and raw[25] == _PNG_PALETTE:
+        grey, colors = _with_grey_palette(raw)
+        return _decode_plain(file, grey, False)[..., 0] if np.ptp(colors, axis=1).any() else None
+    if raw.startswith(_TIFF) and (page := read_page(raw, file)).photometric == COLOR_MAP and page.bits == 8:
+        colors = page.array(PALETTE).reshape(3, -1)
+        return _decode_plain(file, indices(page), False) if np.ptp(colors, axis=0).any() else None
+    return None
+
+
+def _with_grey_palette(raw: bytes) -> tuple[bytes, npt.NDArray[Any]]:
+    """The png with a palette that gives each index its own grey, without transparency; and its (N, 3) colours."""
+    parts, at = [raw[:8]], 8
+    colors = np.zeros((1, 3), np.uint8)
+    while at < len(raw):
+        length, kind = struct.unpack_from(">I4s", raw, at)
+        body = raw[at + 8 : at + 8 + length]
+        if kind == b"PLTE":
+            colors = np.frombuffer(body, np.uint8).reshape(-1, 3)
+            body = bytes(index // 3 for index in range(length))
+        if kind != b"tRNS":
+            parts.append(struct.pack(">I4s", length, kind) + body + struct.pack(">I", zlib.crc32(kind + body)))
+        at += 12 + length
+    return b"".join(parts), colors
 
 
 def _reduced(raw: bytes, file: Path, height: int, width: int) -> tuple[npt.NDArray[Any], LateArray] | None:
@@ -74,21 +112,36 @@ def _reduced(raw: bytes, file: Path, height: int, width: int) -> tuple[npt.NDArr
     return (pixels, LateArray(shapes[0], partial(_decode, raw, file))) if len(shapes) == 1 else None
 
 
-def _decode(raw: bytes, file: Path, reduction: int = 0) -> npt.NDArray[Any]:
+def _decode(raw: bytes, file: Path, further: int = 0) -> npt.NDArray[Any]:
     """(H, W) or (H, W, 3) RGB, read-only."""
-    flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH | reduction
+    if raw.startswith(_TIFF):
+        image = read_tiff(read_page(raw, file), partial(_decode_plain, file))
+    else:
+        image = _decode_plain(file, raw, False, further)
+        if raw.startswith(_PNG) and (raw[25] in _PNG_ALPHA or b"tRNS" in raw[: raw.find(b"IDAT")]):
+            alpha = _decode_plain(file, raw, True)
+            if alpha.ndim == 3 and alpha.shape[2] == 4:
+                warn_of_alpha(file, alpha[..., 3])
+    image.setflags(write=False)
+    return image
+
+
+def _decode_plain(file: Path, raw: bytes, alpha: bool, further: int = 0) -> npt.NDArray[Any]:
+    """What OpenCV makes of the bytes: (H, W), (H, W, 3) RGB, and (H, W, 4) RGBA where alpha is wanted."""
+    flags = cv2.IMREAD_UNCHANGED if alpha else cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH | further
     try:
         image = cv2.imdecode(np.frombuffer(raw, dtype=np.uint8), flags)
     except cv2.error as error:
         raise ImageError(f"image: cannot read {file}: {error.err}") from error
     if image is None:
         raise ImageError(f"image: cannot read {file}: damaged, or a variant that OpenCV does not know")
+    if image.ndim == 3 and image.shape[2] == 4:
+        return image[:, :, [2, 1, 0, 3]]
     if image.ndim == 3 and raw.startswith(_PNG) and raw[25] == _PNG_GREY_ALPHA:  # OpenCV gives it three channels
-        image = np.ascontiguousarray(image[:, :, 0])
-    elif image.ndim == 3:
+        return np.ascontiguousarray(image[:, :, 0])
+    if image.ndim == 3:
         in_place = image.dtype in (np.uint8, np.uint16, np.float32)  # cvtColor takes no others
-        image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image) if in_place else image[:, :, ::-1]
-    image.setflags(write=False)
+        return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image) if in_place else image[:, :, ::-1]
     return image
 
 
@@ -140,37 +193,12 @@ def _jpeg(raw: bytes, file: Path) -> list[Claim]:
     return claims
 
 
+def _tiff(raw: bytes, file: Path) -> list[Claim]:
+    return tiff_claims(read_page(raw, file))
+
+
 def _bmp(raw: bytes, file: Path) -> list[Claim]:
     old = struct.unpack_from("<I", raw, 14)[0] == 12
     width, height = struct.unpack_from("<HH" if old else "<ii", raw, 18)
     (bits,) = struct.unpack_from("<H", raw, 24 if old else 28)
     return [(abs(height), width, 3, bits)]
-
-
-def _tiff(raw: bytes, file: Path) -> list[Claim]:
-    order = "<" if raw.startswith(b"II") else ">"
-    big = {42: False, 43: True}[struct.unpack_from(order + "H", raw, 2)[0]]
-    offset, entry = (order + "Q", order + "HHQ") if big else (order + "I", order + "HHI")
-    (at,) = struct.unpack_from(offset, raw, 8 if big else 4)
-    (count,) = struct.unpack_from(order + ("Q" if big else "H"), raw, at)
-    at += 8 if big else 2
-    tags: dict[int, int] = {}
-    for _ in range(count):
-        tag, kind, values = struct.unpack_from(entry, raw, at)
-        at += struct.calcsize(entry)
-        if tag in (_WIDTH, _HEIGHT, _BITS, _CHANNELS, _TILE_WIDTH, _TILE_HEIGHT):
-            if tag in tags:  # readers differ in which one they use
-                raise ImageError(f"image: cannot read {file}: it has tag {tag} twice")
-            form = order + _TIFF_TYPES[kind]
-            inline = values * struct.calcsize(form) <= struct.calcsize(offset)
-            place = at if inline else struct.unpack_from(offset, raw, at)[0]
-            (tags[tag],) = struct.unpack_from(form, raw, place)
-        at += struct.calcsize(offset)
-    if struct.unpack_from(offset, raw, at)[0] != 0:
-        raise ImageError(f"image: expected one page, {file} has more")
-    channels, bits = tags.get(_CHANNELS, 1), tags.get(_BITS, 1)
-    pixel_bytes = max(3, channels * -(-bits // 8))  # a palette becomes RGB
-    claims = [(tags[_HEIGHT], tags[_WIDTH], pixel_bytes, channels * bits)]
-    if _TILE_WIDTH in tags:
-        claims.append((tags[_TILE_HEIGHT], tags[_TILE_WIDTH], max(4, pixel_bytes), channels * bits))  # as RGBA
-    return claims

@@ -14,7 +14,7 @@ def as_image_error(file: Path) -> Iterator[None]:
     """Turn every exception of the block that is not of this project into an ImageError that names the file."""
     try:
         yield
-    except MedsamEdgeError:
+    except (MedsamEdgeError, UserWarning):  # a warning, where the caller makes errors of them
         raise
     except Exception as error:
         raise unreadable(file, error) from error

@@ -6,7 +6,7 @@ Masks are kept cropped to where they are: 241 nuclei do not cost 241 full planes
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +24,7 @@ from medsam_edge.results.mask import CroppedMask, Logits
 from medsam_edge.results.overlay import draw_objects
 from medsam_edge.settings import Overlap
 from medsam_edge.writing.labels import write_labels
+from medsam_edge.writing.segments import Label, named
 
 R = TypeVar("R", bound="_Objects")
 
@@ -137,18 +138,26 @@ class _Objects(ABC):
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "segmenter": None}  # compiled networks cannot be pickled
 
-    def save(self, path: str | Path) -> Path:
+    def save(self, path: str | Path, labels: Sequence[Label] | None = None, binary: bool = False) -> Path:
         """Write the label map: npz (`segs`), or nii, nii.gz, nrrd, mha with the image's geometry; png, tif, bmp (to
         255 objects) for all but volumes; dcm, a DICOM SEG, of images from DICOM (see `medsam_edge.writing.dicom_seg`).
 
         The file appears whole or not at all. Returns its path.
 
+        Args:
+            labels: for dcm, what each object is, in the order of the boxes: a name, which gets its SNOMED CT code if it
+                is one of `medsam_edge.writing.segments`, or (name, (code value, scheme, meaning)).
+            binary: all objects are one: 255 in pictures, 1 elsewhere. Without it a png of up to 255 objects has a
+                palette: viewers show colours, `read_image` and PIL read the numbers.
+
         Raises:
             ImageError: another suffix, or what `dicom_seg` refuses.
-            InputError: for dcm, highdicom is not installed.
+            InputError: labels that are none, or for another format; for dcm, highdicom is not installed.
         """
         target = Path(path)
-        write_labels(target, self.label_map, self.frame)
+        if labels is not None:
+            named(labels, len(self))
+        write_labels(target, self.label_map, self.frame, labels, binary)
         return target
 
 

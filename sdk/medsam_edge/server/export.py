@@ -48,7 +48,9 @@ def exported(held: HeldImage, objects: Sequence[Named], form: str) -> tuple[byte
         return text.encode(), "application/json", f"{stem}.{form}.json"
     with tempfile.TemporaryDirectory(prefix="medsam-edge-") as folder:
         path = Path(folder) / f"labels.{form}"
-        write_labels(path, label_map(held, objects), held.loaded.frame)
+        called = form == "dcm" and any(own.name for own in objects)  # DICOM SEG alone has names
+        names = [own.name or f"object {number}" for number, own in enumerate(objects, start=1)] if called else None
+        write_labels(path, label_map(held, objects), held.loaded.frame, names)
         return path.read_bytes(), MEDIA_TYPES.get(form, "application/octet-stream"), f"{stem}.{form}"
 
 

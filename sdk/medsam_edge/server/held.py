@@ -59,7 +59,7 @@ class HeldImage:
     loaded: LoadedImage
     folder: Path | None = None
     warnings: tuple[str, ...] = ()
-    _displays: OrderedDict[tuple[bool, Window | None], Display] = field(default_factory=OrderedDict)
+    _displays: OrderedDict[tuple[str, Window | None], Display] = field(default_factory=OrderedDict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     @property
@@ -98,7 +98,7 @@ class HeldImage:
 
     def shown(self, modality: Modality | None, window: Window | None) -> LoadedImage:
         """The image as the network is shown it: 8 bits, made once."""
-        key = (modality is Modality.CT, window)
+        key = _rule(modality), window
         with self._lock:
             if key not in self._displays:
                 with collected() as texts:
@@ -126,7 +126,7 @@ class HeldImage:
             planes = np.moveaxis(self.loaded.pixels, axis, 0)
         if number >= len(planes):
             raise Unknown(f"slice: expected 0 to {len(planes) - 1}, got {number}")
-        known = (modality is Modality.CT, window) in self._displays
+        known = (_rule(modality), window) in self._displays
         if self.volume and not known and (window is not None or modality is Modality.CT):
             return to_display(planes[number], modality, window)
         display = self.shown(modality, window).pixels
@@ -136,6 +136,11 @@ class HeldImage:
     def close(self) -> None:
         if self.folder:
             shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _rule(modality: Modality | None) -> str:
+    """Which of the rules of `medsam_edge.intensity` a modality has, where there is no window."""
+    return "unknown" if modality is None else "CT" if modality is Modality.CT else "other"
 
 
 def as_png(plane: npt.NDArray[np.uint8]) -> bytes:
@@ -219,8 +224,8 @@ class ServedFolder:
         """Name relative to the folder, with `/`, and path, by name."""
         if not self.root.is_dir():
             return [(self.root.name, self.root)]
-        found = [(path.relative_to(self.root).as_posix(), path) for path in self._walk(self.root, DEPTH)]
-        inside = [(name, path) for name, path in found if path.resolve().is_relative_to(self.root)]
+        found = {path.relative_to(self.root).as_posix(): path for path in self._walk(self.root, DEPTH)}
+        inside = [(name, path) for name, path in found.items() if path.resolve().is_relative_to(self.root)]
         return inside[:MOST_FILES]
 
     def find(self, name: str) -> Path:

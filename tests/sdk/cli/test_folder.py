@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -13,14 +14,20 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
+import pydicom
 import pytest
 import SimpleITK as sitk
+from pydicom.dataset import Dataset
+from pydicom.uid import generate_uid
 
 from medsam_edge import Modality, Segmenter
-from medsam_edge.cli.folder import find_images
+from medsam_edge.cli.folder import RECORD, find_images
 from medsam_edge.cli.main import main
 from medsam_edge.cli.segment import name_modality
 from medsam_edge.image import LoadedImage
+from medsam_edge.inference import propagation
+from medsam_edge.reading.read import read_image
+from tests.sdk.dicoms import dataset, series, slices, write
 from tests.sdk.fake import SIZE, fake_model
 
 pytestmark = pytest.mark.usefixtures("no_narrowing")
@@ -28,6 +35,12 @@ pytestmark = pytest.mark.usefixtures("no_narrowing")
 BOX, CUBE = [8, 16, 24, 20], [8, 16, 1, 24, 20, 3]
 NOISE = np.random.default_rng(0).integers(0, 255, (4, SIZE, SIZE), dtype=np.uint8)
 Captured = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def no_narrowing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A box bounds all its slices alike, so that the masks of the fake can be worked out by hand."""
+    monkeypatch.setattr(propagation, "NARROWING", 0.0)
 
 
 @pytest.fixture(autouse=True)
@@ -55,11 +68,13 @@ def labels(path: Path) -> npt.NDArray[Any]:
     if path.suffix == ".npz":
         with np.load(path) as arrays:
             return np.asarray(arrays["segs"])
+    if path.suffix == ".png":
+        return read_image(path).pixels
     return np.asarray(sitk.GetArrayFromImage(sitk.ReadImage(str(path))))
 
 
 def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+    return sorted(path.name for path in folder.iterdir() if path.name != RECORD) if folder.exists() else []
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -70,6 +85,7 @@ def lines(capsys: Captured) -> list[dict[str, Any]]:
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
+@pytest.mark.filterwarnings("default:--boxes")
 def test_boxes_files_without_boxes_give_empty_label_maps(tmp_path: Path) -> None:
     arguments = pictures(tmp_path, "a.png")
     sitk.WriteImage(sitk.GetImageFromArray(NOISE), str(tmp_path / "in" / "b.nii.gz"))
@@ -295,29 +311,103 @@ def test_wrong_usage_is_refused_before_anything_runs(
 def test_a_folder_with_a_dicom_series_is_one_image(
     tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    series = tmp_path / "study" / "chest.1"
-    series.mkdir(parents=True)
+    chest = tmp_path / "study" / "chest.1"
+    chest.mkdir(parents=True)
     for number in range(2):
-        sitk.WriteImage(sitk.GetImageFromArray(NOISE[:1]), str(series / f"{number}.dcm"))
-    (series / ".DS_Store").write_text("")
+        sitk.WriteImage(sitk.GetImageFromArray(NOISE[:1]), str(chest / f"{number}.dcm"))
+    (chest / ".DS_Store").write_text("")
     (tmp_path / "boxes").mkdir()
     write_box(tmp_path / "boxes" / "chest.1.json", CUBE)
-    assert find_images(tmp_path / "study") == [series]
-    assert find_images(tmp_path / "study", [series]) == []
+    assert find_images(tmp_path / "study") == [chest]
+    assert find_images(tmp_path / "study", [chest]) == []
     read: list[Path] = []
     monkeypatch.setattr("medsam_edge.cli.segment.load_image", lambda path, *_: read.append(path) or LoadedImage(NOISE))
     own = ["--boxes", str(tmp_path / "boxes" / "chest.1.json"), "-o", str(tmp_path / "one.nii.gz")]
-    assert main(["segment", str(series), *own]) == 0
+    assert main(["segment", str(chest), *own]) == 0
     assert "voxels" in capsys.readouterr().out
     assert main(["segment", str(tmp_path / "study"), "--boxes", str(tmp_path / "boxes"), "-o", str(tmp_path)]) == 0
     assert labels(tmp_path / "chest.1.nii.gz").sum() == labels(tmp_path / "one.nii.gz").sum() == 2 * 4 * 16
-    assert read == [series, series]
-    assert find_images(series) == [series / "0.dcm", series / "1.dcm"]
+    assert read == [chest, chest]
+    assert find_images(chest) == [chest / "0.dcm", chest / "1.dcm"]
     for number in range(2):
         write_box(tmp_path / "boxes" / f"{number}.json", CUBE)
-    apart = ["segment", str(series), "--boxes", str(tmp_path / "boxes"), "-o", str(tmp_path / "apart")]
+    apart = ["segment", str(chest), "--boxes", str(tmp_path / "boxes"), "-o", str(tmp_path / "apart")]
     assert main(apart) == 0  # boxes by folder: one for each slice
     assert names(tmp_path / "apart") == ["0.nii.gz", "1.nii.gz"]
+
+
+def mr_slices() -> list[Dataset]:
+    made = slices((0, 2, 4))
+    for data in made:
+        data.Modality = "MR"
+    return made
+
+
+def export(folder: Path) -> dict[str, Path]:
+    """PATIENT/STUDY/SERIES of two series, of two slices and of one; their folders by UID."""
+    made, found = mr_slices(), {}
+    made[2].SeriesInstanceUID = generate_uid()
+    for number, data in enumerate(made):
+        found[data.SeriesInstanceUID] = folder / "P1" / "S1" / f"series{number // 2}"
+        found[data.SeriesInstanceUID].mkdir(parents=True, exist_ok=True)
+        write(found[data.SeriesInstanceUID] / f"{number}", data)
+    write(folder / "DICOMDIR", dataset(None, "1.2.840.10008.1.3.10"))
+    return found
+
+
+def test_what_lies_beside_a_series_is_passed_over(tmp_path: Path) -> None:
+    folder = series(tmp_path / "series", mr_slices())
+    for stray in ("Thumbs.db", "report.pdf", "notes.txt", "labels.nii.gz", "preview.jpg"):
+        (folder / stray).write_bytes(b"%PDF")
+    write(folder / "XX_0006", dataset(None, "1.3.46.670589.11.0.0.12.2"))
+    assert main(["segment", str(folder), "--box", "1,1,0,4,3,2", "-o", str(tmp_path / "x.nii.gz")]) == 0
+    assert labels(tmp_path / "x.nii.gz").sum() == 3 * 2 * 2
+
+
+def test_one_series_of_an_export_is_chosen(tmp_path: Path, capsys: Captured) -> None:
+    found = export(tmp_path / "in")
+    arguments = ["segment", str(tmp_path / "in"), "--box", "1,1,0,4,3,1", "-o", str(tmp_path / "x.nii.gz")]
+    assert main(arguments) == 2
+    assert all(uid in capsys.readouterr().err for uid in [*found][:1])
+    for (uid, folder), depth in zip(found.items(), (2, 1), strict=True):
+        assert main([*arguments, "--series", uid]) == 0
+        assert labels(tmp_path / "x.nii.gz").shape == (depth, 4, 5)
+        assert main([*arguments[:1], str(folder), *arguments[2:]]) == 0
+        assert labels(tmp_path / "x.nii.gz").shape == (depth, 4, 5)
+    assert main([*arguments, "--series", "1.2"]) == 2
+    assert "series: expected the UID of a series in" in capsys.readouterr().err
+
+
+def test_every_series_of_an_export_is_an_image(tmp_path: Path) -> None:
+    """Boxes and label maps lie in folders of the same names."""
+    export(tmp_path / "in")
+    (tmp_path / "boxes" / "P1" / "S1").mkdir(parents=True)
+    for name in ("series0", "series1"):
+        write_box(tmp_path / "boxes" / "P1" / "S1" / f"{name}.json", [1, 1, 0, 4, 3, 1])
+    folders = ["--boxes", str(tmp_path / "boxes"), "-o", str(tmp_path / "out")]
+    assert main(["segment", str(tmp_path / "in"), *folders]) == 0
+    assert names(tmp_path / "out" / "P1" / "S1") == ["series0.nii.gz", "series1.nii.gz"]
+    assert labels(tmp_path / "out" / "P1" / "S1" / "series0.nii.gz").shape == (2, 4, 5)
+
+
+def test_segments_are_named_by_labels(tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = series(tmp_path / "series", mr_slices())
+    arguments = ["segment", str(folder), "--box", "1,1,0,4,3,2", "-o"]
+    assert main([*arguments, str(tmp_path / "x.dcm"), "--labels", "liver"]) == 0
+    assert pydicom.dcmread(tmp_path / "x.dcm").SegmentSequence[0].SegmentLabel == "liver"
+    monkeypatch.setattr("medsam_edge.cli.segment.make_segmenter", None)  # all that is wrong is known before
+    for output, text, message in (
+        ("y.nii.gz", "liver", "labels: only a DICOM SEG (.dcm) holds names"),
+        ("y.dcm", "liver,spleen", "labels: expected a list with a name for each of 1 objects, got 2"),
+    ):
+        assert main([*arguments, str(tmp_path / output), "--labels", text]) == 2
+        assert message in capsys.readouterr().err
+    made = mr_slices()
+    for data in made:
+        del data.FrameOfReferenceUID
+    bare = series(tmp_path / "bare", made)
+    assert main(["segment", str(bare), *arguments[2:], str(tmp_path / "y.dcm")]) == 2
+    assert "cannot be the source of a DICOM SEG" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -406,3 +496,22 @@ def test_a_warning_is_said_of_every_image(tmp_path: Path, capsys: Captured) -> N
     assert main(arguments) == 0
     printed = capsys.readouterr().err.splitlines()
     assert [line.split(":")[0] for line in printed] == ["1 of 2", "medsam-edge", "2 of 2", "medsam-edge"]
+
+
+@pytest.mark.filterwarnings("default:.* is newer than")
+def test_a_folder_run_again_with_other_settings_says_so(tmp_path: Path, capsys: Captured) -> None:
+    arguments = pictures(tmp_path, "a.png")
+    assert main([*arguments, "--modality", "MR"]) == 0
+    made = contents(tmp_path / "out")
+    assert main([*arguments, "--modality", "MR", "--streams", "0"]) == 0  # which changes no mask
+    assert main([*arguments, "--modality", "US", "--detail", "image"]) == 2
+    message = capsys.readouterr().err
+    assert "1 label maps in" in message
+    assert "detail auto (now image), modality MR (now US)" in message
+    assert contents(tmp_path / "out") == made
+    assert main([*arguments, "--modality", "US", "--overwrite"]) == 0
+    assert main([*arguments, "--modality", "US"]) == 0
+    capsys.readouterr()
+    os.utime(tmp_path / "boxes" / "a.json", (2**33, 2**33))
+    assert main([*arguments, "--modality", "US"]) == 0
+    assert "a.json is newer than" in capsys.readouterr().err

@@ -15,6 +15,7 @@ from medsam_edge import Modality, Segmenter
 from medsam_edge.cli.main import main
 from medsam_edge.inference.predictor import Predictor
 from medsam_edge.phantom import phantom, phantom_volume
+from medsam_edge.reading.read import read_image
 from tests.sdk.fake import fake_model, prompted_model
 from tests.sdk.jpegs import write_jpeg
 
@@ -25,7 +26,7 @@ def test_segment_writes_mask_overlay_and_json(image: Path, tmp_path: Path, capsy
     arguments = ["segment", str(image), "--box", box, "--modality", "skin", "-o", str(mask), "--overlay", str(overlay)]
     assert main([*arguments, "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
-    labels = cv2.imread(str(mask), cv2.IMREAD_UNCHANGED)
+    labels = read_image(mask).pixels
     assert printed["modality"] == "Dermoscopy"
     assert printed["objects"][0]["pixels"] == int((labels == 1).sum()) > 100
     assert cv2.imread(str(overlay)).shape == (256, 256, 3)
@@ -209,7 +210,7 @@ def test_clicks_and_a_mask_prompt(tmp_path: Path, capsys: pytest.CaptureFixture[
     base = ["segment", str(tmp_path / "x.png"), "-o", str(tmp_path / "y.png")]
     clicks = ["--point", "50,50", "--point", "24,24,0"]
     assert main([*base, "--box", "16,16,40,40", "--prior", str(tmp_path / "prior.png"), *clicks]) == 0
-    found = cv2.imread(str(tmp_path / "y.png"), cv2.IMREAD_UNCHANGED)
+    found = read_image(tmp_path / "y.png").pixels
     assert found[50, 50] == 1 and found[20, 20] == 1 and found[24, 24] == 0 and found[35, 35] == 0
     assert main([*base, "--point", "50,50", "--json"]) == 0
     printed = json.loads(capsys.readouterr().out.splitlines()[-1])

@@ -6,9 +6,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from medsam_edge import Segmenter
 from medsam_edge.boxes import check_boxes
 from medsam_edge.errors import BoxError, ImageError
 from medsam_edge.reading.read import read_image
+from tests.sdk.fake import fake_model
 from tests.sdk.reading.crafted import RGB
 
 
@@ -35,6 +37,23 @@ def test_boxes_that_are_not_numbers_are_left_to_check_boxes(tmp_path: Path) -> N
     assert loaded.pixels.shape == (3, 4, 5)
     with pytest.raises(BoxError, match="expected numbers"):
         check_boxes(loaded.boxes, 4, 5, 3)  # type: ignore[arg-type]
+
+
+def test_boxes_of_python_objects_are_refused_only_where_they_are_wanted(tmp_path: Path) -> None:
+    """As in the challenge of 2025: boxes are a list of dictionaries."""
+    image = np.arange(60, dtype=np.uint8).reshape(3, 4, 5)
+    for name, boxes in (("list", [{"z_min": 1, "z_max": 2}]), ("one", {"z_min": 1})):
+        np.savez(tmp_path / f"{name}.npz", imgs=image, spacing=np.ones(3), boxes=np.array(boxes, dtype=object))
+        loaded = read_image(tmp_path / f"{name}.npz")
+        assert (loaded.pixels == image).all()
+        assert loaded.frame is not None
+        segmenter = Segmenter(fake_model())
+        assert segmenter.segment(tmp_path / f"{name}.npz", [[0, 0, 0, 3, 3, 2]], "CT").label_map.shape == image.shape
+        with pytest.raises(BoxError, match=r"boxes: expected numbers .* got .*Python objects"):
+            segmenter.segment(tmp_path / f"{name}.npz", None, "CT")
+    np.savez(tmp_path / "image.npz", imgs=np.array([{}], dtype=object))
+    with pytest.raises(ImageError, match=r"'imgs' in .* holds Python objects"):
+        read_image(tmp_path / "image.npz")
 
 
 def test_challenge_spacing_is_read_as_x_y_z(tmp_path: Path) -> None:

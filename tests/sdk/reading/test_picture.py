@@ -30,7 +30,8 @@ def test_16_bits_are_kept_and_alpha_is_dropped(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "deep.png"), GREY.astype(np.uint16) * 1000)
     assert (read_image(tmp_path / "deep.png").pixels == GREY.astype(np.uint16) * 1000).all()
     cv2.imwrite(str(tmp_path / "alpha.png"), np.dstack([RGB[..., ::-1], GREY]))
-    assert (read_image(tmp_path / "alpha.png").pixels == RGB).all()
+    with pytest.warns(UserWarning, match="alpha channel, which is dropped"):
+        assert (read_image(tmp_path / "alpha.png").pixels == RGB).all()
 
 
 @pytest.mark.parametrize("dtype", ["uint8", ">u2"])
@@ -41,7 +42,8 @@ def test_grey_with_alpha_is_read_as_grey(tmp_path: Path, dtype: str) -> None:
     chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(lines)), (b"IEND", b"")]
     packed = [struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks]
     (tmp_path / "la.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(packed))
-    read = read_image(tmp_path / "la.png")
+    with pytest.warns(UserWarning, match="alpha channel, which is dropped"):
+        read = read_image(tmp_path / "la.png")
     assert not read.color
     np.testing.assert_array_equal(read.pixels, GREY)
 

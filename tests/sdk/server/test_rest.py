@@ -272,7 +272,8 @@ def test_files_of_all_formats(api: httpx.Client, volume: str, picture: str, tmp_
     flat = segment(api, picture, boxes=[BOX])
     answer = api.get(f"/segmentations/{flat['id']}/labels.png")
     assert answer.headers["content-disposition"] == 'attachment; filename="picture.png"'
-    np.testing.assert_array_equal(cv2.imdecode(np.frombuffer(answer.content, np.uint8), -1) > 0, boxed(*BOX))
+    (tmp_path / "labels.png").write_bytes(answer.content)
+    np.testing.assert_array_equal(read_image(tmp_path / "labels.png").pixels, boxed(*BOX))
 
 
 def test_json_formats(api: httpx.Client, picture: str) -> None:
@@ -295,10 +296,11 @@ def test_json_formats(api: httpx.Client, picture: str) -> None:
     refused(api.post(f"/images/{picture}/export", json=wrong), 422, "InputError", "objects[0]")
 
 
-def test_later_objects_lie_over_earlier_ones(api: httpx.Client, picture: str) -> None:
+def test_later_objects_lie_over_earlier_ones(api: httpx.Client, picture: str, tmp_path: Path) -> None:
     one, two = segment(api, picture, boxes=[BOX]), segment(api, picture, boxes=[[30, 10, 34, 20]])
     request = {"format": "png", "objects": [{"segmentation": one["id"]}, {"segmentation": two["id"]}]}
-    labels = cv2.imdecode(np.frombuffer(api.post(f"/images/{picture}/export", json=request).content, np.uint8), -1)
+    (tmp_path / "labels.png").write_bytes(api.post(f"/images/{picture}/export", json=request).content)
+    labels = read_image(tmp_path / "labels.png").pixels
     assert (labels[10:20, 30:34] == 2).all() and (labels[10:20, 34:44] == 1).all()
 
 

@@ -9,13 +9,17 @@ import numpy as np
 import numpy.typing as npt
 import pydicom
 import pytest
+from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
 
 import medsam_edge
 from medsam_edge.errors import FileMissingError, ImageError, InputError
 from medsam_edge.image import Frame
 from medsam_edge.reading.read import read_image
 from medsam_edge.segmenter import Segmenter
+from medsam_edge.writing.dicom_seg import MAY_BE_EMPTY, check_source
 from medsam_edge.writing.labels import write_labels
+from medsam_edge.writing.segments import ABNORMAL, LESIONS, ORGANS, STRUCTURE, TISSUE
 from tests.sdk.dicoms import AXIAL, OBLIQUE, SAGITTAL, dataset, enhanced, series, slices, write
 from tests.sdk.fake import fake_model
 
@@ -89,7 +93,7 @@ def test_the_seg_names_its_algorithm_and_its_source(tmp_path: Path) -> None:
     assert source.SOPInstanceUID in [item.ReferencedSOPInstanceUID for item in referenced]
     for segment in data.SegmentSequence:
         algorithm = segment.SegmentationAlgorithmIdentificationSequence[0]
-        assert segment.SegmentAlgorithmType == "AUTOMATIC"
+        assert segment.SegmentAlgorithmType == "SEMIAUTOMATIC"
         assert algorithm.AlgorithmName == "medsam-edge"
         assert algorithm.AlgorithmVersion == medsam_edge.__version__
 
@@ -108,7 +112,7 @@ def test_results_of_slices_and_volumes_are_saved_as_seg(tmp_path: Path) -> None:
 
 
 def test_labels_lie_on_the_frames_of_a_multi_frame_file(tmp_path: Path) -> None:
-    for name, places in (("up", (0, 2, 4)), ("down", (4, 2, 0))):
+    for name, places in (("up", (0, 2, 4)), ("down", (4, 2, 0)), ("mixed", (2, 4, 0)), ("other", (4, 0, 2))):
         frame = read_image(write(tmp_path / "frames.dcm", enhanced(places, orientation_is_shared=True))).frame
         assert frame is not None
         write_labels(tmp_path / f"{name}.dcm", LABELS, frame)
@@ -179,3 +183,65 @@ def test_a_refused_seg_leaves_no_file(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(FileMissingError, match=r"the image's DICOM file .*slice\.dcm is gone"):
         write_labels(tmp_path / "seg.dcm", LABELS[0], frame)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("absent", [[name] for name in MAY_BE_EMPTY] + [list(MAY_BE_EMPTY)])
+def test_what_an_anonymiser_took_out_is_written_empty(tmp_path: Path, absent: list[str]) -> None:
+    made = slices()
+    for data in made:
+        for name in absent:
+            if name in data:
+                delattr(data, name)
+    frame = read_image(series(tmp_path / "series", made)).frame
+    assert check_source(frame) == frame
+    write_labels(tmp_path / "seg.dcm", LABELS, frame)
+    data = pydicom.dcmread(tmp_path / "seg.dcm")
+    assert not any(data.get(name) for name in absent)
+    assert len(segments(tmp_path / "seg.dcm")["object 1"]) == 5
+
+
+@pytest.mark.parametrize("name", ["StudyInstanceUID", "FrameOfReferenceUID"])
+def test_what_a_source_must_have_is_checked_without_labels(tmp_path: Path, name: str) -> None:
+    """So that the command knows before it segments."""
+    frame = read_image(write(tmp_path / "slice.dcm", without(name))).frame
+    with pytest.raises(ImageError, match=r"slice\.dcm cannot be the source of a DICOM SEG"):
+        check_source(frame)
+    frame = read_image(write(tmp_path / "frames.dcm", enhanced(orientation_is_shared=True))).frame
+    assert check_source(frame) == frame
+    (tmp_path / "frames.dcm").unlink()
+    with pytest.raises(FileMissingError, match=r"frames\.dcm is gone"):
+        check_source(frame)
+
+
+def test_segments_have_names_and_codes(tmp_path: Path) -> None:
+    """A known name, one of the caller's own with a code, one without."""
+    folder = series(tmp_path / "series", slices())
+    result = Segmenter(fake_model()).segment(folder, [[0, 0, 0, 2, 2, 1], [2, 2, 1, 4, 4, 2], [0, 3, 2, 1, 4, 3]], "MR")
+    own = ("stent", ("65818007", "SCT", "Stent"))
+    result.save(tmp_path / "seg.dcm", labels=["Liver", own, "thing"])
+    found = pydicom.dcmread(tmp_path / "seg.dcm").SegmentSequence
+    assert [item.SegmentLabel for item in found] == ["Liver", "stent", "thing"]
+    kinds = [item.SegmentedPropertyTypeCodeSequence[0] for item in found]
+    assert [(kind.CodeValue, kind.CodingSchemeDesignator, kind.CodeMeaning) for kind in kinds] == [
+        ("10200004", "SCT", "Liver"),
+        ("65818007", "SCT", "Stent"),
+        ("85756007", "SCT", "Tissue"),
+    ]
+    categories = [item.SegmentedPropertyCategoryCodeSequence[0].CodeValue for item in found]
+    assert categories == ["91723000", "91723000", "85756007"]
+    before = sorted(tmp_path.iterdir())
+    for labels in (["liver"], "abc", 3, ["liver", "a", 5], ["liver", "a", ("b", ("1", "2"))], ["", "a", "b"]):
+        with pytest.raises(InputError, match="labels"):
+            result.save(tmp_path / "other.dcm", labels=labels)
+    with pytest.raises(InputError, match=r"only a DICOM SEG \(\.dcm\) holds names, got x\.nii"):
+        result.save(tmp_path / "x.nii", labels=["a", "b", "c"])
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_the_codes_are_those_of_snomed_as_pydicom_has_them() -> None:
+    for known in (ORGANS, LESIONS):
+        for name, value in known.items():
+            assert getattr(codes.SCT, "".join(word.capitalize() for word in name.split())).value == value, name
+    for value, scheme, meaning in (STRUCTURE, ABNORMAL, TISSUE):
+        code = getattr(codes, scheme)
+        assert getattr(code, meaning.replace(" ", "")) == Code(value, scheme, meaning)

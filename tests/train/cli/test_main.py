@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from medsam_edge.cli.main import guarded
-from medsam_edge.errors import FileMissingError, InputError
+from medsam_edge.errors import CheckpointError, FileMissingError, InputError
 from medsam_edge.modality import Modality
 from medsam_edge_train import checkpoint
 from medsam_edge_train.cli.main import run
@@ -60,7 +60,9 @@ def test_the_plan_of_a_network_with_windows(data: Path, tmp_path: Path, capsys: 
 
 
 def test_qat_alone_means_its_preset(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["finetune", *FAST, "--init", "x", "--data", str(data), "-o", str(tmp_path / "run"), "--dry-run"]
+    checkpoint.write(tmp_path / "x.safetensors", tiny(), "tiny")
+    words = ["finetune", *FAST, "--init", str(tmp_path / "x.safetensors"), "--data", str(data), "--dry-run"]
+    words += ["-o", str(tmp_path / "run")]
     (tmp_path / "qat.yaml").write_text("qat: true\n")
     assert run([*words, "--config", str(tmp_path / "qat.yaml")]) == 0
     by_file = capsys.readouterr().out
@@ -83,6 +85,21 @@ def test_a_dry_run_refuses_what_the_run_would(data: Path, tmp_path: Path) -> Non
     shutil.copytree(data / "train", tmp_path / "half" / "train")
     with pytest.raises(FileMissingError, match=r"data: expected a folder, got .*val"):
         run([*words, "--data", str(tmp_path / "half")])
+
+
+def test_a_dry_run_checks_what_training_starts_from(data: Path, tmp_path: Path) -> None:
+    words = ["finetune", *FAST, "--data", str(data), "-o", str(tmp_path / "run"), "--dry-run"]
+    with pytest.raises(InputError, match="init: finetune starts from a trained checkpoint"):
+        run(words)
+    with pytest.raises(FileMissingError, match="checkpoint: no such file"):
+        run([*words, "--init", "missing.pth"])
+    (tmp_path / "bad.pth").write_bytes(b"no checkpoint")
+    with pytest.raises(CheckpointError, match="cannot read"):
+        run([*words, "--init", str(tmp_path / "bad.pth")])
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "last.ckpt").touch()
+    with pytest.raises(InputError, match="a run that --resume would continue"):
+        run(["fit", *words[1:]])
 
 
 def test_the_plan_counts_the_arithmetic_by_hand(data: Path, tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,11 +13,12 @@ import torch
 
 from medsam_edge_train import checkpoint
 from medsam_edge_train.data.datasets import Sample
+from medsam_edge_train.loop.callbacks import Interrupt, KeepLast
 from medsam_edge_train.loop.curves import read_curves
 from medsam_edge_train.models import MedSAM
 from medsam_edge_train.stages.fit import FitConfig, PipelineModule, fit
 from tests.train.runs import same_weights, val_scores, validation_score
-from tests.train.tiny import tiny_config
+from tests.train.tiny import tiny, tiny_config
 
 pytestmark = pytest.mark.usefixtures("tiny_zoo")
 
@@ -141,3 +144,49 @@ def test_a_run_whose_last_step_meets_the_time_limit_is_finished(
     assert fit(config, resume=True) == best
     assert best.read_bytes() == before
     assert torch.load(config.output / "last.ckpt", weights_only=True)["global_step"] == 4
+
+
+def test_the_best_is_never_worse_than_the_start(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    half = lambda logits, truth: torch.full((len(logits),), 0.5)  # noqa: E731
+    monkeypatch.setattr("medsam_edge_train.stages.fit.batch_dice", half)
+    torch.manual_seed(0)
+    start, init = tiny(), tmp_path / "init.safetensors"
+    checkpoint.write(init, start, "tiny")
+    config = tiny_config(data, tmp_path / "run", init=init, ema=0.0, epochs=1)
+    best = fit(config)  # no epoch is better
+    assert best is not None
+    found = checkpoint.read(best)
+    assert (found.metadata["epoch"], found.metadata["step"]) == ("0", "0")
+    for key, value in start.named_parameters():
+        assert torch.equal(found.state[key], value), key
+    assert "no epoch was better than the start" in capsys.readouterr().err
+
+
+def test_an_interrupt_saves_the_run_after_its_step(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.set_num_threads(1)
+    whole, broken = tiny_config(data, tmp_path / "whole"), tiny_config(data, tmp_path / "broken")
+    fit(whole)
+    step = PipelineModule.training_step
+
+    def press(self: PipelineModule, batch: Any, number: int) -> torch.Tensor:
+        if self.global_step == 1 and not (self.config.output / "last.ckpt").exists():
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(self, batch, number)
+
+    monkeypatch.setattr(PipelineModule, "training_step", press)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        fit(broken)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert torch.load(broken.output / "last.ckpt", weights_only=True)["global_step"] == 2
+    assert fit(broken, resume=True) == broken.output / "best.safetensors"
+    same_weights(whole.output / "last.ckpt", broken.output / "last.ckpt", rtol=0, atol=0)
+
+
+def test_a_second_interrupt_ends_it_at_once(tmp_path: Path) -> None:
+    interrupt = Interrupt(KeepLast(tmp_path, 0))
+    interrupt.ask()
+    with pytest.raises(KeyboardInterrupt):
+        interrupt.ask()

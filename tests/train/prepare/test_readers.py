@@ -8,11 +8,20 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import numpy.typing as npt
+import pydicom
 import pytest
 import SimpleITK as sitk
+import tifffile
+from PIL import Image
 
+from medsam_edge.errors import ImageError
+from medsam_edge.modality import Modality
 from medsam_edge.phantom import phantom_volume
-from tests.train.prepare.folders import picture, reasons, report_of, run, volume
+from medsam_edge.reading.read import read_image
+from medsam_edge_train.prepare.readers import read_labels, read_pixels, without_blurred_edges
+from medsam_edge_train.prepare.sources import Pair
+from tests.train.prepare.folders import dicom_series, picture, reasons, report_of, run, square, volume
 
 
 @pytest.fixture
@@ -77,7 +86,7 @@ REASONS = {
     "CT/nan.npz": "NaN",
     "CT/rgba.npz": "image is (4, 4, 4), its labels (4, 4)",
     "CT/empty.npz": "cannot read empty.npz",
-    "CT/bomb.npz": "more than 268435456 pixels or voxels",
+    "CT/bomb.npz": "bytes of values, more than 2147483648",
     "Somewhere/b/images/x.png": "no folder is named after one",
 }
 
@@ -103,3 +112,126 @@ def test_an_npz_with_a_wrong_checksum_is_skipped(tmp_path: Path) -> None:
     (tmp_path / "in" / "CT_1.npz").write_bytes(stream.getvalue().replace(b"M" * 16, b"M" * 15 + b"N"))
     run(tmp_path / "in", tmp_path / "out")
     assert "cannot read CT_1.npz: Bad CRC-32" in reasons(tmp_path / "out")["CT_1.npz"]
+
+
+def labels_of(image: Path, label: Path) -> npt.NDArray[np.uint16]:
+    return read_labels(Pair(image, label, Modality.US, "a", "x", "train", "x"))
+
+
+def test_dicom_series_of_mixed_slopes_are_read_as_segment_reads_them(tmp_path: Path) -> None:
+    """A whole slope in the first slice made integers, zeros, of all others."""
+    folder = tmp_path / "in/PET/p1"
+    stored = np.stack([np.full((16, 16), 1000 * (z + 1), np.int16) for z in range(4)])
+    dicom_series(folder, stored, "PT")
+    for file in folder.iterdir():
+        data = pydicom.dcmread(file)
+        z = round(float(data.ImagePositionPatient[2]) / 2)
+        data.RescaleSlope, data.RescaleIntercept = (0.00004 if z else 1), 0
+        data.save_as(file)
+    volume(folder / "label.nii.gz", np.zeros((4, 16, 16), np.uint8))
+    label = sitk.ReadImage(str(folder / "label.nii.gz"))
+    label.SetSpacing((1, 1, 2))
+    sitk.WriteImage(label, str(folder / "label.nii.gz"))
+    pair = Pair(folder, folder / "label.nii.gz", Modality.PET, "a", "p1", "train", "p1")
+    pixels = read_pixels(pair, read_labels(pair))
+    np.testing.assert_allclose(pixels[:, 0, 0], [1000, 0.08, 0.12, 0.16], rtol=1e-6)
+    assert (pixels == read_image(folder).pixels).all()
+
+
+def test_labels_that_a_writer_scaled_are_whole_numbers(tmp_path: Path) -> None:
+    stored = np.array([[[0, 1, 2, 3]]], np.float64)
+    for off, whole in ((1.5e-5, True), (-9e-4, True), (2e-3, False)):
+        volume(tmp_path / "x_label.nii", np.repeat(np.repeat(stored + off, 4, axis=0), 4, axis=1))
+        if whole:
+            assert labels_of(tmp_path / "x.nii", tmp_path / "x_label.nii")[0, 0].tolist() == [0, 1, 2, 3]
+            continue
+        with pytest.raises(ImageError, match="labels: expected whole numbers; were they interpolated"):
+            labels_of(tmp_path / "x.nii", tmp_path / "x_label.nii")
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_indices_of_a_palette_are_the_labels(tmp_path: Path, bits: int) -> None:
+    labels = square((1, 2, 3)).astype(np.uint8)
+    mask = Image.fromarray(labels, "P")
+    mask.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0, 128, 128, 0])
+    mask.info["transparency"] = 0
+    mask.save(tmp_path / "x.png", bits=bits)
+    np.testing.assert_array_equal(labels_of(tmp_path / "i.png", tmp_path / "x.png"), labels)
+    colors = np.zeros((3, 256), np.uint16)
+    colors[0, 1], colors[1, 2], colors[:, 3] = 1 << 15, 1 << 15, (1 << 15, 0, 1 << 14)
+    tifffile.imwrite(tmp_path / "x.tif", labels, photometric="palette", colormap=colors, metadata=None)
+    np.testing.assert_array_equal(labels_of(tmp_path / "i.png", tmp_path / "x.tif"), labels)
+
+
+def test_a_palette_of_greys_is_read_as_these_greys(tmp_path: Path) -> None:
+    """Programs that pack pictures write white as index 0."""
+    mask = Image.fromarray(1 - (square() > 0).astype(np.uint8), "P")
+    mask.putpalette([255, 255, 255, 0, 0, 0])
+    mask.save(tmp_path / "x.png")
+    np.testing.assert_array_equal(labels_of(tmp_path / "i.png", tmp_path / "x.png"), 255 * square())
+
+
+def disc(side: int = 128) -> npt.NDArray[np.uint8]:
+    yy, xx = np.mgrid[:side, :side]
+    return (255 * (np.hypot(yy - side / 2, xx - side / 2) < side / 3)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("quality", [50, 75, 95, 100])
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_a_mask_of_one_object_that_was_a_jpeg_is_that_object(tmp_path: Path, quality: int, suffix: str) -> None:
+    packed = cv2.imencode(".jpg", disc(), [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    path = tmp_path / f"x{suffix}"
+    path.write_bytes(packed.tobytes() if suffix == ".jpg" else b"")
+    if suffix == ".png":
+        cv2.imwrite(str(path), cv2.imdecode(packed, cv2.IMREAD_GRAYSCALE))
+    labels = labels_of(tmp_path / "i.png", path)
+    assert len(np.unique(labels)) == 2
+    assert np.count_nonzero((labels > 0) != (disc() > 0)) <= 4
+
+
+@pytest.mark.parametrize("side", [64, 99, 256])
+@pytest.mark.parametrize("how", [cv2.INTER_LINEAR, cv2.INTER_AREA, cv2.INTER_CUBIC])
+def test_a_mask_of_one_object_that_was_resized_is_that_object(side: int, how: int) -> None:
+    labels = without_blurred_edges(cv2.resize(disc(), (side, side), interpolation=how).astype(np.uint16))
+    assert np.unique(labels).tolist() == [0, 255]
+    nearest = cv2.resize(disc(), (side, side), interpolation=cv2.INTER_NEAREST_EXACT) > 0
+    assert np.count_nonzero((labels > 0) & nearest) > 0.95 * np.count_nonzero((labels > 0) | nearest)
+
+
+def test_masks_of_several_objects_with_blurred_edges_are_refused(tmp_path: Path) -> None:
+    several = np.where(disc() > 0, np.where(np.arange(128) < 64, 80, 200), 0).astype(np.uint8)
+    with pytest.raises(ImageError, match=r"labels: expected objects, \d+ of \d+ values lie on edges alone"):
+        without_blurred_edges(cv2.resize(several, (99, 99)).astype(np.uint16))
+    for suffix in (".jpg", ".png"):
+        cv2.imwrite(str(tmp_path / f"x{suffix}"), square((100, 200)))
+    with pytest.raises(ImageError, match="labels: expected"):
+        labels_of(tmp_path / "i.png", tmp_path / "x.jpg")
+    assert np.unique(labels_of(tmp_path / "i.png", tmp_path / "x.png")).tolist() == [0, 100, 200]
+
+
+def test_small_and_thin_objects_are_no_blurred_edges() -> None:
+    thin = square((255,))
+    thin[40, :], thin[50, 5:9] = 1, 200  # far from the object
+    cells = np.zeros((64, 64), np.uint16)
+    for index in range(100):
+        y, x = divmod(index, 10)
+        cells[6 * y : 6 * y + 3, 6 * x : 6 * x + 3] = index + 1
+    vessel = np.zeros((64, 64), np.uint16)
+    vessel[10, :] = 255
+    for labels in (thin, cells, vessel, square((1, 2, 3)), square((20, 255))):
+        assert without_blurred_edges(labels) is labels
+
+
+def test_a_jpeg_mask_is_found_where_there_is_no_other(tmp_path: Path) -> None:
+    for name in ("alone", "both"):
+        picture(tmp_path / "in", f"US/a/{name}")
+        cv2.imwrite(str(tmp_path / f"in/US/a/masks/{name}.jpg"), 255 * square())
+    (tmp_path / "in/US/a/masks/alone.png").unlink()
+    cases = run(tmp_path / "in", tmp_path / "out", validation=0)
+    assert list(cases) == ["train/US/a/alone", "train/US/a/both"]
+
+
+def test_an_empty_report_is_drawn_without_a_warning(tmp_path: Path) -> None:
+    picture(tmp_path / "in", "US/a/x")
+    (tmp_path / "in/US/a/masks/x.png").write_bytes(b"no picture")
+    assert run(tmp_path / "in", tmp_path / "out") == {}  # a warning is an error here

@@ -11,7 +11,7 @@ from medsam_edge.modality import Modality
 from medsam_edge.phantom import phantom, phantom_volume
 from medsam_edge_train.data.cases import Case, read_case
 from medsam_edge_train.prepare.config import PrepareConfig
-from medsam_edge_train.prepare.sources import Pair, Skipped, find_pairs, split_pairs
+from medsam_edge_train.prepare.sources import Pair, find_pairs, split_pairs
 from tests.train.prepare.folders import dicom_series, picture, reasons, report_of, run, square, volume
 
 
@@ -146,7 +146,10 @@ def test_several_series_in_one_folder_are_skipped(tmp_path: Path) -> None:
         (folder / f"b{file.name}").write_bytes(content)
     volume(folder / "label.nii.gz", np.ones((6, 8, 8), np.uint8))
     run(tmp_path / "in", tmp_path / "out")
-    assert reasons(tmp_path / "out") == {"CT/both": "expected one DICOM series in the folder, found 2"}
+    assert reasons(tmp_path / "out") == {
+        "CT/both": "image: expected one series, both has 2: 'unnamed' (3 slices, UID 1.2.3.4), 'unnamed' (3 slices, "
+        "UID 1.2.3.5); choose one by its UID (series=, --series), or give a folder that holds only one"
+    }
 
 
 def test_pairs_are_found_in_a_stable_order(mixed: Path) -> None:
@@ -157,10 +160,13 @@ def test_pairs_are_found_in_a_stable_order(mixed: Path) -> None:
     assert names == ["v0", "v1", "v2", "0", "1", "10", "11", "2", "3", "4", "5", "6", "7", "8", "9"]
 
 
-def test_jpg_files_are_not_labels(tmp_path: Path) -> None:
-    picture(tmp_path, "US/a/x")
-    (tmp_path / "US/a/masks/x.png").rename(tmp_path / "US/a/masks/x.jpg")
-    assert list(find_pairs(tmp_path)) == [Skipped("US/a/images/x.png", "no labels found")]
+def test_jpg_files_are_labels_only_where_there_are_no_others(tmp_path: Path) -> None:
+    for name in ("alone", "both"):
+        picture(tmp_path, f"US/a/{name}")
+        (tmp_path / f"US/a/masks/{name}.jpg").touch()
+    (tmp_path / "US/a/masks/alone.png").unlink()
+    pairs = [entry for entry in find_pairs(tmp_path) if isinstance(entry, Pair)]
+    assert {pair.name: pair.label.name for pair in pairs} == {"alone": "alone.jpg", "both": "both.png"}
 
 
 def patients(cases: dict[str, Case]) -> dict[str, set[str]]:

@@ -12,16 +12,21 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from medsam_edge_train.data.datasets import is_of_crops
 from medsam_edge_train.loop.config import choose_precision
+from medsam_edge_train.loop.module import starting_network
 from medsam_edge_train.loop.processes import world_size
+from medsam_edge_train.loop.trainer import check_output
 from medsam_edge_train.models import build, fuse
 from medsam_edge_train.stages import distill, fit
 from medsam_edge_train.stages.distill import DistillConfig
 from medsam_edge_train.stages.fit import FitConfig
 
 
-def plan(config: FitConfig | DistillConfig) -> str:
+def plan(config: FitConfig | DistillConfig, resume: bool = False) -> str:
     """A few lines: data, steps, parameters, arithmetic and memory. Nothing is written; raises what a run would of its
-    data."""
+    data, its output folder, and what it starts from."""
+    check_output(config, resume)
+    if config.init is not None:
+        starting_network(config)
     if isinstance(config, FitConfig):
         training, _ = fit.loaders(config)
         qat, boxes, crop_size = config.qat, config.boxes_per_image, config.crop_size

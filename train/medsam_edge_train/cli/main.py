@@ -57,8 +57,11 @@ def _command(stage: Stage, presets: Presets) -> Callable[..., Any]:
         """
         if dry_run:
             from medsam_edge_train.cli.dry_run import plan
+            from medsam_edge_train.stages.fit import check_start
 
-            print(plan(settings))
+            if stage.function == "finetune":
+                check_start(settings)
+            print(plan(settings, resume))
         else:
             made = stage.run(settings, resume)
             print(made) if made is not None else _report("the time is up; --resume goes on from here")

@@ -26,7 +26,10 @@ class Averaging(EMAWeightAveraging):
 
 
 class BestCheckpoint(pl.Callback):
-    """Writes the validated (averaged) weights as `best.safetensors` whenever the validation score rises."""
+    """Writes the validated (averaged) weights as `best.safetensors` whenever the validation score rises.
+
+    With `init`, what training starts from comes first: the best is never worse.
+    """
 
     best = float("-inf")
 
@@ -37,11 +40,13 @@ class BestCheckpoint(pl.Callback):
         self.best = state_dict["best"]
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.sanity_checking or not trainer.is_global_zero:
+        module, start = cast(StageModule, pl_module), trainer.sanity_checking
+        if not trainer.is_global_zero or (start and module.config.init is None):
             return
-        module = cast(StageModule, pl_module)
-        score, headline = (float(trainer.callback_metrics[name]) for name in ("val_score", module.headline))
-        print(f"epoch {trainer.current_epoch}: {module.headline} {headline:.4f}", file=sys.stderr, flush=True)
+        scores = module.before if start else trainer.callback_metrics
+        score, headline = (float(scores[name]) for name in ("val_score", module.headline))
+        if not start:
+            print(f"epoch {trainer.current_epoch}: {module.headline} {headline:.4f}", file=sys.stderr, flush=True)
         if score > self.best:
             self.best = score
             metadata = {
@@ -73,7 +78,7 @@ class EarlyStop(EarlyStopping):
         self.stopped = trainer.should_stop
 
 
-# The three callbacks below are of Lightning's type `Checkpoint` because those are called last, in the order given.
+# The callbacks below are of Lightning's type `Checkpoint` because those are called last, in the order given.
 
 
 class KeepLast(Checkpoint):
@@ -113,6 +118,29 @@ class DrawCurves(Checkpoint):
 
 class TimeIsUp(Exception):  # noqa: N818
     """Ends a run from inside. Lightning's own `should_stop` would validate first, and count the epoch as done."""
+
+
+class Interrupt(Checkpoint):
+    """Ctrl-C saves the run at the end of the step and then ends it; a second one ends it at once."""
+
+    def __init__(self, keep_last: KeepLast) -> None:
+        self.keep_last, self.asked = keep_last, False
+
+    def ask(self, *_: Any) -> None:
+        """What a signal calls."""
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+        print("interrupted: the run is saved after this step; once more ends it now", file=sys.stderr, flush=True)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        if trainer.strategy.broadcast(self.asked) and not trainer.is_last_batch:
+            self.keep_last.save(trainer)
+            raise KeyboardInterrupt
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.strategy.broadcast(self.asked):  # `KeepLast` has saved it
+            raise KeyboardInterrupt
 
 
 class TimeLimit(Checkpoint):

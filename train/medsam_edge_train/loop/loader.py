@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
@@ -59,5 +60,11 @@ def step_loader(config: RunConfig, dataset: Any, cases: Sequence[Case], collate_
         collate_fn=collate_samples,
         num_workers=config.workers,
         persistent_workers=config.workers > 0,
+        worker_init_fn=_leave_interrupts,
         generator=torch.Generator(),  # making an iterator must not advance the global generator
     )
+
+
+def _leave_interrupts(worker: int) -> None:
+    """Ctrl-C reaches every process of a terminal; the main one ends the workers when the run is saved."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -35,6 +35,24 @@ def lasting_settings(config: RunConfig) -> dict[str, str]:
     }
 
 
+def starting_network(config: RunConfig) -> MedSAM:
+    """Random, or with the weights of `init`.
+
+    Raises:
+        FileMissingError, CheckpointError: there is no `init`, or it does not match the architecture.
+        InputError: `init` is quantized.
+    """
+    network = build(config.architecture).reparameterize()
+    if config.init is not None:
+        start = checkpoint.read(config.init)
+        if is_quantized(start.state):
+            raise InputError(f"init: {config.init} is fused and quantized; give the network it was made from")
+        for line in checkpoint.load_state(network, start.state, config.architecture, config.partial_init):
+            print(f"init: {line}", file=sys.stderr)
+        checkpoint.set_prompt_kinds(network, start.metadata)
+    return network
+
+
 class StageModule(pl.LightningModule):
     """A network in training. A stage adds `training_step`, `validation_step` and `scores`."""
 
@@ -48,27 +66,14 @@ class StageModule(pl.LightningModule):
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network.freeze(config.freeze)
         self.train()
+        self.before: dict[str, float] = {}  # scores before the first step
         self._running: dict[str, list[float]] = {}  # training metrics of the epoch so far: name → [sum, weight]
         self._plateau: torch.optim.lr_scheduler.ReduceLROnPlateau | None = None
         self._resumed: dict[str, Any] | None = None  # the checkpoint, until training starts
 
     def build_network(self) -> MedSAM:
-        """The network at the start of training: random, or with the weights of `init`.
-
-        Raises:
-            CheckpointError: `init` does not match the architecture.
-            InputError: `init` is quantized.
-        """
-        network = build(self.config.architecture).reparameterize()
-        if self.config.init is not None:
-            start = checkpoint.read(self.config.init)
-            state = start.state
-            if is_quantized(state):
-                raise InputError(f"init: {self.config.init} is fused and quantized; give the network it was made from")
-            for line in checkpoint.load_state(network, state, self.config.architecture, self.config.partial_init):
-                print(f"init: {line}", file=sys.stderr)
-            checkpoint.set_prompt_kinds(network, start.metadata)
-        return network
+        """The network at the start of training, see `starting_network`."""
+        return starting_network(self.config)
 
     def train(self, mode: bool = True) -> StageModule:
         """Frozen parts stay in eval mode, so that their batch statistics are frozen too."""
@@ -98,7 +103,7 @@ class StageModule(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         if self.trainer.sanity_checking:  # before the first step: training is compared with these scores
-            scores = self.scores()
+            scores = self.before = self.scores()
             if rank() == 0:
                 print(f"before training: {self.headline} {scores[self.headline]:.4f}", file=sys.stderr, flush=True)
                 with replacing(self.config.output / BEFORE) as partial:

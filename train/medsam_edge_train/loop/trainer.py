@@ -9,8 +9,11 @@ nothing.
 from __future__ import annotations
 
 import logging
+import math
 import os
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -24,6 +27,7 @@ from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from torch.utils.data import DataLoader
 
 from medsam_edge.errors import InputError
+from medsam_edge_train import checkpoint
 from medsam_edge_train.loop import callbacks
 from medsam_edge_train.loop.config import RunConfig, choose_precision
 from medsam_edge_train.loop.loader import ResumableLoader
@@ -41,9 +45,14 @@ def run(module: StageModule, training: ResumableLoader, validation: DataLoader[A
     last, best = config.output / "last.ckpt", config.output / "best.safetensors"
     with quiet_lightning(), suppress(callbacks.TimeIsUp), own_errors(config):
         trainer = make_trainer(config, resume)
-        trainer.fit(module, training, validation, ckpt_path=last if resume else None, weights_only=True)
-        if rank() == 0 and not best.is_file():
+        with saving_on_interrupt(trainer):
+            trainer.fit(module, training, validation, ckpt_path=last if resume else None, weights_only=True)
+        is_start = rank() == 0 and best.is_file() and checkpoint.read(best).metadata.get("step") == "0"
+        diverged = is_start and not math.isfinite(float(trainer.callback_metrics.get("val_score", 0.0)))
+        if rank() == 0 and (diverged or not best.is_file()):
             raise InputError(f"learning_rate: training diverged, expected less than {config.learning_rate}")
+        if is_start:
+            print("no epoch was better than the start, which is kept as the best", file=sys.stderr, flush=True)
         return best
     return None
 
@@ -84,6 +93,7 @@ def _callbacks(config: RunConfig) -> Iterator[pl.Callback]:
     keep_last = callbacks.KeepLast(config.output, config.checkpoint_steps)
     yield keep_last
     yield callbacks.DrawCurves(config.output)
+    yield callbacks.Interrupt(keep_last)
     if config.minutes:
         yield callbacks.TimeLimit(keep_last, config.minutes)
     if sys.stderr.isatty():
@@ -101,6 +111,20 @@ def _processes() -> dict[str, Any]:
         "num_nodes": world_size() // local,
         "sync_batchnorm": torch.cuda.is_available(),
     }
+
+
+@contextmanager
+def saving_on_interrupt(trainer: pl.Trainer) -> Iterator[None]:
+    """Let Ctrl-C end the run after a step, see `callbacks.Interrupt`; signals reach the main thread alone."""
+    asked = [own.ask for own in trainer.callbacks if isinstance(own, callbacks.Interrupt)]  # type: ignore[attr-defined]
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, asked[0])
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

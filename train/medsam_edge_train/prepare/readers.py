@@ -7,49 +7,60 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
-import SimpleITK as sitk
 
 from medsam_edge.errors import ImageError
-from medsam_edge.reading.itk import itk_path
-from medsam_edge.reading.limits import MAXIMUM_PIXELS
 from medsam_edge.reading.medical import layout_of, read_volume
 from medsam_edge.reading.npz import read_array
+from medsam_edge.reading.picture import read_indices
 from medsam_edge.reading.read import read_image
 from medsam_edge.reading.suffixes import PICTURE_SUFFIXES
 from medsam_edge.reading.unreadable import as_image_error
-from medsam_edge_train.prepare.sources import VOLUME_SUFFIXES, Pair, series_files
+from medsam_edge_train.prepare.sources import JPEG_SUFFIXES, Pair
 
 Labels = npt.NDArray[np.uint16]
 
 DIRECTION_TOLERANCE = 0.01  # of direction cosines
+WHOLE_TOLERANCE = 1e-3  # of a label that a writer scaled: 1 may come back as 1.000015
+MANY_VALUES = 8
+"""With so few label values, thin objects are no reason to refuse them."""
+WHITE, BLOCK = 128, 8
+"""The lowest value of an object in a black and white mask, and the side of a JPEG's blocks."""
 
 
 def read_labels(pair: Pair) -> Labels:
-    """The label map of a pair, (H, W), or (D, H, W) of a volume.
+    """The label map of a pair, (H, W), or (D, H, W) of a volume. The indices of a palette of colours are the labels.
 
     Raises:
-        ImageError: the file is unreadable or too large, or its values are not whole numbers 0 to 65535 in one channel.
+        ImageError: the file is unreadable or too large, its values are not whole numbers 0 to 65535 in one channel, or
+            most are those of edges, as `without_blurred_edges` says.
     """
     with as_image_error(pair.label):
         if pair.label.suffix.lower() == ".npz":
             labels = _read_npz(pair.label, "gts")
         elif pair.label.name.lower().endswith(PICTURE_SUFFIXES):
-            labels = _grey_if_equal(read_image(pair.label).pixels)
+            indices = read_indices(pair.label)
+            labels = _grey_if_equal(read_image(pair.label).pixels) if indices is None else indices
         else:
-            labels, _ = _read_volume([pair.label])
+            labels, _ = _read_medical(pair.label)
             if pair.is_picture and labels.shape[0] == 1:
                 labels = labels[0]
         if labels.ndim != 2 and (labels.ndim != 3 or pair.is_picture):
             raise ImageError(f"labels: expected one value a pixel, got shape {labels.shape}")
         if labels.dtype.kind not in "buif" or labels.size == 0:
             raise ImageError(f"labels: expected numbers, got {labels.dtype} of shape {labels.shape}")
-        if not (labels.min() >= 0 and labels.max() <= np.iinfo(np.uint16).max):
+        if not (labels.min() >= -WHOLE_TOLERANCE and labels.max() <= np.iinfo(np.uint16).max):
             raise ImageError(f"labels: expected 0 to 65535, got {labels.min()} to {labels.max()}")
-        whole = labels.astype(np.uint16)
-        if labels.dtype.kind == "f" and not np.array_equal(whole, labels):
-            raise ImageError("labels: expected whole numbers")
+        whole = (np.rint(labels) if labels.dtype.kind == "f" else labels).astype(np.uint16)
+        if labels.dtype.kind == "f" and not np.allclose(whole, labels, rtol=0, atol=WHOLE_TOLERANCE):
+            raise ImageError(
+                "labels: expected whole numbers; were they interpolated? Resize labels by nearest neighbour"
+            )
+        whole = without_blurred_edges(whole)
+        if pair.label.name.lower().endswith(JPEG_SUFFIXES) and len(np.unique(whole[whole > 0])) > 1:
+            raise ImageError("labels: expected one object, or values as they were drawn: a JPEG changes them")
         return whole
 
 
@@ -65,7 +76,7 @@ def read_pixels(pair: Pair, labels: Labels) -> npt.NDArray[Any]:
         elif pair.is_picture:
             pixels = read_image(pair.image).pixels
         else:
-            pixels, direction = _read_volume(series_files(pair.image) if pair.image.is_dir() else [pair.image])
+            pixels, direction = _read_series(pair.image) if pair.image.is_dir() else _read_medical(pair.image)
             _check_direction(direction, pair.label)
     if labels.ndim == 2:
         pixels = _grey_if_equal(pixels)
@@ -74,24 +85,57 @@ def read_pixels(pair: Pair, labels: Labels) -> npt.NDArray[Any]:
     return pixels
 
 
-def _read_volume(files: list[Path]) -> tuple[npt.NDArray[Any], tuple[float, ...]]:
-    """(D, H, W) values of a file or of the slices of a DICOM series, and the direction cosines of the axes."""
-    if files[0].name.lower().endswith(VOLUME_SUFFIXES):
-        values, frame = read_volume(files[0])
-        if values.ndim != len(frame.spacing_mm):
-            raise ImageError(f"expected one value a voxel, got shape {values.shape}")
-        return values, frame.direction
-    header = sitk.ImageFileReader()
-    header.SetFileName(itk_path(files[0]))
-    header.ReadImageInformation()
-    if math.prod(header.GetSize()) * len(files) > MAXIMUM_PIXELS:
-        raise ImageError(f"expected at most {MAXIMUM_PIXELS} voxels, got {header.GetSize()} x {len(files)}")
-    if header.GetNumberOfComponents() != 1:
-        raise ImageError(f"expected one value a voxel, got {header.GetNumberOfComponents()}")
-    series = sitk.ImageSeriesReader()
-    series.SetFileNames([itk_path(file) for file in files])
-    image = header.Execute() if len(files) == 1 else series.Execute()
-    return sitk.GetArrayFromImage(image), image.GetDirection()
+def _read_medical(file: Path) -> tuple[npt.NDArray[Any], tuple[float, ...]]:
+    """(D, H, W) or (H, W) values of a file, and the direction cosines of the axes."""
+    values, frame = read_volume(file)
+    if values.ndim != len(frame.spacing_mm):
+        raise ImageError(f"expected one value a voxel, got shape {values.shape}")
+    return values, frame.direction
+
+
+def _read_series(folder: Path) -> tuple[npt.NDArray[Any], tuple[float, ...]]:
+    """(D, H, W) values of a DICOM series, as `segment` reads them, and the direction cosines of the axes."""
+    loaded = read_image(folder)
+    if loaded.color or loaded.frame is None:
+        raise ImageError(f"expected one value a voxel, got shape {loaded.pixels.shape}")
+    pixels = loaded.pixels if loaded.pixels.ndim == 3 else loaded.pixels[None]
+    return pixels, loaded.frame.direction
+
+
+def without_blurred_edges(labels: Labels) -> Labels:
+    """A mask of one object that was a JPEG or was resized, cut at half its value; other labels as they are.
+
+    Values of a blurred edge have no pixel whose four neighbours are alike. Labels (H, W) are such a mask if all values
+    but one have none, that one is at least 128, as in black and white, and the others lie within a JPEG's block of it.
+
+    Raises:
+        ImageError: most values are those of edges, and it is no mask of one object.
+    """
+    seen, inside = (np.zeros(np.iinfo(np.uint16).max + 1, dtype=bool) for _ in range(2))
+    planes = labels.reshape(-1, *labels.shape[-2:])
+    for plane in planes:
+        seen[plane] = True
+    values = 1 + np.flatnonzero(seen[1:])
+    if len(values) < 2:
+        return labels
+    for plane in planes:
+        centre = plane[1:-1, 1:-1]
+        same = (centre == plane[:-2, 1:-1]) & (centre == plane[2:, 1:-1])
+        same &= (centre == plane[1:-1, :-2]) & (centre == plane[1:-1, 2:])
+        inside[centre[same]] = True
+    objects = values[inside[values]]
+    thin = len(values) - len(objects)
+    if labels.ndim == 2 and len(objects) == 1 and objects[0] >= WHITE:
+        around = cv2.dilate((labels == objects[0]).astype(np.uint8), np.ones((2 * BLOCK + 1,) * 2, np.uint8))
+        edges = (labels > 0) & (labels != objects[0])
+        if np.count_nonzero(edges & (around == 0)) <= 0.01 * np.count_nonzero(edges):
+            return np.where(labels > objects[0] / 2, objects[0], 0).astype(np.uint16)
+    if len(values) > MANY_VALUES and 2 * thin > len(values):
+        raise ImageError(
+            f"labels: expected objects, {thin} of {len(values)} values lie on edges alone: the mask was a JPEG, or was "
+            "resized with interpolation; use the mask as it was drawn"
+        )
+    return labels
 
 
 def _check_direction(direction: tuple[float, ...], label: Path) -> None:

@@ -78,8 +78,8 @@ def _draw_counts(axes: Any, report: PrepareReport) -> None:
         heights = [getattr(report.modalities[name], column) for name in names]
         drawn = axes.bar(np.arange(len(names)) + shift, heights, 0.38, color=color, label=text)
         axes.bar_label(drawn, [f"{height:,}" for height in heights], fontsize=7, padding=1)
-    axes.set_yscale("log")
     axes.set_ylim(0.7, 2 * max([1, *(counts.found for counts in report.modalities.values())]))
+    axes.set_yscale("log")  # after the limits, which hold a positive value where every bar is zero
     axes.yaxis.set_major_formatter("{x:,.0f}")
     axes.set_xlim(-0.6, max(len(names), MINIMUM_BARS) - 0.4)
     axes.set_xticks(np.arange(len(names)), names)

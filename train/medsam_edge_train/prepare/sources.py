@@ -27,11 +27,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-import SimpleITK as sitk
-
-from medsam_edge.errors import FileMissingError, ImageError, MedsamEdgeError, ModalityError
+from medsam_edge.errors import FileMissingError, MedsamEdgeError, ModalityError
 from medsam_edge.modality import Modality
-from medsam_edge.reading.itk import itk_path
+from medsam_edge.reading.dicom.preamble import is_dicom
 from medsam_edge.reading.read import read_image
 from medsam_edge.reading.suffixes import PICTURE_SUFFIXES
 from medsam_edge_train.data.cases import SPLITS
@@ -39,7 +37,8 @@ from medsam_edge_train.prepare.config import PrepareConfig
 
 VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 IMAGE_SUFFIXES = (*PICTURE_SUFFIXES, ".dcm", *VOLUME_SUFFIXES)
-LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", *VOLUME_SUFFIXES)  # jpg would change labels
+LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", *VOLUME_SUFFIXES)
+JPEG_SUFFIXES = (".jpg", ".jpeg")  # of masks too, of one object: a JPEG changes other labels
 FOLDER_PAIRS = (("images", "masks"), ("images", "labels"), ("imagesTr", "labelsTr"))
 FIRST_CHANNEL = "_0000"
 
@@ -111,15 +110,8 @@ def find_pairs(
             yield Pair(image, label, found, dataset, _name(image), split, source)
 
 
-def series_files(folder: Path) -> list[Path]:
-    """Files of the one DICOM series in a folder, by slice position; raises ImageError of several series, or none."""
-    reader = sitk.ImageSeriesReader
-    series = reader.GetGDCMSeriesIDs(itk_path(folder))
-    if len(series) > 1:
-        raise ImageError(f"expected one DICOM series in the folder, found {len(series)}")
-    if not series:
-        raise ImageError("expected a DICOM series in the folder, found none")
-    return [Path(file) for file in reader.GetGDCMSeriesFileNames(str(folder), series[0])]
+def _is_dicom(file: Path) -> bool:
+    return file.is_file() and not file.name.startswith(".") and (file.suffix.lower() == ".dcm" or is_dicom(file))
 
 
 def _stem(name: str, suffixes: tuple[str, ...]) -> str | None:
@@ -167,6 +159,10 @@ def _same_stems(images: Path, labels: Path) -> Iterator[tuple[Path | None, Path 
             for channel in itertools.count(1):
                 if by_stem.pop(f"{stem}_{channel:04d}", None) is None:
                     break
+    for label in sorted(labels.iterdir()):
+        stem = _stem(label.name, JPEG_SUFFIXES)
+        if stem is not None and stem in by_stem:
+            yield by_stem.pop(stem), label
     yield from ((image, None) for image in by_stem.values())
 
 
@@ -185,9 +181,10 @@ def _modality(image: Path, here: Path, root: Path) -> Modality | None:
     for name in (*names, *reversed(here.relative_to(root).parts), root.resolve().name):
         with suppress(ModalityError):
             return Modality.parse(name)
-    with suppress(MedsamEdgeError, RuntimeError):
+    with suppress(MedsamEdgeError, StopIteration):
         if image.is_dir() or image.suffix.lower() == ".dcm":
-            return read_image(series_files(image)[0] if image.is_dir() else image).modality
+            files = sorted(image.iterdir()) if image.is_dir() else [image]
+            return read_image(next(file for file in files if _is_dicom(file))).modality
     return None
 
 

@@ -109,7 +109,8 @@ class FitConfig(RunConfig):
         if len(scales) != 2 or not 0 < scales[0] <= scales[1] < float("inf"):
             raise InputError(f"superpixel_scales: expected two numbers, 0 < smallest <= largest, got {scales}")
         if (self.synthetic or self.unlabelled) and find_spec("skimage") is None:
-            raise InputError("synthetic: needs scikit-image: pip install 'medsam-edge[train]'")
+            how = "pip install 'medsam-edge[train]', or '.[train]' in a copy of the repository"
+            raise InputError(f"synthetic: needs scikit-image: {how}")
         for modality in self.leave_out:
             Modality.parse(modality)
 
@@ -262,9 +263,14 @@ def finetune(config: FitConfig, resume: bool = False) -> Path | None:
     Raises:
         InputError: `init` is missing.
     """
+    check_start(config)
+    return fit(config, resume)
+
+
+def check_start(config: FitConfig) -> None:
+    """Raise InputError unless there is an `init` to finetune."""
     if config.init is None:
         raise InputError("init: finetune starts from a trained checkpoint, got none")
-    return fit(config, resume)
 
 
 def training_cases(config: FitConfig) -> list[Case]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +27,6 @@ FUNCTIONAL_GROUPS = (
     ("PlanePositionSequence", "ImagePositionPatient", 3, "position"),
     ("PlaneOrientationSequence", "ImageOrientationPatient", 6, "orientation"),
     ("PixelMeasuresSequence", "PixelSpacing", 2, "pixel spacing"),
-    ("PixelValueTransformationSequence", "RescaleSlope", 1, "rescale slope"),
-    ("PixelValueTransformationSequence", "RescaleIntercept", 1, "intercept"),
 )
 """What functional groups say about a frame: the sequence, the element in its item, how many numbers, its name."""
 
@@ -82,21 +81,17 @@ def stack_frame(
     return Frame((*spacing_mm, step), tuple(positions[0].tolist()), tuple(direction), files)
 
 
-def functional_frame(elements: Dataset, frames: int, file: Path) -> Frame | None:
+def functional_frame(groups: list[Dataset], frames: int, file: Path) -> Frame | None:
     """The frame of an enhanced object's frames, from its functional groups; None where they tell no positions.
 
-    SimpleITK takes the first frame's plane and rescale for all of them. ImageError where they differ.
+    Frames that neither rise nor fall along the normal are sorted: `Frame.dicom_frames` has their order. ImageError
+    where their planes differ, or make no volume.
     """
-    own = elements.get("PerFrameFunctionalGroupsSequence")
-    if not own:
-        return None
-    groups = [*elements.get("SharedFunctionalGroupsSequence", []), *own]
-    positions, *common = (_decimals(groups, *place[:3], file) for place in FUNCTIONAL_GROUPS)
-    for values, (*_, count, name) in zip(common, FUNCTIONAL_GROUPS[1:], strict=True):
-        tolerance = SAME if count > 1 else 0.0
-        if len(values) and (np.ptp(values, axis=0).max() > tolerance or len(values) not in (1, frames)):
+    positions, *common = (decimals(groups, *place[:3], file) for place in FUNCTIONAL_GROUPS)
+    for values, (*_, name) in zip(common, FUNCTIONAL_GROUPS[1:], strict=True):
+        if len(values) and (np.ptp(values, axis=0).max() > SAME or len(values) not in (1, frames)):
             raise ImageError(f"image: expected frames of one {name}, those of {file} differ")
-    orientations, spacings = common[:2]
+    orientations, spacings = common
     if not len(positions):
         return None
     if len(positions) != frames or not len(orientations) or not len(spacings):
@@ -105,13 +100,19 @@ def functional_frame(elements: Dataset, frames: int, file: Path) -> Frame | None
             f"{file} has {len(positions)}, {len(orientations)} and {len(spacings)}"
         )
     row_mm, column_mm = spacings[0].tolist()
-    names = [f"frame {number}" for number in range(1, frames + 1)]
-    return stack_frame(names, positions, plane_axes(orientations[0], str(file)), (column_mm, row_mm), (file,))
+    axes = plane_axes(orientations[0], str(file))
+    steps = np.diff(positions @ axes[2])
+    order = np.arange(frames)
+    if not ((steps >= 0).all() or (steps <= 0).all()):
+        order = np.argsort(positions @ axes[2], kind="stable")
+    names = [f"frame {number + 1}" for number in order]
+    found = stack_frame(names, positions[order], axes, (column_mm, row_mm), (file,))
+    return replace(found, dicom_frames=tuple(order.tolist()) if (np.diff(order) != 1).any() else ())
 
 
-def _decimals(groups: list[Dataset], sequence: str, keyword: str, count: int, file: Path) -> Floats:
+def decimals(groups: list[Dataset], sequence: str, keyword: str, count: int, file: Path) -> Floats:
     """(N, count) the values of an element in all the sequences of one kind."""
-    rows = [numbers(item, keyword, count, file) for group in groups for item in group.get(sequence, [])]
+    rows = [numbers(item, keyword, count, file) for group in groups for item in group.get(sequence) or []]
     return np.array([row for row in rows if row is not None]).reshape(-1, count)
 
 

@@ -13,6 +13,7 @@ from medsam_edge.boxes import boxes_from_masks
 from medsam_edge.errors import ImageError, InputError
 from medsam_edge.image import LoadedImage
 from medsam_edge.inference.volume import volume_display
+from medsam_edge.intensity import looks_like_ct
 from medsam_edge.modality import Modality
 from medsam_edge.reading.limits import check_size
 from medsam_edge.results.result import VolumeSegmentation
@@ -37,8 +38,6 @@ UNDOABLE = 10
 """Former results that are kept. Each may take tens of megabytes of logits."""
 THICK = 1.2
 """From this ratio of spacings on, slices lie along the axis of the larger one."""
-HU_AIR, HU_DENSE, HU_LEAST, HU_MOST = -900, 100, -3100, 32767
-"""Whole numbers between the last two that go below the first and above the second are taken for CT."""
 
 
 class ViewerSession:
@@ -92,7 +91,7 @@ class ViewerSession:
         check_size("the array", image.shape[1:])
         voxels = image[0]
         named = properties.get("modality")
-        self.modality = self._given or Modality.parse(named) or (Modality.CT if _looks_like_ct(voxels) else None)
+        self.modality = self._given or Modality.parse(named) or (Modality.CT if looks_like_ct(voxels) else None)
         self._axis = _slice_axis(voxels.shape, properties.get("spacing"))
         with collected():
             self._image = LoadedImage(volume_display(voxels, self.modality, None), color=False)
@@ -259,14 +258,3 @@ def _slice_axis(shape: Sequence[int], spacing: Any) -> int:
     if steps.shape != (3,) or not np.isfinite(steps).all() or steps.max() < THICK * np.sort(steps)[1]:
         return 0
     return int(steps.argmax())
-
-
-def _looks_like_ct(voxels: npt.NDArray[Any]) -> bool:
-    """Whether values look like Hounsfield units: whole numbers from air to tissue."""
-    if voxels.dtype.kind not in "if":
-        return False
-    low, high = float(voxels.min()), float(voxels.max())
-    if not (HU_LEAST <= low <= HU_AIR and HU_DENSE <= high <= HU_MOST):
-        return False
-    middle = voxels[len(voxels) // 2]
-    return bool((middle == np.rint(middle)).all())

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from nnInteractive.inference.remote.serialization import MAGIC, VERSION, pack_array, unpack_array
 
 from medsam_edge.errors import InputError
-from medsam_edge.reading.limits import MAXIMUM_BYTES, MAXIMUM_PIXELS
+from medsam_edge.reading.limits import check_size
 
 HEAD = struct.Struct("<4sBBBB")
 CHUNK = struct.Struct("<QQ")
@@ -25,7 +25,8 @@ def unpacked(body: bytes, dimensions: int) -> npt.NDArray[Any]:
     """The array in a request's body.
 
     Raises:
-        InputError: not such an array, more than the sdk's limits for images, or sizes that contradict each other.
+        InputError: not such an array, more than the sdk's limit for images (an ImageError), or sizes that contradict
+            each other.
     """
     try:
         _check(body, dimensions)
@@ -48,9 +49,8 @@ def _check(body: bytes, dimensions: int) -> None:
     at += 8 * count
     if kind.kind not in "buif" or kind.itemsize > 8:
         raise InputError(f"array: expected real numbers, got {kind}")
-    voxels, size = math.prod(shape), math.prod(shape) * kind.itemsize
-    if min(shape) < 1 or voxels > MAXIMUM_PIXELS or size > MAXIMUM_BYTES:
-        raise InputError(f"array: expected at most {MAXIMUM_PIXELS} voxels in {MAXIMUM_BYTES} bytes, got shape {shape}")
+    check_size("the array", shape, kind.itemsize)
+    size = math.prod(shape) * kind.itemsize
     (chunks,) = struct.unpack_from("<I", body, at)
     at += 4
     total = 0

@@ -11,6 +11,7 @@ import pytest
 
 from medsam_edge import Segmenter
 from medsam_edge.geometry import FloatArray
+from medsam_edge.inference import propagation
 from medsam_edge.metrics import dice
 from medsam_edge.modality import Modality
 from medsam_edge_benchmarks.accuracy.inputs.items import Item, Loaded
@@ -32,6 +33,12 @@ from tests.benchmarks.helpers import NEEDLE, item
 from tests.sdk.fake import fake_model
 
 pytestmark = pytest.mark.usefixtures("no_narrowing")
+
+
+@pytest.fixture(autouse=True)
+def no_narrowing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A box bounds all its slices alike, so that the masks of the fake can be worked out by hand."""
+    monkeypatch.setattr(propagation, "NARROWING", 0.0)
 
 
 def rows_of(items: list[Item], jitters: tuple[float, ...] = (0.0,)) -> list[Row]:

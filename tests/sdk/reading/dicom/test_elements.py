@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from medsam_edge.errors import ImageError
-from medsam_edge.reading.dicom.elements import DEPTH, read_elements
+from medsam_edge.reading.dicom.elements import DEPTH, pixel_bytes, read_elements
 from medsam_edge.reading.unreadable import as_image_error
 
 IMPLICIT, EXPLICIT = b"1.2.840.10008.1.2", b"1.2.840.10008.1.2.1"
@@ -76,7 +76,7 @@ def test_whole_elements_pass(tmp_path: Path) -> None:
         (long((0x7FE0, 0x0010), b"OB", item(b"", FOREVER), FOREVER), "no item, or for pixels none of known length"),
         (long((8, 0x1140), b"SQ", item(NAME[:-2] + b"", 12)), "is to have 12 bytes, 10 are left"),
         (long((8, 0x1140), b"SQ", NAME, FOREVER), "it has no item, or"),
-        (plain((0x0010, 0x0010), b"A^B "), "has no known type at byte .*, or is not encoded as it says"),
+        (short((0x0010, 0x0010), b"ZQ", b"A^B "), "has no known type at byte .*, or is not encoded as it says"),
         (NAME + b"\x10\x00", "ends within a data element"),
         (NAME + long((8, 0x1140), b"SQ", b"", 0)[:-4], "ends within a data element"),
     ],
@@ -108,3 +108,55 @@ def test_too_short_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.dcm").write_bytes(b"")
     with pytest.raises(ImageError, match="too short"):
         check_file(tmp_path / "x.dcm")
+
+
+PIXELS = long((0x7FE0, 0x0010), b"OW", bytes(8))
+
+
+@pytest.mark.parametrize("tail", [bytes(2), bytes(8), bytes(512), b"\r\n", b"\x1a", NAME[:-1], b"\xff" * 40])
+def test_what_follows_the_pixels_is_not_looked_at(tmp_path: Path, tail: bytes) -> None:
+    """Also where they are in items."""
+    packed = long((0x7FE0, 0x0010), b"OB", item(b"") + item(b"abcdef") + SEQUENCE_END, FOREVER)
+    for pixels, value in ((PIXELS, bytes(8)), (packed, item(b"") + item(b"abcdef"))):
+        check(tmp_path, NAME + pixels + tail)
+        assert pixels_of(tmp_path / "x.dcm") == value
+
+
+def pixels_of(file: Path) -> bytes:
+    parsed = read_elements(file)
+    assert parsed.pixels is not None
+    return pixel_bytes(file, parsed.syntax, parsed.pixels)
+
+
+@pytest.mark.parametrize("length", [None, FOREVER])
+@pytest.mark.parametrize("inside", [NAME, plain((0x0010, 0x0010), b"A^B ")])
+def test_an_unknown_sequence_may_have_types_inside(tmp_path: Path, inside: bytes, length: int | None) -> None:
+    ends = (b"", b"") if length is None else (ITEM_END, SEQUENCE_END)
+    sequence = long((9, 0x1001), b"UN", item(inside + ends[0], length) + ends[1], length)
+    rows = short((0x0028, 0x0010), b"US", b"\x04\x00")
+    check(tmp_path, sequence + rows + PIXELS)
+    assert read_elements(tmp_path / "x.dcm").elements.Rows == 4
+
+
+@pytest.mark.parametrize("missing", [b"\0\0", b"  "])
+def test_an_element_may_lack_its_type(tmp_path: Path, missing: bytes) -> None:
+    """Its length then takes the place of the type, as in implicit files, or stands behind the gap."""
+    rows = short((0x0028, 0x0010), b"US", b"\x04\x00")
+    for odd in (plain((0x0018, 0x9999), b"ab"), short((0x0018, 0x9999), missing, b"ab"), plain((8, 0x0060), b"MR")):
+        check(tmp_path, NAME + odd + rows + PIXELS)
+        assert read_elements(tmp_path / "x.dcm").elements.Rows == 4
+    assert read_elements(tmp_path / "x.dcm").elements.Modality == "MR"
+    check(tmp_path, short((8, 0x0060), missing, b"MR") + rows + PIXELS)
+    assert read_elements(tmp_path / "x.dcm").elements.Modality == "MR"
+
+
+def test_the_elements_tell_whether_they_have_types(tmp_path: Path) -> None:
+    """Whatever the syntax says."""
+    implicit = plain((0x0028, 0x0010), b"\x04\x00") + plain((0x7FE0, 0x0010), bytes(8))
+    for elements, syntax in (
+        (implicit, EXPLICIT),
+        (short((0x0028, 0x0010), b"US", b"\x04\x00") + PIXELS, IMPLICIT),
+    ):
+        check(tmp_path, elements, syntax)
+        assert read_elements(tmp_path / "x.dcm").elements.Rows == 4
+        assert pixels_of(tmp_path / "x.dcm") == bytes(8)
