@@ -21,7 +21,7 @@ Ahead::Ahead(Embed embed, Next next, int threads) : embed_(std::move(embed)), ne
 
 Ahead::~Ahead() {
     {
-        const std::lock_guard lock(mutex_);
+        const std::scoped_lock lock(mutex_);
         ended_ = true;
         tasks_.clear();
     }
@@ -55,7 +55,7 @@ std::optional<std::pair<std::int64_t, Embedding>> Ahead::get() {
         std::packaged_task<Embedding()> task([this, z = *slice] { return embed_(z); });
         waiting_.emplace_back(*slice, task.get_future());
         {
-            const std::lock_guard lock(mutex_);
+            const std::scoped_lock lock(mutex_);
             tasks_.push_back(std::move(task));
         }
         changed_.notify_one();

@@ -5,7 +5,7 @@
 namespace medsam_edge {
 
 std::shared_ptr<const Encoded> Cache::get(std::string_view key) {
-    const std::lock_guard lock(mutex_);
+    const std::scoped_lock lock(mutex_);
     const auto found = by_key_.find(key);
     if (found == by_key_.end()) { return nullptr; }
     items_.splice(items_.begin(), items_, found->second);
@@ -13,7 +13,7 @@ std::shared_ptr<const Encoded> Cache::get(std::string_view key) {
 }
 
 void Cache::put(std::string key, std::shared_ptr<const Encoded> value) {
-    const std::lock_guard lock(mutex_);
+    const std::scoped_lock lock(mutex_);
     if (const auto found = by_key_.find(key); found != by_key_.end()) { drop(found->second); }
     Item item{std::move(key), std::move(value)};
     if (item.bytes() > budget_) { return; }
@@ -24,7 +24,7 @@ void Cache::put(std::string key, std::shared_ptr<const Encoded> value) {
 }
 
 std::size_t Cache::used_bytes() const {
-    const std::lock_guard lock(mutex_);
+    const std::scoped_lock lock(mutex_);
     return used_;
 }
 

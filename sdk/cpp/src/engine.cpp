@@ -107,7 +107,7 @@ private:
         }
         ~Request() {
             {
-                const std::lock_guard lock(network.mutex_);
+                const std::scoped_lock lock(network.mutex_);
                 network.idle_.push_back(std::move(*own));
             }
             network.free_.notify_one();

@@ -64,6 +64,7 @@ static void check_picture(const medsam_segmenter* segmenter) {
     CHECK(medsam_result_label_map(result, MEDSAM_LATER, labels, 7) == MEDSAM_INPUT_ERROR);
     CHECK(medsam_result_object(result, 2, box, &score) == MEDSAM_INPUT_ERROR);
     CHECK(strcmp(medsam_last_error(), "index: expected a number below 2, got 2") == 0);
+    medsam_result_destroy(decoded);
     prompts.points = boxes;
     CHECK(medsam_segment(segmenter, &image, &prompts, NULL, &decoded) == MEDSAM_INPUT_ERROR && decoded == NULL);
     image.size = 1000;

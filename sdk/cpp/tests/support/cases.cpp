@@ -115,7 +115,7 @@ std::unique_ptr<Case> load_case(const std::string& name) {
 const medsam_edge::Segmenter& segmenter_of(const std::string& bundle) {
     static std::map<std::string, std::unique_ptr<medsam_edge::Segmenter>> made;
     static std::mutex mutex;
-    const std::lock_guard lock(mutex);
+    const std::scoped_lock lock(mutex);
     auto& own = made[bundle];
     if (!own) {
         medsam_edge::SegmenterSettings settings;
