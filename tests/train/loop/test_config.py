@@ -34,7 +34,7 @@ def test_the_batch_must_divide_among_the_processes(data: Path, monkeypatch: pyte
         ({"schedule": "linear"}, "schedule: expected one of cosine, constant, plateau, got 'linear'"),
         ({"images_per_epoch": 15, "batch_size": 16}, "images_per_epoch: expected 0 or at least batch_size, got 15"),
         ({"schedule": "plateau", "warmup_steps": 5}, "warmup_steps: expected 0 with the plateau schedule, got 5"),
-        ({"freeze": ("neck",)}, "freeze: expected some of image_encoder, prompt_encoder, mask_decoder, boxes, got neck"),
+        ({"freeze": ("neck",)}, "freeze: expected some of image_encoder, .*, boxes, got neck"),
         ({"epochs": 0}, "epochs: expected at least 1, got 0"),
         ({"precision": "int8"}, "precision: expected one of auto, .*, got 'int8'"),
         ({"workers": -1}, "workers: expected 0 or more, got -1"),
