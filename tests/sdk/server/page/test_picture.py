@@ -136,7 +136,7 @@ def test_saved_objects_outlive_page_and_server(
     page.keyboard.press("Control+s")
     expect(page.locator("#news")).to_contain_text("Saved 1 object as grey-")
     (labels,) = output.glob("grey-*.png")
-    np.testing.assert_array_equal(cv2.imread(str(labels), cv2.IMREAD_UNCHANGED), boxed(30, 10, 44, 20))
+    np.testing.assert_array_equal(read_image(labels).pixels, boxed(30, 10, 44, 20))
     expect(page.get_by_text("not saved")).to_have_count(0)
     drawn.drag(5, 40, 25, 60)
     drawn.settled()
@@ -164,7 +164,7 @@ def test_a_file_to_take_away(drawn: Hand, tmp_path: Path) -> None:
         page.get_by_role("button", name="PNG label map").click()
     assert download.value.suggested_filename == "grey.png"
     download.value.save_as(tmp_path / "labels.png")
-    labels = cv2.imread(str(tmp_path / "labels.png"), cv2.IMREAD_UNCHANGED)
+    labels = read_image(tmp_path / "labels.png").pixels
     np.testing.assert_array_equal(labels, boxed(30, 10, 44, 20))
     page.get_by_role("button", name="Save", exact=True).click()
     with page.expect_download() as download:
