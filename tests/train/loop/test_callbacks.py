@@ -112,7 +112,7 @@ def tick(monkeypatch: pytest.MonkeyPatch) -> None:
         (3, 3, {}),
         (4, 4, {"ema": 0.0}),
         (5, 4, {"schedule": "plateau", "warmup_steps": 0, "plateau_patience": 0}),
-        (7, 6, {"workers": 1, "checkpoint_steps": 5}),
+        (7, 6, {"checkpoint_steps": 5}),  # with workers: test_trainer, in processes of its own
     ],
 )
 def test_a_run_in_limited_time_ends_with_the_weights_of_an_unbroken_one(
