@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -158,7 +159,11 @@ def test_the_audit_log_names_no_file_and_no_id(strict: str, caplog: pytest.LogCa
             f"{strict}/api/v1/images/open", headers={"authorization": f"Bearer {TOKEN}"}, json={"file": "Jane Doe.png"}
         )
         httpx.get(f"{strict}/api/v1/images/{'0' * 64}?name=Jane", headers={"authorization": f"Bearer {TOKEN}"})
-    lines = [json.loads(record.getMessage()) for record in caplog.records if record.name == AUDIT.name]
+        lines: list[dict[str, Any]] = []
+        end = time.monotonic() + 10  # a line is written after its response
+        while len(lines) < 2 and time.monotonic() < end:
+            time.sleep(0.01)
+            lines = [json.loads(record.getMessage()) for record in caplog.records if record.name == AUDIT.name]
     assert [(line["route"], line["status"]) for line in lines] == [
         ("/api/v1/images/open", 404),
         ("/api/v1/images/{image}", 404),
