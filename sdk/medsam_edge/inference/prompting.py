@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from medsam_edge.errors import InputError
 from medsam_edge.geometry import FloatArray, Geometry
 from medsam_edge.inference.predictor import Prompts
 from medsam_edge.inference.propagation import Rule
@@ -37,11 +38,17 @@ def prior_in(view: View, mask: npt.NDArray[Any] | Logits, geometry: Geometry) ->
 
 
 def box_around(mask: CroppedMask, clicks: Clicks, shape: tuple[int, ...]) -> FloatArray:
-    """(4,) float32, in an image of (H, W): around a mask and the clicks on its object, a little larger."""
+    """(4,) float32, in an image of (H, W): around a mask and the clicks on its object, a little larger.
+
+    Raises:
+        InputError: there is neither.
+    """
     height, width = mask.pixels.shape
     on = clicks.points[clicks.labels == 1]
     extent = [] if mask.empty else [[mask.left, mask.top], [mask.left + width, mask.top + height]]
     points = np.concatenate([on, on + 1, np.reshape(extent, (-1, 2))])
+    if not len(points):
+        raise InputError("points: expected a click on the object where its mask is empty, got clicks on the background")
     low, high = points.min(axis=0), points.max(axis=0)
     margin = MARGIN_AROUND * (high - low)
     return np.concatenate([(low - margin).clip(0), np.minimum(high + margin, shape[::-1])]).astype(np.float32)
