@@ -118,10 +118,10 @@ class MaskDecoder(nn.Module):
         tokens = torch.cat([own.expand(prompts.shape[0], -1, -1), prompts], dim=1)
         if self.box_prior is not None:
             rows = rows + _where_box(self.box_prior.place(boxes, grid), hint)
-        told = None
+        hint_logits = None
         if self.hints is not None and hint is not None:
-            more, told = self.hints(rows, hint, grid)
-            rows = rows + more
+            hint_rows, hint_logits = self.hints(rows, hint, grid)
+            rows = rows + hint_rows
         if not self.reparameterized:
             rows = rows.expand(prompts.shape[0], -1, -1)
         tokens, rows = self.transformer(tokens, rows, row_pe, self.reparameterized)
@@ -134,8 +134,8 @@ class MaskDecoder(nn.Module):
                 logits = logits + _where_box(self.box_prior(tokens[:, 1], u, v), hint)
             if self.ellipse:
                 logits = logits + _where_box(self.ellipse * (1 - u * u - v * v).clamp(-2, 1), hint)
-        if self.hints is not None and hint is not None and told is not None:
-            logits = logits + pick(told, picked) + self.hints.share(tokens[:, 1])[..., None, None] * hint.prior
+        if self.hints is not None and hint is not None and hint_logits is not None:
+            logits = logits + pick(hint_logits, picked) + self.hints.share(tokens[:, 1])[..., None, None] * hint.prior
         return (plane(logits, grid.side, grid.side) if grid.cells is None else logits), scores
 
     def _masks(self, rows: Tensor, tokens: Tensor, cells: Tensor | None, grid: Grid) -> Tensor:

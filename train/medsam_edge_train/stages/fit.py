@@ -136,12 +136,12 @@ class PipelineModule(StageModule):
         extra = None if batch.priors is None else mask_prompts(batch.priors, cast(Tensor, batch.has_prior))
         rng = np.random.default_rng((self.config.seed, self.current_epoch, number))
         kind, clicks, boxes = rng.random(), int(rng.integers(1, 4)), batch.boxes
-        only_extra = BOXES_ALONE in self.config.freeze and extra is None  # a box alone would train nothing
+        untrained = BOXES_ALONE in self.config.freeze and extra is None  # boxes alone have no gradient then
         if 0 <= kind - self.settings.correct < self.settings.click:
             asked = first_clicks(batch.masks.cpu().numpy(), clicks)
             extra = with_clicks(mask_prompts(batch.masks.float(), boxes.new_zeros(len(boxes))), *asked)
             boxes = torch.zeros_like(boxes)
-        elif kind < self.settings.correct or only_extra:
+        elif kind < self.settings.correct or untrained:
             with torch.no_grad():
                 first = self._predict(batch.images, boxes, batch.image_index, batch.given_classes, extra)
             extra = correction(first, batch.masks, clicks)
