@@ -15,6 +15,8 @@ from medsam_edge_train.progress import show_progress
 from medsam_edge_train.settings import at_least_one, check, not_negative
 
 GIGABYTE = 1 << 30
+COMPARED = 1000
+"""Images that are simulated on the machine that was measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,17 +137,12 @@ def job_on(site: Site, images: int, simulated: int) -> dict[str, Any]:
 
 def compare(rates: Rates, site: Site) -> list[dict[str, float]]:
     """Images a second on the machine that was measured, and what the simulation says of it by the processor seconds."""
-    return [
-        {
-            "workers": workers,
-            "measured": measured,
-            "simulated": 1000
-            / simulate(
-                replace(site, nodes=1, workers=workers, image_s=rates.core_s[workers], lost_per_h=0.0), 1000
-            ).seconds,
-        }
-        for workers, measured in sorted(rates.images_per_s.items())
-    ]
+    checks = []
+    for workers, measured in sorted(rates.images_per_s.items()):
+        own = replace(site, nodes=1, workers=workers, image_s=rates.core_s[workers], lost_per_h=0.0)
+        simulated = COMPARED / simulate(own, COMPARED).seconds
+        checks.append({"workers": workers, "measured": measured, "simulated": simulated})
+    return checks
 
 
 def show(

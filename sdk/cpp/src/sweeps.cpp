@@ -16,8 +16,7 @@ double area(const CroppedMask& mask) {
     return static_cast<double>(std::count(mask.pixels.begin(), mask.pixels.end(), std::uint8_t{1}));
 }
 
-/// Whether two masks are nearly equal.
-bool same(const CroppedMask& one, const CroppedMask& other) {
+bool nearly_equal(const CroppedMask& one, const CroppedMask& other) {
     if (one.empty() || other.empty()) { return one.empty() && other.empty(); }
     const std::vector<float> there = mask_in(other, {one.top, one.left, one.top + one.height, one.left + one.width});
     double both = 0;
@@ -209,7 +208,7 @@ void Sweeps::correct(Track& track, std::int64_t z) {
                 known == track.found.end() ? std::nullopt : std::optional(known->second.mask);
             again(at, source(track, at, step));
             const CroppedMask& mask = track.found.at(at).mask;
-            const bool unchanged = former && same(*former, mask);
+            const bool unchanged = former && nearly_equal(*former, mask);
             ended = unchanged || (volume_.follow && mask.empty() && track.found.at(at - step).mask.empty());
         }
     }

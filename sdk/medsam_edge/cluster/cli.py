@@ -8,7 +8,7 @@ from typing import Any
 
 from medsam_edge.cli.folder import OUTCOMES
 from medsam_edge.cli.output import show_error, table
-from medsam_edge.cluster.run import new_parser, run_job
+from medsam_edge.cluster.run import new_parser, segment_rows
 from medsam_edge.errors import InputError
 
 
@@ -29,7 +29,7 @@ def run(argv: list[str]) -> int:
         if options.json:
             print(json.dumps(report), flush=True)
 
-    summary = run_job(options, watch)
+    summary = segment_rows(options, watch)
     counts = {name: getattr(summary, name) for name in OUTCOMES}
     if options.json:
         print(json.dumps(counts | {"seconds": round(summary.seconds, 3), "table": str(summary.table)}), flush=True)

@@ -107,16 +107,21 @@ def _table_row(number: int, row: Mapping[str, Any], options: argparse.Namespace,
             raise InputError(f"table: expected an output below {options.output}, row {number} has {row['output']}")
         overlay = options.overlay and (options.overlay / row["output"]).with_suffix(".png")
         job = replace(job, output=output, overlay=overlay)
-    if isinstance(boxes, str) and not boxes.lstrip().startswith("["):
-        boxes = _place(boxes, base)
-    elif boxes is not None and not isinstance(boxes, str):
+    if boxes is not None and not isinstance(boxes, str):
         boxes = json.dumps(boxes)
+    elif boxes is not None and not is_json(boxes):
+        boxes = _place(boxes, base)
     return replace(_row(job), image=image, boxes=boxes, modality=row.get("modality"))
 
 
 def is_address(text: str) -> bool:
     """Whether it is for fsspec, and no path."""
     return "://" in text
+
+
+def is_json(boxes: str) -> bool:
+    """Whether they are the boxes themselves, and no place of a file."""
+    return boxes.lstrip().startswith("[")
 
 
 def _place(text: str, base: Path) -> str:

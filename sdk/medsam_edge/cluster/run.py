@@ -1,4 +1,4 @@
-"""A job: rows to a pool of actors, what they report to a table. Ray Data moves paths and reports only."""
+"""Rows to a pool of actors, what they report to a table. Ray Data moves paths and reports only."""
 
 from __future__ import annotations
 
@@ -116,10 +116,10 @@ def segment_table(
         raise InputError(f"options: expected those of `medsam-edge segment`, got {', '.join(sorted(unknown))}")
     given = {name: Path(value) if name in PLACES and value else value for name, value in options.items()}
     chosen = {"image": source, "address": address, "workers": str(workers), "threads": threads}
-    return run_job(argparse.Namespace(**parsed | given | chosen), watch)
+    return segment_rows(argparse.Namespace(**parsed | given | chosen), watch)
 
 
-def run_job(options: argparse.Namespace, watch: Watch | None = None) -> Summary:
+def segment_rows(options: argparse.Namespace, watch: Watch | None = None) -> Summary:
     """`segment_table` with the options of the command."""
     _check_installed()
     _check_workers(options)
@@ -251,13 +251,12 @@ def _write(file: Path, rows: Sequence[Row], reports: dict[str, dict[str, Any]]) 
     from pyarrow import parquet
 
     columns = [_columns(row, reports[row.output]) for row in rows]
-    timings = pa.map_(pa.string(), pa.float64())
     schema = pa.schema(
         [
             *((name, pa.string()) for name in ("image", "output", "error", "modality")),
             ("scores", pa.list_(pa.float64())),
             ("pixels", pa.list_(pa.int64())),
-            ("timings_ms", timings),
+            ("timings_ms", pa.map_(pa.string(), pa.float64())),
         ]
     )
     with writing_whole(file) as partial:

@@ -6,8 +6,6 @@ import argparse
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -18,7 +16,7 @@ import numpy.typing as npt
 from medsam_edge.cli.folder import segment_job
 from medsam_edge.cli.segment import Choices, make_segmenter
 from medsam_edge.cluster.journal import Journal, ended, lost
-from medsam_edge.cluster.rows import Row, is_address
+from medsam_edge.cluster.rows import Row, is_address, is_json
 from medsam_edge.errors import InputError
 from medsam_edge.modality import Modality
 from medsam_edge.reading.limits import MAXIMUM_BYTES
@@ -67,13 +65,14 @@ class Worker:
     def _segment(self, row: Row) -> dict[str, Any]:
         modality, keywords = self.choices
         choices = (Modality.parse(row.modality) or modality, keywords)
-        with tempfile.TemporaryDirectory() as folder, _local(row.image, Path(folder, "image")) as image:
-            boxes = None
-            if row.boxes is not None and row.boxes.lstrip().startswith("["):
+        with tempfile.TemporaryDirectory() as folder:
+            image = _local(row.image, Path(folder, "image"))
+            boxes: Path | None = None
+            if row.boxes is not None and is_json(row.boxes):
                 boxes = Path(folder, "boxes.json")
                 boxes.write_text(row.boxes, encoding="utf-8")
             elif row.boxes is not None:
-                boxes = _fetch(row.boxes, Path(folder, "boxes")) if is_address(row.boxes) else Path(row.boxes)
+                boxes = _local(row.boxes, Path(folder, "boxes"))
             job = row.job(self.options, image)
             report = segment_job(self.segmenter, job, choices, self.options, boxes)
             if "error" in report:
@@ -81,10 +80,9 @@ class Worker:
             return report
 
 
-@contextmanager
-def _local(image: str, folder: Path) -> Iterator[Path]:
-    """A path at which an image can be read."""
-    yield _fetch(image, folder) if is_address(image) else Path(image)
+def _local(place: str, folder: Path) -> Path:
+    """Where a file can be read: the path itself, or a copy in the folder of what is at an address."""
+    return _fetch(place, folder) if is_address(place) else Path(place)
 
 
 def _fetch(address: str, folder: Path) -> Path:

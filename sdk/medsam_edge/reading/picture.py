@@ -80,18 +80,18 @@ def read_indices(file: Path) -> npt.NDArray[Any] | None:
     for claim in _claims(raw, file):
         check_claim(file, claim[:2], *claim[2:])
     if raw.startswith(_PNG) and raw[25] == _PNG_PALETTE:
-        grey, colors = _with_grey_palette(raw)
+        grey, colors = _png_with_grey_palette(raw)
         return _decode_plain(file, grey, False)[..., 0] if np.ptp(colors, axis=1).any() else None
     if raw.startswith(_TIFF) and (page := read_page(raw, file)).photometric == COLOR_MAP and page.bits == 8:
         colors = page.array(PALETTE).reshape(3, -1)
         return _decode_plain(file, indices(page), False) if np.ptp(colors, axis=0).any() else None
-    if raw.startswith(b"BM") and (found := _with_grey_entries(raw)) is not None:
+    if raw.startswith(b"BM") and (found := _bmp_with_grey_palette(raw)) is not None:
         grey, colors = found
         return _decode_plain(file, grey, False) if np.ptp(colors, axis=1).any() else None
     return None
 
 
-def _with_grey_entries(raw: bytes) -> tuple[bytes, npt.NDArray[Any]] | None:
+def _bmp_with_grey_palette(raw: bytes) -> tuple[bytes, npt.NDArray[Any]] | None:
     """The bmp with a palette that gives each index its own grey, and its (N, 3) colours; None without a palette."""
     start, size, bits, used = (struct.unpack_from(form, raw, at)[0] for form, at in _BMP_PALETTE)
     at, count = 14 + size, min(used or 1 << bits, 1 << bits)
@@ -102,7 +102,7 @@ def _with_grey_entries(raw: bytes) -> tuple[bytes, npt.NDArray[Any]] | None:
     return raw[:at] + greys + raw[at + 4 * count :], colors
 
 
-def _with_grey_palette(raw: bytes) -> tuple[bytes, npt.NDArray[Any]]:
+def _png_with_grey_palette(raw: bytes) -> tuple[bytes, npt.NDArray[Any]]:
     """The png with a palette that gives each index its own grey, without transparency; and its (N, 3) colours."""
     parts, at = [raw[:8]], 8
     colors = np.zeros((1, 3), np.uint8)

@@ -42,8 +42,8 @@ def named(labels: Sequence[Label] | None, count: int) -> list[Segment]:
     """Describe `count` objects; without labels they are "object 1" … of an unknown kind.
 
     A name of `ORGANS` or `LESIONS` gets its SNOMED CT code, capital letters or not, with left or right before it or not
-    (the code is that of both sides). Others are Tissue, DICOM's code for
-    a structure of unknown kind, unless the caller gives a code. InputError for anything else.
+    (the code is that of both sides). Others are Tissue, DICOM's code for a structure of unknown kind, unless the caller
+    gives a code. InputError for anything else.
     """
     if labels is None:
         labels = [f"object {number}" for number in range(1, count + 1)]
