@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import tempfile
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -19,12 +18,13 @@ from medsam_edge.cluster.journal import Journal, ended, lost
 from medsam_edge.cluster.rows import Row, is_address, is_json
 from medsam_edge.errors import InputError
 from medsam_edge.modality import Modality
-from medsam_edge.reading.limits import MAXIMUM_BYTES
+from medsam_edge.reading.limits import maximum_bytes
 
 LIVES = 3
 """Workers that one image may cost, for want of memory or by a crash, before it counts as bad."""
 CACHE_BYTES = 1 << 27
 """64 embeddings: enough for the slices of a volume that are asked for again; images do not come again."""
+CHUNK_BYTES = 1 << 20
 
 
 class Worker:
@@ -91,9 +91,13 @@ def _fetch(address: str, folder: Path) -> Path:
 
     folder.mkdir()
     file = folder / PurePosixPath(address.partition("::")[0]).name
+    limit = maximum_bytes()
     with fsspec.open(address, "rb") as source, file.open("wb") as target:
         size = getattr(source, "size", None)
-        if size is not None and size > MAXIMUM_BYTES:
-            raise InputError(f"image: expected at most {MAXIMUM_BYTES} bytes, {address} has {size}")
-        shutil.copyfileobj(source, target)
+        if size is not None and size > limit:
+            raise InputError(f"image: expected at most {limit} bytes, {address} has {size}")
+        while chunk := source.read(CHUNK_BYTES):
+            target.write(chunk)
+            if target.tell() > limit:  # some file systems do not know the size before
+                raise InputError(f"image: expected at most {limit} bytes, {address} has more")
     return file

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import zipfile
 from dataclasses import asdict, replace
@@ -18,6 +19,7 @@ from medsam_edge.cluster.journal import Journal, ended
 from medsam_edge.cluster.rows import Row
 from medsam_edge.cluster.run import new_parser
 from medsam_edge.cluster.worker import LIVES, Worker
+from medsam_edge.reading.limits import MAXIMUM_BYTES_VARIABLE
 from tests.sdk.cluster.files import BOXES, label_maps, write_images
 
 
@@ -82,8 +84,10 @@ def test_errors_name_the_address_and_large_files_are_not_copied(root: Path, monk
     assert damaged == f"image: cannot read {addresses[0]}: not a png, jpg, bmp or tif"
     assert "none.png" in missing
     assert "nonsense" in unknown
-    monkeypatch.setattr(worker_module, "MAXIMUM_BYTES", 100)
+    monkeypatch.setenv(MAXIMUM_BYTES_VARIABLE, "100")
     large = Row(f"file://{root}/in/003.png", str(root / "out" / "3.png"), None, json.dumps(BOXES))
+    assert "expected at most 100 bytes" in sent(new_worker(root), large)[0]["error"]
+    monkeypatch.setattr("fsspec.open", lambda *_: io.BytesIO(bytes(101)))  # its size is not known before
     assert "expected at most 100 bytes" in sent(new_worker(root), large)[0]["error"]
 
 
