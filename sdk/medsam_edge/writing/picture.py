@@ -31,7 +31,7 @@ def write_picture(path: Path, image: npt.NDArray[Any]) -> None:
 
 
 def as_png(image: npt.NDArray[np.uint8]) -> bytes:
-    """(H, W), or (H, W, 3) RGB, as a png file. OpenCV's own choice of compression is its fastest."""
+    """(H, W), or (H, W, 3) RGB, as a png file."""
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else np.ascontiguousarray(image)
     return cv2.imencode(".png", bgr)[1].tobytes()
 
