@@ -1,6 +1,6 @@
 """A widget on which a person draws boxes; the boxes go into `segment`.
 
-anywidget carries it to Jupyter, JupyterLab, VS Code and Colab; `widget.js` is what runs there.
+anywidget carries it to the notebook; `widget.js` is what runs there.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import anywidget
-import cv2
 import numpy as np
 import numpy.typing as npt
 import traitlets
@@ -22,6 +21,7 @@ from medsam_edge.intensity import Window
 from medsam_edge.modality import Modality
 from medsam_edge.reading.read import load_image
 from medsam_edge.settings import Axis, Settings
+from medsam_edge.writing.picture import as_png
 
 HERE = Path(__file__).parent
 
@@ -47,7 +47,7 @@ class BoxDrawing(anywidget.AnyWidget):
         self.image, self._planes = image, planes
         middle = len(planes) // 2
         super().__init__(
-            rows=[], slice=middle, slices=len(planes), picture=_png(planes[middle]), aspect=aspect, sides=list(sides)
+            rows=[], slice=middle, slices=len(planes), picture=as_png(planes[middle]), aspect=aspect, sides=list(sides)
         )
         self.observe(self._show, names="slice")
 
@@ -61,7 +61,7 @@ class BoxDrawing(anywidget.AnyWidget):
         return np.array(self.rows, dtype=np.float32).reshape(-1, 6 if self.sides else 4)
 
     def _show(self, change: Any) -> None:
-        self.picture = _png(self._planes[min(max(change["new"], 0), len(self._planes) - 1)])
+        self.picture = as_png(self._planes[min(max(change["new"], 0), len(self._planes) - 1)])
 
 
 def draw(
@@ -91,11 +91,6 @@ def draw(
 
 def _aspect(frame: Frame | None, columns: int, rows: int) -> float:
     """1 where the file says nothing."""
-    known = frame is not None and len(frame.spacing_mm) > max(columns, rows)
-    return frame.spacing_mm[rows] / frame.spacing_mm[columns] if frame and known else 1.0
-
-
-def _png(plane: npt.NDArray[np.uint8]) -> bytes:
-    """(H, W), or (H, W, 3) RGB."""
-    bgr = cv2.cvtColor(plane, cv2.COLOR_RGB2BGR) if plane.ndim == 3 else np.ascontiguousarray(plane)
-    return cv2.imencode(".png", bgr)[1].tobytes()
+    if frame is None or len(frame.spacing_mm) <= max(columns, rows):
+        return 1.0
+    return frame.spacing_mm[rows] / frame.spacing_mm[columns]

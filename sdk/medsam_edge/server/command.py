@@ -67,9 +67,10 @@ def run(argv: Sequence[str]) -> int:
         if options.protocol == "nninteractive":
             print(f"server: {url}\ntoken:  {token}", flush=True)
         else:
-            print(f"{url}/#token={token}", flush=True)
+            page = f"{url}/#token={token}"
+            print(page, flush=True)
             if options.open:
-                webbrowser.open(f"{url}/#token={token}")
+                webbrowser.open(page)
         server_for(app, limits).run(sockets=[listening])
     return 0
 
@@ -180,4 +181,4 @@ def _count(text: str) -> int:
 if __name__ == "__main__":
     from medsam_edge.cli.main import guarded
 
-    sys.exit(guarded(lambda arguments: run(arguments), sys.argv[1:]))
+    sys.exit(guarded(run, sys.argv[1:]))

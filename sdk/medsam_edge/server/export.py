@@ -73,7 +73,7 @@ def coco(held: HeldImage, objects: Sequence[Named]) -> dict[str, Any]:
     axes = {axis_of(own.result) for own in objects} or {0}
     if len(axes) > 1:
         raise InputError(f"objects: expected all along one axis for coco, got axes {sorted(axes)}")
-    height, width = _plane_shape(held, axes.pop())
+    height, width = plane_shape(held, axes.pop())
     annotations: list[dict[str, Any]] = []
     for category, own in enumerate(objects, start=1):
         for z, mask, score in slices_of(own.result, own.index):
@@ -104,7 +104,7 @@ def _by_object(held: HeldImage, objects: Sequence[Named], form: str) -> dict[str
     """`rle` or `polygons`, slice by slice, of each object."""
     described = []
     for own in objects:
-        height, width = _plane_shape(held, axis_of(own.result))
+        height, width = plane_shape(held, axis_of(own.result))
         slices = []
         for z, mask, _ in slices_of(own.result, own.index):
             if form == "rle":
@@ -132,7 +132,8 @@ def _coco_rle(
     return {"size": [height, width], "counts": run_lengths(plane.T)}
 
 
-def _plane_shape(held: HeldImage, axis: int) -> tuple[int, int]:
+def plane_shape(held: HeldImage, axis: int) -> tuple[int, int]:
+    """Height and width of the slices along an axis; of a picture, whatever the axis, its own."""
     if not held.volume:
         return held.shape[0], held.shape[1]
     height, width = (side for at, side in enumerate(held.shape) if at != axis)

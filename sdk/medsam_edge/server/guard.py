@@ -13,6 +13,7 @@ from collections.abc import Iterable, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from medsam_edge.server.errors import (
@@ -81,7 +82,7 @@ class Guard:
             await self._app(scope, Body(receive, self._limits), answer)
         except RequestError as error:
             if not answer.status:
-                await refuse(error, answer)
+                await refusal(error)(scope, receive, answer)
         finally:
             with self._lock:
                 self._incoming -= reserved
@@ -188,17 +189,14 @@ class Body:
         return message
 
 
-async def refuse(error: RequestError, send: Answer) -> None:
-    """Answer without the application, and close: a body that is on its way is not read."""
-    body = json.dumps({"detail": str(error), "type": type(error).__name__}).encode()
-    headers = {"content-type": "application/json", "content-length": str(len(body)), "connection": "close"}
+def refusal(error: RequestError) -> JSONResponse:
+    """An answer without the application, which closes: a body that is on its way is not read."""
+    headers = {"connection": "close"}
     if error.status == Unauthorized.status:
         headers["www-authenticate"] = "Bearer"
     if error.retry_after is not None:
         headers["retry-after"] = str(error.retry_after)
-    encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": error.status, "headers": encoded})
-    await send({"type": "http.response.body", "body": body})
+    return JSONResponse({"detail": str(error), "type": type(error).__name__}, error.status, headers)
 
 
 def _is_host(text: str) -> bool:

@@ -13,7 +13,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -138,15 +137,14 @@ class HeldImage:
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
+def window_of(given: list[float] | str | None) -> Window | None:
+    """A window as the sdk takes it, from one as JSON has it."""
+    return (given[0], given[1]) if isinstance(given, list) else given
+
+
 def _rule(modality: Modality | None) -> str:
     """Which of the rules of `medsam_edge.intensity` a modality has, where there is no window."""
     return "unknown" if modality is None else "CT" if modality is Modality.CT else "other"
-
-
-def as_png(plane: npt.NDArray[np.uint8]) -> bytes:
-    """(H, W), or (H, W, 3) RGB, packed fast."""
-    bgr = cv2.cvtColor(plane, cv2.COLOR_RGB2BGR) if plane.ndim == 3 else np.ascontiguousarray(plane)
-    return cv2.imencode(".png", bgr, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
 
 
 def receive(files: Sequence[tuple[str, BinaryIO]], folder: Path) -> tuple[str, str, Path]:
@@ -182,11 +180,15 @@ def receive(files: Sequence[tuple[str, BinaryIO]], folder: Path) -> tuple[str, s
     return _identity(digests), names[0], paths[0] if len(paths) == 1 else (headers or [folder])[0]
 
 
+def files_of(path: Path) -> list[Path]:
+    """The files of a folder, by name; or the one file."""
+    return sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
+
+
 def identity_of(path: Path) -> str:
     """The id of a served file, or of the files of a folder."""
-    files = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
     digests = []
-    for file in files:
+    for file in files_of(path):
         with file.open("rb") as source:
             digest = hashlib.sha256()
             while chunk := source.read(CHUNK):

@@ -109,6 +109,12 @@ def cropped(plane: npt.NDArray[np.bool_]) -> CroppedMask:
     return CroppedMask(top, left, plane[top : rows[-1] + 1, left : columns[-1] + 1].copy())
 
 
+def extent_of(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64] | None:
+    """(3, 2) low and high of what is true in a (D, H, W) mask, high exclusive; None of nothing."""
+    lines = [np.flatnonzero(mask.any(axis=tuple(at for at in range(3) if at != axis))) for axis in range(3)]
+    return None if not lines[0].size else np.array([[own[0], own[-1] + 1] for own in lines])
+
+
 def run_lengths(pixels: npt.NDArray[np.bool_]) -> list[int]:
     """Lengths of runs of equal values in row order, background first; [] of no pixels."""
     flat = pixels.ravel()
@@ -150,13 +156,13 @@ def described(kept: Kept) -> schemas.SegmentationInfo:
         axis=axis_of(result),
         modality=result.modality and result.modality.value,
         modality_confidence=result.modality_confidence,
-        objects=[_described_object(result, index) for index in range(len(result))],
+        objects=[described_object(result, index) for index in range(len(result))],
         timings_ms=dict(result.timings_ms),
         warnings=list(kept.warnings),
     )
 
 
-def _described_object(result: Result, index: int) -> schemas.Object:
+def described_object(result: Result, index: int) -> schemas.Object:
     slices, box, clicks = list(slices_of(result, index)), result.boxes[index], result.clicks[index]
     return schemas.Object(
         index=index,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
@@ -17,10 +17,9 @@ from medsam_edge.server.export import Named, exported
 from medsam_edge.server.held import HeldImage
 from medsam_edge.server.schemas import Format
 from medsam_edge.server.service import Service
-from medsam_edge.server.work import Deadline, Queue
+from medsam_edge.server.work import Deadline, in_turn
 
 router = APIRouter(prefix="/api/v1", responses={"4XX": {"model": schemas.Problem}, 503: {"model": schemas.Problem}})
-T = TypeVar("T")
 LOOK_SECONDS = 0.1
 """How often the state of a job is looked at for its events."""
 QUIET_SECONDS = 10.0
@@ -50,11 +49,6 @@ def image_of(image: ImageId, service: Served, client: Client) -> HeldImage:
 
 
 Held = Annotated[HeldImage, Depends(image_of)]
-
-
-async def in_turn(queue: Queue, work: Callable[[], T]) -> T:
-    """Do work in a thread of a queue. Raises Busy where it is full."""
-    return await asyncio.wrap_future(queue.submit(work).future)
 
 
 @router.get("/server")

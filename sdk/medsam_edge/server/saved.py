@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from medsam_edge.errors import ImageError
 from medsam_edge.prompts import Clicks
@@ -18,9 +18,9 @@ from medsam_edge.results.mask import CroppedMask
 from medsam_edge.results.result import Segmentation, VolumeSegmentation
 from medsam_edge.server import schemas
 from medsam_edge.server.errors import NotSaved
-from medsam_edge.server.export import Named, label_map
-from medsam_edge.server.held import HeldImage
-from medsam_edge.server.masks import Kept, Result, axis_of, from_runs, region, slices_of
+from medsam_edge.server.export import Named, label_map, plane_shape
+from medsam_edge.server.held import HeldImage, window_of
+from medsam_edge.server.masks import EMPTY, Kept, Result, axis_of, described_object, from_runs
 from medsam_edge.server.restored import no_logits, restored_volume
 from medsam_edge.writing.labels import write_labels
 from medsam_edge.writing.whole import writing_whole
@@ -100,11 +100,8 @@ class SavedResults:
             content = SavedImage.model_validate(json.loads(path.read_text(encoding="utf-8")))
             if tuple(content.shape) != held.shape or content.image != held.id:
                 raise ValueError("it is of another image")
-            kept = [
-                Kept(held.id, client, _restored(held, own), schemas.Shown.model_validate(own.shown.model_dump()))
-                for own in content.objects
-            ]
-        except (OSError, ValueError, ValidationError) as error:
+            kept = [Kept(held.id, client, _restored(held, own), own.shown) for own in content.objects]
+        except (OSError, ValueError) as error:  # pydantic's error is a ValueError
             raise ImageError(f"saved: cannot read {path.name}: {str(error).splitlines()[0]}") from error
         return content.labels, list(zip(content.objects, kept, strict=True))
 
@@ -115,20 +112,17 @@ class SavedResults:
 
 def _to_save(own: Named, shown: schemas.Shown) -> SavedObject:
     result, index = own.result, own.index
-    box, clicks = result.boxes[index], result.clicks[index]
+    described = described_object(result, index)
     return SavedObject(
         name=own.name,
         color=own.color,
-        box=None if np.isnan(box[0]) else box.tolist(),
-        score=own.score,
+        box=described.box,
+        score=described.score,
         axis=axis_of(result),  # type: ignore[arg-type]
         follow=isinstance(result, VolumeSegmentation) and result.follow,
-        clicks=[
-            schemas.Click(point=point, label=label)
-            for point, label in zip(clicks.points.tolist(), clicks.labels.tolist(), strict=True)
-        ],
+        clicks=described.clicks,
         shown=shown,
-        regions=[region(z, mask, score) for z, mask, score in slices_of(result, index)],
+        regions=described.regions,
     )
 
 
@@ -138,15 +132,14 @@ def _restored(held: HeldImage, own: SavedObject) -> Result:
     ValueError where the file does not fit the image.
     """
     modality = held.modality(own.shown.modality)
-    window = own.shown.window
-    display = held.shown(modality, tuple(window) if isinstance(window, list) else window).pixels  # type: ignore
+    display = held.shown(modality, window_of(own.shown.window)).pixels
     dimensions = len(held.shape)
-    sides = [side for at, side in enumerate(held.shape) if dimensions == 2 or at != own.axis]
+    height, width = plane_shape(held, own.axis)
     masks: dict[int, CroppedMask] = {}
     for part in own.regions:
         if min(part.top, part.left, part.slice, part.height, part.width) < 0:
             raise ValueError("negative position")
-        if part.top + part.height > sides[0] or part.left + part.width > sides[1]:
+        if part.top + part.height > height or part.left + part.width > width:
             raise ValueError("a mask outside the image")
         masks[part.slice] = CroppedMask(part.top, part.left, from_runs(part.counts, part.height, part.width))
     depth = held.shape[own.axis] if dimensions == 3 else 1
@@ -157,7 +150,7 @@ def _restored(held: HeldImage, own: SavedObject) -> Result:
     boxes = np.full((1, 2 * dimensions), np.nan, np.float32)
     if own.box is not None:
         boxes[0] = own.box
-    view = (0, 0, sides[0], sides[1])
+    view = (0, 0, height, width)
     common: dict[str, Any] = {
         "boxes": boxes,
         "scores": np.array([own.score], dtype=np.float32),
@@ -167,8 +160,7 @@ def _restored(held: HeldImage, own: SavedObject) -> Result:
         "clicks": (clicks,),
     }
     if dimensions == 2:
-        mask = masks.get(0, CroppedMask(0, 0, np.zeros((0, 0), dtype=bool)))
-        return Segmentation(masks=(mask,), shown=display, logits=(no_logits(view),), **common)
+        return Segmentation(masks=(masks.get(0, EMPTY),), shown=display, logits=(no_logits(view),), **common)
     volume = restored_volume(display, own.axis, masks, modality)
     for part in own.regions:
         volume.slice_scores[0, part.slice] = np.nan if part.score is None else part.score

@@ -12,14 +12,14 @@ from typing import BinaryIO
 import numpy as np
 
 from medsam_edge.errors import InputError
-from medsam_edge.intensity import WINDOWS, Window
+from medsam_edge.intensity import WINDOWS
 from medsam_edge.modality import Modality
 from medsam_edge.reading.suffixes import MEDICAL_SUFFIXES, PICTURE_SUFFIXES
 from medsam_edge.segmenter import Segmenter
 from medsam_edge.server import schemas
 from medsam_edge.server.errors import NotSaved, Unknown
 from medsam_edge.server.export import Named
-from medsam_edge.server.held import HeldImage, ServedFolder, as_png, identity_of, read_held, receive
+from medsam_edge.server.held import HeldImage, ServedFolder, files_of, identity_of, read_held, receive, window_of
 from medsam_edge.server.limits import Limits
 from medsam_edge.server.masks import Kept, Result, described, region, section
 from medsam_edge.server.saved import SavedResults
@@ -27,6 +27,7 @@ from medsam_edge.server.store import Store
 from medsam_edge.server.warned import collected
 from medsam_edge.server.work import Deadline, Jobs, Queue
 from medsam_edge.version import __version__
+from medsam_edge.writing.picture import as_png
 
 
 class Service:
@@ -110,13 +111,13 @@ class Service:
 
     def picture(self, held: HeldImage, number: int, axis: int, shown: schemas.Shown) -> bytes:
         """PNG of a slice."""
-        png = as_png(held.plane(number, axis, held.modality(shown.modality), _window(shown.window)))
+        png = as_png(held.plane(number, axis, held.modality(shown.modality), window_of(shown.window)))
         self.store.trim(held.id)
         return png
 
     def embed(self, held: HeldImage, request: schemas.EmbedRequest) -> schemas.Embedded:
         modality = held.modality(request.modality)
-        shown = held.shown(modality, _window(request.window)).pixels
+        shown = held.shown(modality, window_of(request.window)).pixels
         if held.volume:
             planes = np.moveaxis(shown, request.axis, 0)
             if request.slice >= len(planes):
@@ -137,7 +138,7 @@ class Service:
             raise InputError("prior: expected a segmentation of the same image")
         with collected() as warnings:
             result = self.segmenter.segment(
-                held.shown(modality, _window(request.window)),
+                held.shown(modality, window_of(request.window)),
                 request.boxes,
                 modality,
                 points=request.points,
@@ -203,10 +204,5 @@ class Service:
         )
 
 
-def _window(given: list[float] | str | None) -> Window | None:
-    return (given[0], given[1]) if isinstance(given, list) else given
-
-
 def _size(path: Path) -> int:
-    files = [file for file in path.iterdir() if file.is_file()] if path.is_dir() else [path]
-    return sum(file.stat().st_size for file in files)
+    return sum(file.stat().st_size for file in files_of(path))

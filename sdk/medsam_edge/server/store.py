@@ -34,9 +34,10 @@ class Store:
         Raises:
             TooLarge: it alone is more than a client may have.
         """
-        if held.nbytes > min(self._limits.client_bytes, self._limits.memory_bytes):
+        most = min(self._limits.client_bytes, self._limits.memory_bytes)
+        if held.nbytes > most:
             held.close()
-            raise TooLarge(f"image: takes {held.nbytes} bytes of memory, more than {self._limits.client_bytes}")
+            raise TooLarge(f"image: takes {held.nbytes} bytes of memory, more than {most}")
         with self._lock:
             known = self._images.setdefault(held.id, held)
             if known is not held:

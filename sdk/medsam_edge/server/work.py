@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 import uuid
@@ -79,6 +80,11 @@ class Queue:
         finally:
             with self._lock:
                 self._busy -= 1
+
+
+async def in_turn(queue: Queue, work: Callable[[], T]) -> T:
+    """Do work in a thread of a queue. Raises Busy where it is full."""
+    return await asyncio.wrap_future(queue.submit(work).future)
 
 
 class Deadline:

@@ -30,6 +30,12 @@ def write_picture(path: Path, image: npt.NDArray[Any]) -> None:
         partial.write_bytes(encoded.tobytes())
 
 
+def as_png(image: npt.NDArray[np.uint8]) -> bytes:
+    """(H, W), or (H, W, 3) RGB, as a png file."""
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else np.ascontiguousarray(image)
+    return cv2.imencode(".png", bgr)[1].tobytes()
+
+
 def check_picture_suffix(path: Path) -> None:
     """Raise ImageError unless the suffix is that of a picture."""
     if not path.name.lower().endswith(PICTURE_SUFFIXES):

@@ -1,4 +1,4 @@
-"""A thousand requests that nobody should send. Each gets an answer of 4xx, and the server goes on."""
+"""A thousand requests that nobody should send. None makes the server fail, and it goes on."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def api(folder: object) -> Iterator[httpx.Client]:
 
 @pytest.fixture(autouse=True)
 def bounded(api: httpx.Client) -> Iterator[None]:
-    """After each test the server answers, and has not grown."""
+    """After each test the server answers, and its process has not grown by more than GROWTH."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     yield
     assert api.get("/healthz").status_code == 200

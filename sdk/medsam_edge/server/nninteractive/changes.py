@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from medsam_edge.results.mask import CroppedMask
 from medsam_edge.results.result import VolumeSegmentation
-from medsam_edge.server.masks import paint_part, slices_of
+from medsam_edge.server.masks import extent_of, paint_part, slices_of
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def change_between(before: VolumeSegmentation | None, after: VolumeSegmentation 
     for part, result in ((old, before), (new, after)):
         if result is not None:
             paint_part(part, low.tolist(), result, 0)
-    changed = _extent(old != new)
+    changed = extent_of(old != new)
     if changed is None:
         return None
     values = new[tuple(slice(start, stop) for start, stop in changed.tolist())]
@@ -62,9 +62,3 @@ def _bounds(result: VolumeSegmentation | None) -> npt.NDArray[np.int64] | None:
     low, high = spans[:, ::2].min(axis=0), spans[:, 1::2].max(axis=0)  # slice, row, column
     order = np.insert([1, 2], result.axis, 0)
     return np.stack([low[order], high[order]], axis=1)
-
-
-def _extent(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64] | None:
-    """(3, 2) low and high of what is true; None of nothing."""
-    lines = [np.flatnonzero(mask.any(axis=tuple(at for at in range(3) if at != axis))) for axis in range(3)]
-    return None if not lines[0].size else np.array([[own[0], own[-1] + 1] for own in lines])

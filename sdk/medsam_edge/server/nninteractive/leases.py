@@ -70,8 +70,10 @@ class Leases:
             lease = self._leases.get(key or "")
             if lease is None:
                 raise LeaseLost("the session has ended, or never began")
-            lease.seen = self._clock() if seen or acts else lease.seen
-            lease.acted = self._clock() if acts else lease.acted
+            if acts:
+                self.touch(lease)
+            elif seen:
+                lease.seen = self._clock()
             return lease
 
     def touch(self, lease: Lease) -> None:

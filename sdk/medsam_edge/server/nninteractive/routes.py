@@ -29,8 +29,7 @@ from medsam_edge.server.nninteractive.interactions import (
 from medsam_edge.server.nninteractive.leases import Lease, Leases
 from medsam_edge.server.nninteractive.session import ViewerSession
 from medsam_edge.server.nninteractive.wire import meta_of, packed, unpacked
-from medsam_edge.server.routes import in_turn
-from medsam_edge.server.work import Deadline, Queue
+from medsam_edge.server.work import Deadline, Queue, in_turn
 
 UPLOADS = (wire.PATH_SET_IMAGE, wire.PATH_ADD_SCRIBBLE, wire.PATH_ADD_LASSO, wire.PATH_ADD_INITIAL_SEG)
 LICENSE = "Apache-2.0; data of the weights: MODEL_CARD.md"

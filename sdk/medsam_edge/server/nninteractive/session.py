@@ -16,9 +16,10 @@ from medsam_edge.inference.volume import volume_display
 from medsam_edge.intensity import looks_like_ct
 from medsam_edge.modality import Modality
 from medsam_edge.reading.limits import check_size
+from medsam_edge.results.mask import CroppedMask
 from medsam_edge.results.result import VolumeSegmentation
 from medsam_edge.segmenter import Segmenter
-from medsam_edge.server.masks import cropped, paint, section, slices_of
+from medsam_edge.server.masks import cropped, slices_of
 from medsam_edge.server.nninteractive.changes import Change, change_between, union
 from medsam_edge.server.nninteractive.interactions import (
     Area,
@@ -145,8 +146,7 @@ class ViewerSession:
         """Decode the object anew with its mask as the prompt on each slice: for an initial segmentation."""
         if self._result is None:
             return None
-        whole = np.zeros(self.shape, dtype=bool)
-        paint(whole, self._result, 0, 1)
+        whole = self._result.mask(0)
         boxes = boxes_from_masks(whole.astype(np.uint8))
         if not len(boxes):
             return None
@@ -202,10 +202,8 @@ class ViewerSession:
         """What lies in a box or an outline is no part of the object: background clicks there."""
         if self._result is None:
             return None
-        own = np.zeros(self.shape, dtype=bool)
-        paint(own, self._result, 0, 1)
         region = interaction.region(self.shape) if isinstance(interaction, Box) else interaction.mask
-        return self._clicked(clicks_within(own & region), progress)
+        return self._clicked(clicks_within(self._result.mask(0) & region), progress)
 
     def _segment(self, axis: int, progress: Progress | None, **prompts: Any) -> VolumeSegmentation:
         options: dict[str, Any] = {"axis": axis, "progress": progress, **prompts}
@@ -217,9 +215,7 @@ class ViewerSession:
     def _from_mask(self, mask: npt.NDArray[np.bool_]) -> VolumeSegmentation:
         if self._image is None or mask.shape != self.shape:
             raise InputError(f"initial_seg: expected shape {self.shape}, got {mask.shape}")
-        planes = np.moveaxis(mask, self._axis, 0)
-        masks = {int(z): cropped(planes[z]) for z in np.flatnonzero(planes.any(axis=(1, 2)))}
-        return restored_volume(self._image.pixels, self._axis, masks, self.modality)
+        return restored_volume(self._image.pixels, self._axis, _by_slice(mask, self._axis), self.modality)
 
     def _joined(self, found: VolumeSegmentation) -> VolumeSegmentation:
         """The object with another part of it. The parts' logits no longer fit, so corrections go on from the mask."""
@@ -228,10 +224,8 @@ class ViewerSession:
             return found
         axis = former.axis
         masks = {z: mask for z, mask, _ in slices_of(former, 0)}
-        for z in range(former.shape[axis]):
-            part = section(found, 0, z, axis)
-            if not part.empty:
-                masks[z] = union(masks[z], part) if z in masks else part
+        for z, part in _by_slice(found.mask(0), axis).items():
+            masks[z] = union(masks[z], part) if z in masks else part
         joined = restored_volume(former.display, axis, masks, former.modality)
         kept = {z: own for z, own in former.logits[0].items() if z in masks and masks[z] is former.masks[0].get(z)}
         return replace(
@@ -245,6 +239,12 @@ class ViewerSession:
         """What the viewer does not have yet."""
         before, self._sent = self._sent, self._result
         return change_between(before, self._result)
+
+
+def _by_slice(mask: npt.NDArray[np.bool_], axis: int) -> dict[int, CroppedMask]:
+    """A (D, H, W) mask on each slice along an axis on which it is."""
+    planes = np.moveaxis(mask, axis, 0)
+    return {int(z): cropped(planes[z]) for z in np.flatnonzero(planes.any(axis=(1, 2)))}
 
 
 def _slice_axis(shape: Sequence[int], spacing: Any) -> int:

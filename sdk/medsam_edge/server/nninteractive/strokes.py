@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from medsam_edge.server.masks import extent_of
+
 MOST_POINTS = 8
 SPACING = 3.0
 """Least distance between two points of a scribble, in its own thicknesses."""
@@ -13,8 +15,8 @@ SPACING = 3.0
 
 def flattest(mask: npt.NDArray[np.bool_], preferred: int) -> int:
     """The array axis along which a drawing is thinnest; the preferred one of equals."""
-    extents = [np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis))) for axis in range(3)]
-    lengths = [int(extent[-1] - extent[0]) if extent.size else 0 for extent in extents]
+    extent = extent_of(mask)
+    lengths = [0, 0, 0] if extent is None else (extent[:, 1] - extent[:, 0]).tolist()
     return preferred if lengths[preferred] == min(lengths) else int(np.argmin(lengths))
 
 

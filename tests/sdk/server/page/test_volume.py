@@ -180,3 +180,15 @@ def test_the_volume_is_that_of_the_file(opened: Hand, folder: Path) -> None:
     assert np.allclose(
         (opened.screen(64, 0)[0] - opened.screen(0, 0)[0]) * 1.5, opened.screen(0, 64)[1] - opened.screen(0, 0)[1]
     )
+
+
+def test_the_picture_follows_the_modality(hand: Hand, tmp_path: Path) -> None:
+    """HU without a modality are shown as CT, 40 as mid-grey; as MR 40 is the highest value, so white."""
+    values = np.repeat(np.array([-1000, 40], np.int16), 32) * np.ones((3, 64, 1), np.int16)
+    sitk.WriteImage(sitk.GetImageFromArray(values), str(tmp_path / "hu.nii.gz"))
+    hand.upload(tmp_path / "hu.nii.gz")
+    hand.opened("hu.nii.gz")
+    assert abs(hand.color(48, 32)[0] - 127) < 3
+    hand.page.locator("#modality").select_option("MR")
+    hand.page.wait_for_timeout(500)
+    assert hand.color(48, 32)[0] == 255

@@ -28,7 +28,7 @@ export function setToken(token) {
   sessionStorage.setItem(TOKEN, token);
 }
 
-async function call(method, path, { json, body, signal } = {}) {
+async function call(method, path, { json, body } = {}) {
   const headers = { Authorization: `Bearer ${sessionStorage.getItem(TOKEN) ?? ""}`, "X-Client": client };
   if (json !== undefined) headers["Content-Type"] = "application/json";
   for (let tried = 1; ; tried++) {
@@ -37,11 +37,9 @@ async function call(method, path, { json, body, signal } = {}) {
       response = await fetch(`/api/v1/${path}`, {
         method,
         headers,
-        signal,
         body: json === undefined ? body : JSON.stringify(json),
       });
-    } catch (error) {
-      if (error.name === "AbortError") throw error;
+    } catch {
       throw new Refused(0, "The server does not answer. Is it still running?", "NetworkError");
     }
     if (response.ok) return response;
@@ -62,10 +60,9 @@ const query = (given) =>
 
 export const server = () => asJson(call("GET", "server"));
 export const files = () => asJson(call("GET", "files"));
-export const images = () => asJson(call("GET", "images"));
 export const image = (id) => asJson(call("GET", `images/${id}`));
 export const open = (file) => asJson(call("POST", "images/open", { json: { file } }));
-export const embed = (id, request, signal) => asJson(call("POST", `images/${id}/embed`, { json: request, signal }));
+export const embed = (id, request) => asJson(call("POST", `images/${id}/embed`, { json: request }));
 export const segment = (id, request) => asJson(call("POST", `images/${id}/segmentations`, { json: request }));
 export const refine = (id, request) => asJson(call("POST", `segmentations/${id}/refine`, { json: request }));
 export const segmentation = (id) => asJson(call("GET", `segmentations/${id}`));
@@ -81,9 +78,9 @@ export function upload(files) {
 }
 
 /** One slice as the window shows it; decoded, ready to draw. */
-export async function picture(id, slice, { axis, modality, window }, signal) {
+export async function picture(id, slice, { axis, modality, window }) {
   const asked = query({ axis, modality, window: window?.join(",") });
-  const response = await call("GET", `images/${id}/slices/${slice}.png?${asked}`, { signal });
+  const response = await call("GET", `images/${id}/slices/${slice}.png?${asked}`);
   return createImageBitmap(await response.blob());
 }
 

@@ -22,7 +22,6 @@ const show = (id) => () => document.getElementById(id).showModal();
 export function drawBar() {
   const { doc, files } = state;
   const at = files.findIndex(({ file }) => file === doc?.file);
-  const takes = doc && doc.objects.some((own) => own.segmentation);
   render(
     html`
       <span class="brand">${icon("brand")} medsam-edge</span>
@@ -56,11 +55,12 @@ export function drawBar() {
     `,
     document.getElementById("bar"),
   );
-  drawSaveMenu(doc, takes);
+  drawSaveMenu(doc);
 }
 
-function drawSaveMenu(doc, takes) {
-  const item = (label, act, { keys = "", disabled = !takes } = {}) => html`
+function drawSaveMenu(doc) {
+  const any = doc?.objects.some((own) => own.segmentation);
+  const item = (label, act, { keys = "", disabled = !any } = {}) => html`
     <button type="button" ?disabled=${disabled} @click=${() => (hideMenu(), act())}>
       <span>${label}</span>${keys ? html`<kbd>${keys}</kbd>` : nothing}
     </button>

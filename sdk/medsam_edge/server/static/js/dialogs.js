@@ -43,9 +43,8 @@ const size = (bytes) => (bytes < 2 ** 20 ? `${Math.ceil(bytes / 1024)} KiB` : `$
 
 /** The keys, by group. */
 export function drawHelp() {
-  const names = { "^": "Ctrl+", " ": "Space" };
   const text = (key) =>
-    key.startsWith("^") ? `Ctrl+${key[1] === key[1].toUpperCase() ? "Shift+" : ""}${key[1].toUpperCase()}` : (names[key] ?? title(key));
+    key.startsWith("^") ? `Ctrl+${key[1] === key[1].toUpperCase() ? "Shift+" : ""}${key[1].toUpperCase()}` : title(key);
   const rows = [
     ...KEYS.map(([keys, group, what]) => [keys.map(text), group, what]),
     ...CANVAS_KEYS.map(([key, what]) => [[key], "Canvas (when it has the focus)", what]),

@@ -12,7 +12,7 @@ export function decoded({ width, height, counts }) {
 }
 
 /** The lines between inside and outside, in pixels of the slice. */
-export function outline(region) {
+function outline(region) {
   const { top, left, width, height } = region;
   const pixels = decoded(region);
   const path = new Path2D();

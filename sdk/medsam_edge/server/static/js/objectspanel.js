@@ -123,19 +123,19 @@ function score({ score: value, waiting: due }) {
   return html`<span class="score ${grade}" title=${tip}>${value.toFixed(2)}</span>`;
 }
 
-function waiting({ job }, name) {
+function waiting(object, name) {
+  const { job } = object;
   if (!job) return html`<progress aria-label="${name}: segmenting"></progress>`;
   const queued = job.state === "queued" && job.place > 0;
   const running = job.total ? `${job.done} of ${job.total} slices` : "Following …";
   const text = queued ? `Place ${job.place} in the queue` : running;
-  const object = state.doc.objects.find((own) => own.job?.id === job.id);
   return html`
     <div class="job">
       ${job.total
         ? html`<progress aria-label="${name}: slices" max=${job.total} value=${job.done}></progress>`
         : html`<progress aria-label="${name}: slices"></progress>`}
       <span>${text}</span>
-      <button type="button" class="quiet" @click=${act(() => object && cancel(object))}>Cancel</button>
+      <button type="button" class="quiet" @click=${act(() => cancel(object))}>Cancel</button>
     </div>
   `;
 }

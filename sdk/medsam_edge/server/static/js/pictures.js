@@ -14,7 +14,7 @@ let last = null;
 let embedding = null;
 let resting = 0;
 
-const keyOf = (doc, slice) => [doc.image.id, doc.axis, slice, doc.modality === "CT", doc.window].join(" ");
+const keyOf = (doc, slice) => [doc.image.id, doc.axis, slice, doc.modality, doc.window].join(" ");
 
 /**
  * The picture of the slice at hand and its number. Until it is there: the last one of the same plane, so that nothing
@@ -30,7 +30,7 @@ export function pictureNow() {
   return { picture: kept.get(last.key), slice: last.slice };
 }
 
-/** Fetch the slice at hand and then its neighbours; what is under way for another one is given up. */
+/** Fetch the slice at hand and then its neighbours; those of another one that are not fetched yet are given up. */
 export async function fetchPictures() {
   const { doc } = state;
   if (!doc) return;

@@ -1,4 +1,4 @@
-// What the page shows, and who is told when it changes. Only `acts*.js` and `opening.js` change a document's objects.
+// What the page shows, and who is told when it changes. Only `acts.js` and `opening.js` change a document's objects.
 
 import { History } from "./history.js";
 import { planeOf } from "./plane.js";

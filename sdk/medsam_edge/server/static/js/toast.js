@@ -52,15 +52,13 @@ function close(key) {
 }
 
 function draw() {
-  const place = (kind) => document.getElementById(kind === "problem" ? "problems" : "news");
-  for (const kind of ["problem", "news"]) {
-    const own = shown.filter((message) => (message.kind === "problem") === (kind === "problem"));
+  for (const place of ["problems", "news"]) {
     render(
       repeat(
-        own,
+        shown.filter(({ kind }) => (kind === "problem") === (place === "problems")),
         ({ key }) => key,
-        ({ key, text, kind: own }) => html`
-          <div class="toast ${own}">
+        ({ key, text, kind }) => html`
+          <div class="toast ${kind}">
             <span>${text}</span>
             <button type="button" class="icon" aria-label="Close message" @click=${() => close(key)}>
               <svg aria-hidden="true"><use href="#i-close"></use></svg>
@@ -68,7 +66,7 @@ function draw() {
           </div>
         `,
       ),
-      place(kind),
+      document.getElementById(place),
     );
   }
 }

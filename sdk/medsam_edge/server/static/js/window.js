@@ -2,14 +2,13 @@
 
 import { changed, state } from "./state.js";
 
-const SOFT_TISSUE = [40, 400];
 const ACROSS = 400; // screen pixels over which a drag goes through the whole range
 
 /** [level, width] as shown; where the modality's rule decides, the numbers nearest to it. */
 export function windowNow(doc) {
   if (doc.window) return doc.window;
   if (doc.image.dtype === "uint8") return [127.5, 255];
-  if (doc.modality === "CT") return state.server?.windows["soft-tissue"] ?? SOFT_TISSUE;
+  if (doc.modality === "CT") return state.server.windows["soft-tissue"];
   const [low, high] = doc.image.range;
   return [(low + high) / 2, Math.max(high - low, Number.EPSILON)];
 }
