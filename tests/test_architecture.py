@@ -48,7 +48,7 @@ ROOMS = {  # what each room of the sdk may import beside TOP and itself
     "medsam_edge": {"inference", "reading", "results", "segmenter", "shortcut"},
     "cli": {"inference", "networks", "phantom", "reading", "results", "segmenter", "writing"},
     "server": {"cli", "inference", "reading", "results", "segmenter", "writing"},
-    "notebook": {"inference", "reading"},
+    "notebook": {"inference", "reading", "writing"},
     "__main__": {"cli"},
     "cluster": {"cli", "networks", "reading", "segmenter", "writing"},
 }
