@@ -21,7 +21,8 @@ serve: $(RUNTIME)/.server  ## open the page in the browser (IMAGES: a folder to 
 	$(RUNTIME)/bin/medsam-edge serve $(IMAGES) --open
 
 test: $(DEV)/.done  ## run the tests
-	OMP_NUM_THREADS=1 $(DEV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile  # a process a core, each with one thread
+	OMP_NUM_THREADS=1 $(DEV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile \
+		--max-worker-restart 0  # a process a core, each with one thread; one that crashes ends the run
 
 slow: $(DEV)/.done  ## run the tests that take minutes or need tools of the system
 	OMP_NUM_THREADS=1 $(DEV)/bin/python -m pytest -m slow

@@ -1,11 +1,32 @@
 from __future__ import annotations
 
+import ctypes
 import os
-from collections.abc import Generator
+import sys
+from collections.abc import Generator, Iterator
 
 import pytest
 
 from medsam_edge.inference import propagation
+
+
+class Stack(ctypes.Structure):
+    """Linux's `stack_t`."""
+
+    _fields_ = (("start", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t))
+
+
+@pytest.fixture(autouse=True)
+def signal_stack() -> Iterator[None]:
+    """No test changes the main thread's signal stack, which would end the process at a later signal; see
+    `medsam_edge.networks.engine.off_main_thread`."""
+    stacks = Stack(), Stack()
+    for stack in stacks:
+        if sys.platform == "linux":
+            ctypes.CDLL(None).sigaltstack(None, ctypes.byref(stack))
+        if stack is stacks[0]:
+            yield
+    assert stacks[0].start == stacks[1].start, "a model was compiled on the main thread"
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from medsam_edge.inference.cache import EmbeddingCache
 from medsam_edge.inference.predictor import Predictor, Prompts
 from medsam_edge.intensity import to_display
 from medsam_edge.modality import Modality
+from medsam_edge.networks.engine import off_main_thread
 from medsam_edge.networks.model import Model
 from medsam_edge.phantom import Phantom, phantom
 from medsam_edge.prompts import Clicks
@@ -110,7 +111,8 @@ def check_parity(network: MedSAM, encoder: ov.Model, decoder: ov.Model, probes: 
         ConversionError: an output differs by more than `PARITY_LIMIT`, or masks agree on less than `AGREEMENT_LIMIT`.
     """
     run_encoder, run_decoder = (
-        ov.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}) for model in (encoder, decoder)
+        off_main_thread(ov.compile_model, model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        for model in (encoder, decoder)
     )
     reference = torch_model(network, IMAGE_SIZE, "PyTorch")
     predictor = Predictor(reference, EmbeddingCache(0))

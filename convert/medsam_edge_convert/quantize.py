@@ -19,6 +19,7 @@ from medsam_edge.errors import FileMissingError, ImageError
 from medsam_edge.geometry import Geometry
 from medsam_edge.intensity import to_display
 from medsam_edge.modality import Modality
+from medsam_edge.networks.engine import off_main_thread
 from medsam_edge.networks.model import Arrays, Model
 from medsam_edge.phantom import phantom
 from medsam_edge.reading.read import read_image
@@ -88,7 +89,8 @@ def quantize(encoder: ov.Model, calibration: CalibrationSet) -> ov.Model:
 
     dataset, seven_bits, settings = _nncf(calibration)
     with redirect_stdout(sys.stderr):  # its progress; results alone go to stdout
-        return cast(ov.Model, nncf.quantize(encoder, dataset, advanced_parameters=seven_bits, **settings))
+        model = off_main_thread(nncf.quantize, encoder, dataset, advanced_parameters=seven_bits, **settings)
+    return cast(ov.Model, model)
 
 
 def quantize_with_control(encoder: ov.Model, calibration: CalibrationSet, exact: Model, gate: Gate) -> ov.Model:
@@ -111,7 +113,8 @@ def quantize_with_control(encoder: ov.Model, calibration: CalibrationSet, exact:
     dataset, seven_bits, settings = _nncf(calibration)
     ranking = nncf.AdvancedAccuracyRestorerParameters(ranking_subset_size=RANKING_IMAGES)
     with redirect_stdout(sys.stderr):
-        model = nncf.quantize_with_accuracy_control(
+        model = off_main_thread(
+            nncf.quantize_with_accuracy_control,
             encoder,
             calibration_dataset=dataset,
             validation_dataset=nncf.Dataset(gate.cases()),

@@ -20,6 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from medsam_edge.geometry import CELL, Geometry
 from medsam_edge.inference.predictor import DECODE_BATCH, window_batches
 from medsam_edge.networks.bundle import PROMPTS
+from medsam_edge.networks.engine import off_main_thread
 from medsam_edge_benchmarks.network.profile import time_in_turns
 from medsam_edge_convert.checks import IMAGE_SIZE, REACH
 from medsam_edge_convert.export import export_decoder, export_encoder
@@ -155,4 +156,6 @@ def decoder_variants(network: MedSAM, boxes: npt.NDArray[np.float32], num_thread
 
 def _compile(model: ov.Model, num_threads: int, exact: bool = True) -> ov.CompiledModel:
     config = {"INFERENCE_NUM_THREADS": num_threads, "PERFORMANCE_HINT": "LATENCY"}
-    return ov.compile_model(model, "CPU", {**config, "INFERENCE_PRECISION_HINT": "f32"} if exact else config)
+    return off_main_thread(
+        ov.compile_model, model, "CPU", {**config, "INFERENCE_PRECISION_HINT": "f32"} if exact else config
+    )

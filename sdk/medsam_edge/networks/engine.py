@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import queue
 import tempfile
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,8 @@ from medsam_edge.modality import Modality
 from medsam_edge.networks.bundle import Bundle
 from medsam_edge.networks.model import Arrays, Model
 
+P = ParamSpec("P")
+R = TypeVar("R")
 MAXIMUM_THREADS = 1024
 CACHE_SUFFIXES = (".blob", ".bin", ".cl_cache")
 
@@ -147,6 +150,17 @@ def load_model(bundle: Bundle, settings: EngineSettings) -> Model:
 def _release(text: str) -> tuple[int, ...]:
     """Return year and minor of a version: "2026.4.1-123-abc" → (2026, 4)."""
     return tuple(int(part) for part in text.split("-")[0].split(".")[:2] if part.isdigit())
+
+
+def off_main_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Call a function that compiles models, in a thread of its own; Ctrl-C takes effect when it has ended.
+
+    OpenVINO's CPU plugin sets the signal stack of the thread that first compiles, once for each `ov.Core`, and when it
+    goes it sets the one that was there before: that of another plugin, which may be gone. The next signal of the main
+    thread, be it Ctrl-C or the end of a child, would then end the process, for Python's handlers run on that stack.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(function, *args, **kwargs).result()
 
 
 def devices() -> dict[str, str]:

@@ -16,6 +16,7 @@ import openvino as ov
 from openvino import opset13 as ops
 
 from medsam_edge.networks.bundle import Bundle
+from medsam_edge.networks.engine import off_main_thread
 from medsam_edge.networks.model import Model, Network
 from medsam_edge_benchmarks.network.profile import PARTS, macs, prompts, read_part, time_in_turns
 
@@ -119,7 +120,7 @@ def _probes(precision: str, threads: int, size: int) -> Iterator[_Probe]:
     hint = "bf16" if precision == "bf16" else "f32"
     config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": hint}
     for kind, graph in graphs(size, precision == "int8").items():
-        compiled = ov.compile_model(graph, "CPU", config)
+        compiled = off_main_thread(ov.compile_model, graph, "CPU", config)
         values = np.random.default_rng(1).standard_normal(graph.inputs[0].shape, dtype=np.float32)
         call = partial(compiled.create_infer_request().infer, {0: values})
         yield _Probe(precision, f"{kind} {_kernel(compiled)}", macs(graph) / 1e9, call)
