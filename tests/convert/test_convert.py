@@ -200,7 +200,7 @@ def test_clicks_and_masks_go_through_torch_ir_and_sdk(
         for index in range(len(boxes)):
             assert (got.mask(index) == expected.mask(index)).mean() > 0.999
         assert np.abs(expected.scores - plain.scores).max() > 1e-4  # the prompt is heard
-    said = json.loads((tmp_path / "b" / MANIFEST_FILE).read_text())
+    said = json.loads((tmp_path / "b" / MANIFEST_FILE).read_text(encoding="utf-8"))
     (tmp_path / "b" / MANIFEST_FILE).write_text(json.dumps({**said, "prompts": ["box"]}))
     with pytest.raises(BundleError, match="prompts box, but the decoder takes points and masks"):
         Segmenter(tmp_path / "b")

@@ -41,7 +41,7 @@ def test_a_bundle_becomes_a_repository_of_the_same_bytes(tmp_path: Path) -> None
     assert files_in(output) == FILES
     for name, content in load_bundle(bundle).contents.items():
         assert (output / Path(name).stem / "1" / name).read_bytes() == content
-    listed = json.loads((output / "config.json").read_text())["model_config_list"]
+    listed = json.loads((output / "config.json").read_text(encoding="utf-8"))["model_config_list"]
     assert [(own["config"]["name"], own["config"]["base_path"]) for own in listed] == [
         ("encoder",) * 2,
         ("decoder",) * 2,
@@ -56,7 +56,9 @@ def test_a_checkpoint_becomes_a_repository(tmp_path: Path, monkeypatch: pytest.M
     config = ConvertConfig(tmp_path / "tiny.safetensors", output=tmp_path / "models", precision="f32", layout="ovms")
     manifest = convert(config)
     assert files_in(tmp_path / "models") == FILES
-    assert json.loads((tmp_path / "models" / MANIFEST_FILE).read_text())["files"] == dict(manifest.files)
+    assert json.loads((tmp_path / "models" / MANIFEST_FILE).read_text(encoding="utf-8"))["files"] == dict(
+        manifest.files
+    )
 
 
 def test_a_damaged_bundle_leaves_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -71,7 +73,9 @@ def test_a_damaged_bundle_leaves_nothing(tmp_path: Path, capsys: pytest.CaptureF
 
 def test_the_page_has_the_names_types_and_shapes_of_the_packaged_networks() -> None:
     rows = re.findall(
-        r"^\| (encoder|decoder) \| (input|output) \| `(\w+)` \| (\w+) \| `(.+?)` \|", PAGE.read_text(), re.M
+        r"^\| (encoder|decoder) \| (input|output) \| `(\w+)` \| (\w+) \| `(.+?)` \|",
+        PAGE.read_text(encoding="utf-8"),
+        re.M,
     )
     documented = {(part, way, name): (kind, shape) for part, way, name, kind, shape in rows}
     found = {}

@@ -92,7 +92,7 @@ def test_the_command_writes_every_output(
 
 
 def _check_csv(path: Path) -> None:
-    with path.open(newline="") as file:
+    with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     found = {(row["case"], row["variant"], row["quantity"]): row for row in rows}
     assert len(found) == len(rows)

@@ -63,12 +63,12 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeyp
     assert "on this machine: medsam-edge segment FOLDER --workers" in printed
     assert "--workers auto is 2 × 1, which has" in printed
     assert "it reckons with 1024 MB a worker; the most was" in printed
-    found = json.loads(rates.read_text())
+    found = json.loads(rates.read_text(encoding="utf-8"))
     named = [(item["kind"], item["workers"]) for item in found["variants"]]
     assert named == [("processes", 1), ("threads", 1), ("processes", 2), ("threads", 2)]
     assert all(item["images_per_s"] > 0 and item["memory_bytes"] > 1 << 20 for item in found["variants"])
     assert found["image_bytes"] > found["label_bytes"] > 0
-    assert "<svg" in plot.read_text()
+    assert "<svg" in plot.read_text(encoding="utf-8")
     assert main(["bench", "scale", "--rates", str(rates), "--simulated", "5", "--nodes", "1"]) == 0
 
 

@@ -37,7 +37,7 @@ MEASURED: dict[str, Any] = {
 
 
 def write(path: Path, found: object) -> Path:
-    path.write_text(json.dumps(found))
+    path.write_text(json.dumps(found), encoding="utf-8")
     return path
 
 
@@ -53,7 +53,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     file = write(tmp_path / "rates.json", MEASURED)
     told = ["--images", "102400", "--nodes", "8", "80", "--lost-per-day", "0"]
     assert main(["bench", "scale", "--rates", str(file), *told, "--json", str(tmp_path / "out.json")]) == 0
-    few, many = json.loads((tmp_path / "out.json").read_text())["jobs"]
+    few, many = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))["jobs"]
     assert (few["limit"], many["limit"]) == ("processors", "store")
     assert few["hours"] * 3600 == pytest.approx(102400 * (0.125 + 0.0001) / 128)
     assert few["core_hours"] == pytest.approx(few["hours"] * 128)

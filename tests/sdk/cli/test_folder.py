@@ -61,7 +61,7 @@ def pictures(root: Path, *names: str) -> list[str]:
 
 
 def write_box(path: Path, box: list[int]) -> None:
-    path.write_text(json.dumps([box]))
+    path.write_text(json.dumps([box]), encoding="utf-8")
 
 
 def labels(path: Path) -> npt.NDArray[Any]:

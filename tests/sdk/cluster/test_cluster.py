@@ -81,7 +81,12 @@ def add_node(cluster: Any, node: dict[str, Any]) -> None:
 
 def lines(output: Path) -> list[dict[str, Any]]:
     files = sorted((output / FOLDER).glob("*.jsonl"))
-    return [json.loads(line) for file in files for line in file.read_text().splitlines() if line.endswith("}")]
+    return [
+        json.loads(line)
+        for file in files
+        for line in file.read_text(encoding="utf-8").splitlines()
+        if line.endswith("}")
+    ]
 
 
 def table_of(output: Path) -> list[dict[str, Any]]:
@@ -215,10 +220,10 @@ def test_an_image_that_costs_its_workers_costs_itself_alone(root: Path, address:
 
     def kill() -> None:
         for times in range(1, LIVES + 1):
-            begun = [file for file in (output / FOLDER).glob("*.jsonl") if bad in file.read_text()]
+            begun = [file for file in (output / FOLDER).glob("*.jsonl") if bad in file.read_text(encoding="utf-8")]
             while len(begun) < times:
                 time.sleep(0.02)
-                begun = [file for file in (output / FOLDER).glob("*.jsonl") if bad in file.read_text()]
+                begun = [file for file in (output / FOLDER).glob("*.jsonl") if bad in file.read_text(encoding="utf-8")]
             newest = max(begun, key=lambda file: file.stat().st_mtime_ns)
             os.kill(int(newest.stem.split("-")[-2]), signal.SIGKILL)
 

@@ -52,7 +52,7 @@ def test_what_was_saved_outlives_a_killed_server(bundle: Path, folder: Path, tmp
         assert api.post("/images/open", json={"file": "picture.png"}).json()["saved"]
         found = api.get(f"/images/{image}/saved").json()
         assert found["segmentations"][0]["objects"] == result["objects"]
-    lines = (tmp_path / "log").read_text().splitlines()
+    lines = (tmp_path / "log").read_text(encoding="utf-8").splitlines()
     assert len(lines) in (4, 5)  # the last one before the kill may be missing
 
 

@@ -57,7 +57,7 @@ def test_the_curl_examples(served: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     labels = read_image(served / "labels.png").pixels
     assert labels[93:147, 63:117].all() and abs(int(labels.sum()) - 60 * 60) < 4 * 60
-    assert '"liver"' in (served / "saved.json").read_text()
+    assert '"liver"' in (served / "saved.json").read_text(encoding="utf-8")
     assert len(list((served / "masks").iterdir())) == 2
 
 

@@ -336,9 +336,9 @@ def test_saved_files_that_are_damaged(api: httpx.Client, picture: str, output: P
     objects = [{"segmentation": result["id"]}]
     ok(api.put(f"/images/{picture}/saved", json={"objects": objects}))
     file = output / f"{picture[:32]}.json"
-    whole = json.loads(file.read_text())
+    whole = json.loads(file.read_text(encoding="utf-8"))
     for change in ({"top": 60}, {"counts": [1]}, {"counts": [-1, 141]}, {"slice": 1}, {"top": -1}):
-        damaged = json.loads(file.read_text())
+        damaged = json.loads(file.read_text(encoding="utf-8"))
         damaged["objects"][0]["regions"][0] |= change
         file.write_text(json.dumps(damaged))
         refused(api.get(f"/images/{picture}/saved"), 422, "ImageError", "saved: cannot read")

@@ -12,7 +12,7 @@ from medsam_edge_train.loop.curves import draw_curves, read_curves
 
 def write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
 
 
 def test_curves_of_a_run_in_two_parts(tmp_path: Path) -> None:
