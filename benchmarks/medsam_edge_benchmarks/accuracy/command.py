@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from medsam_edge import Segmenter
 from medsam_edge.errors import ImageError, InputError
 from medsam_edge.modality import Modality
 from medsam_edge.networks.model import Model
-from medsam_edge.settings import Detail
+from medsam_edge.settings import Clean, Detail, Options
 from medsam_edge.writing.picture import check_picture_suffix, write_picture
 from medsam_edge_benchmarks.accuracy.figures.charts import write_pareto
 from medsam_edge_benchmarks.accuracy.figures.sheets import Worst, draw_examples
@@ -53,6 +54,7 @@ class AccuracyConfig(SuiteConfig):
         jitter: move the boxes' sides by up to so many of 256 pixels; all but the curves are of the first.
         modality: what networks with class prompts are told: the truth, nothing, or another modality.
         detail: where networks look for small boxes, as `segment --detail`; with several, each as a method of its own.
+        clean: what becomes of specks and holes, as `segment --clean`; with several, likewise.
         csv: file to write every object's scores to, IoU among them.
         html: page with pictures to write, complete in itself.
         worst: picture to draw the first bundle's worst objects in.
@@ -71,6 +73,7 @@ class AccuracyConfig(SuiteConfig):
     jitter: tuple[float, ...] = (0.0,)
     modality: Telling = "told"
     detail: tuple[Detail, ...] = ("auto",)
+    clean: tuple[Clean, ...] = ("none",)
     csv: Path | None = None
     html: Path | None = None
     worst: Path | None = None
@@ -84,8 +87,9 @@ class AccuracyConfig(SuiteConfig):
             raise InputError(f"--jitter: expected different numbers of pixels, 0 or more, got {self.jitter}")
         if self.mosaic < 1:
             raise InputError(f"--mosaic: expected a positive number, got {self.mosaic}")
-        if not _differ(self.detail):
-            raise InputError(f"--detail: expected different ones, got {' '.join(self.detail)}")
+        for name, chosen in (("--detail", self.detail), ("--clean", self.clean)):
+            if not _differ(chosen):
+                raise InputError(f"{name}: expected different ones, got {' '.join(chosen)}")
         for picture in (self.worst, self.examples, self.pareto):
             if picture:
                 check_picture_suffix(picture)
@@ -110,6 +114,7 @@ def bench_accuracy(settings: AccuracyConfig) -> dict[str, Any]:
         f"images of each {settings.by}": settings.images or "all",
         "mosaic": settings.mosaic,
         "detail": settings.detail,
+        "clean": settings.clean,
         "modality": settings.modality,
         "jitters": settings.jitter,
     }
@@ -129,19 +134,19 @@ def bench_accuracy(settings: AccuracyConfig) -> dict[str, Any]:
     if not rows:
         raise ImageError(f"data: expected labelled objects in {settings.data}, found none")
     if settings.examples:
-        model, detail = next(iter(networks.values()))
-        write_picture(settings.examples, draw_examples(Network(Segmenter(model), detail), items, settings.modality))
+        model, options = next(iter(networks.values()))
+        write_picture(settings.examples, draw_examples(Network(Segmenter(model), options), items, settings.modality))
     return asdict(report)
 
 
-def _networks(settings: AccuracyConfig) -> dict[str, tuple[Model, Detail]]:
-    """Each model once for each `--detail`."""
-    several = len(settings.detail) > 1
-    return {
-        f"{name}, {detail}" if several else name: (model, detail)
-        for name, model in _models(settings).items()
-        for detail in settings.detail
-    }
+def _networks(settings: AccuracyConfig) -> dict[str, tuple[Model, Options]]:
+    """Each model once for each `--detail` and `--clean`, named after what there are several of."""
+    networks = {}
+    for name, model in _models(settings).items():
+        for detail, clean in product(settings.detail, settings.clean):
+            told = [word for word, all_ in ((detail, settings.detail), (clean, settings.clean)) if len(all_) > 1]
+            networks[", ".join([name, *told])] = model, Options(detail=detail, clean=clean)
+    return networks
 
 
 def _models(settings: AccuracyConfig) -> dict[str, Model]:
@@ -167,14 +172,14 @@ def _models(settings: AccuracyConfig) -> dict[str, Model]:
     return models
 
 
-def _methods(networks: Mapping[str, tuple[Model, Detail]], grabcut: bool) -> dict[str, Method]:
+def _methods(networks: Mapping[str, tuple[Model, Options]], grabcut: bool) -> dict[str, Method]:
     """With caches that are empty, one a network: none must be quick by what another, or the same for an image that the
     data have twice, has encoded."""
     methods: dict[str, Method] = {}
-    for name, (model, detail) in networks.items():
+    for name, (model, options) in networks.items():
         segmenter = Segmenter(model, cache_bytes=CACHE_BYTES)
-        methods[name] = Network(segmenter, detail)
-        methods[f"{name}, per slice"] = PerSlice(segmenter, detail)
+        methods[name] = Network(segmenter, options)
+        methods[f"{name}, per slice"] = PerSlice(segmenter, options)
     return {**methods, ELLIPSE: Ellipse(), **({GRABCUT: GrabCut()} if grabcut else {})}
 
 

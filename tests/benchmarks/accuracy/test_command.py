@@ -4,11 +4,13 @@ import csv
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 
@@ -16,7 +18,7 @@ from medsam_edge import Segmenter
 from medsam_edge.cli.main import main
 from medsam_edge.errors import InputError
 from medsam_edge.modality import Modality
-from medsam_edge.networks.model import Model
+from medsam_edge.networks.model import Arrays, Model
 from medsam_edge.phantom import phantom, phantom_volume
 from medsam_edge_benchmarks.accuracy import command
 from medsam_edge_benchmarks.accuracy.command import AccuracyConfig
@@ -26,7 +28,7 @@ from medsam_edge_train import checkpoint
 from medsam_edge_train.models import TEACHER, ZOO
 from medsam_edge_train.models.quantize import calibrate
 from tests.benchmarks.helpers import write_volume
-from tests.sdk.fake import FakeEncoder, fake_model
+from tests.sdk.fake import FakeDecoder, FakeEncoder, fake_model
 from tests.train.tiny import tiny_rep
 
 COMMAND = ["bench", "accuracy"]
@@ -126,6 +128,29 @@ def test_detail_shows_in_a_mosaic(
     assert main([*both, "--json", str(out)]) == 0
     dsc = json.loads(out.read_text(encoding="utf-8"))["modalities"]["plain"]["US"]["dsc"]
     assert dsc["packaged, image"]["mean"] == dsc["packaged, auto"]["mean"] == 100
+
+
+class Holed(FakeDecoder):
+    """The box without its middle pixel."""
+
+    def infer(self, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
+        middle = np.floor((inputs["boxes"][:, :2] + inputs["boxes"][:, 2:]) / 2)
+        hole = super().infer({**inputs, "boxes": np.concatenate([middle, middle + 1], axis=1)})["logits"]
+        outputs = super().infer(inputs)
+        return {**outputs, "logits": np.where(hole > 0, np.float32(-1), outputs["logits"])}
+
+
+def test_clean_fills_holes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_squares(tmp_path / "data", [7, 15])
+    replace_models(monkeypatch, replace(fake_model(), decoder=Holed(0)))
+    out = tmp_path / "a.json"
+    options = ["--no-grabcut", "--clean", "none", "largest", "--json", str(out)]
+    assert main([*COMMAND, "--data", str(tmp_path / "data"), *options]) == 0
+    report = json.loads(out.read_text(encoding="utf-8"))
+    assert report["settings"]["clean"] == ["none", "largest"]
+    dsc = report["modalities"]["plain"]["US"]["dsc"]
+    assert dsc["packaged, none"]["mean"] == pytest.approx(100 * 2 * 15 / (15 + 16))  # a pixel of 4 x 4 is missing
+    assert dsc["packaged, largest"]["mean"] == 100
 
 
 def test_no_method_finds_what_another_has_encoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,6 +271,7 @@ def test_the_teacher_is_refused(fake: None, monkeypatch: pytest.MonkeyPatch) -> 
         (["--mosaic", "0"], "--mosaic"),
         (["--mosaic", "9"], "--mosaic 9: expected 81 images"),
         (["--detail", "auto", "auto"], "--detail"),
+        (["--clean", "box", "box"], "--clean"),
         (["--worst", "a.txt"], "output"),
         (["--pareto", "a.BMP"], "--pareto: expected png, jpg or tif"),
         (["--data", "none"], "data"),

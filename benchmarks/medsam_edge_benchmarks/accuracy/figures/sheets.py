@@ -70,7 +70,7 @@ def draw_examples(network: Network, items: Sequence[Item], telling: str) -> Pict
 
 def _example(network: Network, item: Item, told: Modality | None) -> Picture:
     image, labels, _ = item.load()
-    result = network.segmenter.segment(image, boxes_from_masks(labels), told, detail=network.detail)
+    result = network.segmenter.segment(image, boxes_from_masks(labels), told, **network.options)
     if isinstance(result, VolumeSegmentation):
         z = result.middles[0] if len(result) else len(labels) // 2
         return outlined(result.overlay(z), labels[z])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import cv2
@@ -15,7 +15,7 @@ from medsam_edge import Segmenter
 from medsam_edge.geometry import BoolArray, FloatArray
 from medsam_edge.modality import Modality
 from medsam_edge.results.mask import CroppedMask
-from medsam_edge.settings import Detail
+from medsam_edge.settings import Options
 from medsam_edge_benchmarks.accuracy.inputs.prompts import Prompts
 from medsam_edge_convert.accuracy import inscribed_ellipse
 
@@ -47,12 +47,12 @@ class Network:
     """A segmenter; in volumes it propagates from each box's middle slice."""
 
     segmenter: Segmenter
-    detail: Detail = "auto"
+    options: Options = field(default_factory=lambda: Options())
     volumes_only = False
 
     def segment(self, image: Image, prompts: Prompts, told: Modality | None) -> Found:
         start = time.perf_counter()
-        result = self.segmenter.segment(image, prompts.boxes, told, detail=self.detail)
+        result = self.segmenter.segment(image, prompts.boxes, told, **self.options)
         seconds = time.perf_counter() - start
         recognized = None if result.modality_confidence is None else result.modality
         return Found(result.mask, result.scores.tolist(), recognized, seconds)
@@ -66,7 +66,7 @@ class PerSlice:
     """
 
     segmenter: Segmenter
-    detail: Detail = "auto"
+    options: Options = field(default_factory=lambda: Options())
     volumes_only = True
 
     def segment(self, image: Image, prompts: Prompts, told: Modality | None) -> Found:
@@ -75,7 +75,7 @@ class PerSlice:
         for z in range(len(image)):
             objects, boxes = prompts.on_slice(z)
             if len(objects):
-                result = self.segmenter.segment(image[z], boxes, told, detail=self.detail)
+                result = self.segmenter.segment(image[z], boxes, told, **self.options)
                 for index, mask, score in zip(objects, result.masks, result.scores.tolist(), strict=True):
                     masks[index][z] = mask
                     scores[index].append(score)
