@@ -134,13 +134,13 @@ def _start(options: argparse.Namespace, cache_bytes: int) -> None:
     """Begin a worker. It ends with the process that began it, which alone hears an interrupt."""
     global _segmenter
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     warnings.showwarning = show_warning
     cv2.setNumThreads(options.threads)
     _segmenter = make_segmenter(options, cache_bytes)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """A pool's process whose parent was killed would wait for ever."""
     if (parent := multiprocessing.parent_process()) is not None:
         parent.join()

@@ -16,9 +16,11 @@ import tifffile
 from PIL import Image
 
 from medsam_edge.errors import ImageError
+from medsam_edge.intensity import volume_to_display
 from medsam_edge.modality import Modality
 from medsam_edge.phantom import phantom_volume
 from medsam_edge.reading.read import read_image
+from medsam_edge_train.data.cases import read_case
 from medsam_edge_train.prepare.readers import read_labels, read_pixels, without_blurred_edges
 from medsam_edge_train.prepare.sources import Pair
 from tests.train.prepare.folders import dicom_series, picture, reasons, report_of, run, square, volume
@@ -133,9 +135,30 @@ def test_dicom_series_of_mixed_slopes_are_read_as_segment_reads_them(tmp_path: P
     label.SetSpacing((1, 1, 2))
     sitk.WriteImage(label, str(folder / "label.nii.gz"))
     pair = Pair(folder, folder / "label.nii.gz", Modality.PET, "a", "p1", "train", "p1")
-    pixels = read_pixels(pair, read_labels(pair))
+    pixels, padding = read_pixels(pair, read_labels(pair))
     np.testing.assert_allclose(pixels[:, 0, 0], [1000, 0.08, 0.12, 0.16], rtol=1e-6)
     assert (pixels == read_image(folder).pixels).all()
+    assert padding is None
+
+
+def test_padding_is_black_as_segment_shows_it(tmp_path: Path) -> None:
+    """Measured values 100 to 1000 and padding of 30000: it would make all that was measured black."""
+    folder = tmp_path / "in/MR/p1"
+    stored = np.full((2, 16, 16), 30000, np.int16)
+    stored[:, 4:12, 4:12] = np.linspace(100, 1000, 64).reshape(8, 8)
+    dicom_series(folder, stored, "MR")
+    for file in folder.iterdir():
+        data = pydicom.dcmread(file)
+        data.add_new(0x00280120, "SS", 30000)
+        data.save_as(file)
+    label = sitk.GetImageFromArray((stored < 30000).astype(np.uint8))
+    label.SetSpacing((1, 1, 2))
+    sitk.WriteImage(label, str(folder / "label.nii.gz"))
+    cases = run(tmp_path / "in", tmp_path / "out", validation=0, image_size=16)
+    loaded = read_image(folder)
+    expected = volume_to_display(loaded.pixels, Modality.MR, padding=loaded.padding)
+    assert expected[0, 0, 0] == 0 and expected[0, 11, 11] == 255
+    assert (read_case(cases["train/MR/MR/p1/z0000"])[0] == expected[0]).all()
 
 
 def test_labels_that_a_writer_scaled_are_whole_numbers(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medsam_edge.errors import ImageError
+from medsam_edge.intensity import Padding
 from medsam_edge.reading.medical import layout_of, read_volume
 from medsam_edge.reading.npz import read_array
 from medsam_edge.reading.picture import read_indices
@@ -65,25 +66,31 @@ def read_labels(pair: Pair) -> Labels:
         return whole
 
 
-def read_pixels(pair: Pair, labels: Labels) -> npt.NDArray[Any]:
-    """The image of a pair in the values of the file: the shape of the labels, or (H, W, 3) RGB in colour.
+def read_pixels(pair: Pair, labels: Labels) -> tuple[npt.NDArray[Any], Padding | None]:
+    """The image of a pair in the values of the file: the shape of the labels, or (H, W, 3) RGB in colour. Also the
+    values that a DICOM header says were not measured.
 
     Raises:
         ImageError: the file is unreadable or too large, or differs from the labels in size or orientation.
     """
+    padding = None
     with as_image_error(pair.image):
         if pair.image.suffix.lower() == ".npz":
             pixels = _read_npz(pair.image, "imgs")
         elif pair.is_picture:
-            pixels = read_image(pair.image).pixels
+            loaded = read_image(pair.image)
+            pixels, padding = loaded.pixels, loaded.padding
+        elif pair.image.is_dir():
+            pixels, direction, padding = _read_series(pair.image)
+            _check_direction(direction, pair.label)
         else:
-            pixels, direction = _read_series(pair.image) if pair.image.is_dir() else _read_medical(pair.image)
+            pixels, direction = _read_medical(pair.image)
             _check_direction(direction, pair.label)
     if labels.ndim == 2:
         pixels = _grey_if_equal(pixels)
     if pixels.shape not in (labels.shape, (*labels.shape, 3)) or pixels.ndim > 3:
         raise ImageError(f"image is {pixels.shape}, its labels {labels.shape}")
-    return pixels
+    return pixels, padding
 
 
 def _read_picture(file: Path) -> npt.NDArray[Any]:
@@ -106,13 +113,13 @@ def _read_medical(file: Path) -> tuple[npt.NDArray[Any], tuple[float, ...]]:
     return values, frame.direction
 
 
-def _read_series(folder: Path) -> tuple[npt.NDArray[Any], tuple[float, ...]]:
-    """(D, H, W) values of a DICOM series, as `segment` reads them, and the direction cosines of the axes."""
+def _read_series(folder: Path) -> tuple[npt.NDArray[Any], tuple[float, ...], Padding | None]:
+    """(D, H, W) values of a DICOM series, as `segment` reads them, the direction cosines of the axes, the padding."""
     loaded = read_image(folder)
     if loaded.color or loaded.frame is None:
         raise ImageError(f"expected one value a voxel, got shape {loaded.pixels.shape}")
     pixels = loaded.pixels if loaded.pixels.ndim == 3 else loaded.pixels[None]
-    return pixels, loaded.frame.direction
+    return pixels, loaded.frame.direction, loaded.padding
 
 
 def without_blurred_edges(labels: Labels) -> Labels:

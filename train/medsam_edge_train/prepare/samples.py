@@ -56,17 +56,17 @@ def _prepare_pair(pair: Pair, config: PrepareConfig) -> Prepared:
     chosen = [z for z in chosen if _is_sampled(pair, z, config)]
     if not chosen:
         return Prepared(found=found)
-    pixels = read_pixels(pair, labels)
+    pixels, padding = read_pixels(pair, labels)
     ct, eight_bits = pair.modality is Modality.CT, pixels.dtype == np.uint8
     window = (config.window[0], config.window[1]) if ct and not eight_bits else None
     slices: Iterable[tuple[tuple[str, ...], Pixels, Labels]]
     if labels.ndim == 2:
-        slices = [((), to_display(pixels, pair.modality, window), labels)]
+        slices = [((), to_display(pixels, pair.modality, window, padding), labels)]
     else:
         if ct or eight_bits:  # slices do not depend on each other
-            shown = volume_to_display(pixels[chosen], pair.modality, window)
+            shown = volume_to_display(pixels[chosen], pair.modality, window, padding)
         else:  # the percentiles are those of the whole volume, as in the challenge's data preparation
-            shown = volume_to_display(pixels, pair.modality, window)[chosen]
+            shown = volume_to_display(pixels, pair.modality, window, padding)[chosen]
         slices = [((f"z{z:04d}",), image, labels[z]) for z, image in zip(chosen, shown, strict=True)]
     return _pack(pair, config, Prepared(found=found, sampled=len(chosen)), slices)
 

@@ -96,10 +96,10 @@ def _load_case(case: Case) -> Loaded:
 
 def _load_pair(pair: Pair) -> Loaded:
     labels = read_labels(pair)
-    pixels = read_pixels(pair, labels)
+    pixels, padding = read_pixels(pair, labels)
     if labels.ndim == 2:
-        return Loaded(to_display(pixels, pair.modality), labels, (1.0, 1.0))
-    return Loaded(volume_to_display(pixels, pair.modality), labels, _spacing(pair.label))
+        return Loaded(to_display(pixels, pair.modality, padding=padding), labels, (1.0, 1.0))
+    return Loaded(volume_to_display(pixels, pair.modality, padding=padding), labels, _spacing(pair.label))
 
 
 def _spacing(file: Path) -> tuple[float, ...]:
