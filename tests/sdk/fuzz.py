@@ -14,6 +14,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import resource
 import selectors
 import struct
@@ -55,6 +56,8 @@ DICOM_SAMPLES = (
     "image_dfl.dcm",
 )
 """Files of the pydicom wheel."""
+STARVED = re.compile(r"bad.?alloc|allocate\b|memory", re.IGNORECASE)
+"""What a library says for whose data there was no memory; a DICOM file's bits allocated are none of it."""
 BUNDLE = (*MODEL_FILES, "manifest.json")
 Random = np.random.Generator
 
@@ -228,7 +231,7 @@ def outcome(name: str, data: bytes, files: dict[str, bytes], folder: Path) -> st
     except UserWarning:  # of alpha, for example: `-W error` makes an error of it
         return "read"
     except (ImageError, FileMissingError, BundleError) as error:
-        starved = isinstance(error.__cause__, MemoryError) or "alloc" in str(error) or "memory" in str(error).lower()
+        starved = isinstance(error.__cause__, MemoryError) or STARVED.search(str(error))
         return f"BAD: memory ran out: {error}"[:300] if starved else "refused"
     except BaseException as error:
         return f"BAD: {type(error).__name__}: {error}"[:300]
