@@ -17,16 +17,17 @@ class Stack(ctypes.Structure):
 
 
 @pytest.fixture(autouse=True)
-def signal_stack() -> Iterator[None]:
+def signal_stack(request: pytest.FixtureRequest) -> Iterator[None]:
     """No test changes the main thread's signal stack, which would end the process at a later signal; see
-    `medsam_edge.networks.engine.off_main_thread`."""
+    `medsam_edge.networks.engine.off_main_thread`. Only Ray may, in slow tests: it keeps its own."""
     stacks = Stack(), Stack()
     for stack in stacks:
         if sys.platform == "linux":
             ctypes.CDLL(None).sigaltstack(None, ctypes.byref(stack))
         if stack is stacks[0]:
             yield
-    assert stacks[0].start == stacks[1].start, "a model was compiled on the main thread"
+    if not request.node.get_closest_marker("slow"):
+        assert stacks[0].start == stacks[1].start, "a model was compiled on the main thread"
 
 
 @pytest.fixture
