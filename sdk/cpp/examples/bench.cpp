@@ -2,9 +2,10 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <cstdlib>
 #include <exception>
 #include <functional>
+#include <map>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -82,19 +83,15 @@ void run(const Setup& setup) {
     std::printf(", \"boxes\": %d, \"rounds\": %d}\n", setup.boxes, setup.rounds);
 }
 
-}  // namespace
-
-int main(int count, char** values) {
+Setup parse(int count, char** values) {
     Setup setup;
+    const std::map<std::string, int*> numbers = {
+        {"--boxes", &setup.boxes}, {"--rounds", &setup.rounds}, {"--threads", &setup.threads}};
     for (int i = 1; i < count; ++i) {
         const std::string name = values[i];
         const char* value = i + 1 < count ? values[i + 1] : "";
-        int* number = name == "--boxes"     ? &setup.boxes
-                      : name == "--rounds"  ? &setup.rounds
-                      : name == "--threads" ? &setup.threads
-                                            : nullptr;
-        if (number != nullptr) {
-            *number = std::atoi(value);
+        if (const auto number = numbers.find(name); number != numbers.end()) {
+            *number->second = std::stoi(value);
             ++i;
         } else if (name == "--image") {
             setup.image = value;
@@ -104,6 +101,18 @@ int main(int count, char** values) {
         }
     }
     if (setup.bundle.empty() || setup.boxes < 1 || setup.rounds < 1 || setup.threads < 0) {
+        throw std::invalid_argument("expected a bundle, and positive numbers");
+    }
+    return setup;
+}
+
+}  // namespace
+
+int main(int count, char** values) {
+    Setup setup;
+    try {
+        setup = parse(count, values);
+    } catch (const std::logic_error&) {
         std::fprintf(stderr, "bench BUNDLE [--image PNM] [--boxes N] [--rounds N] [--threads N]\n");
         return 2;
     }

@@ -11,7 +11,6 @@
 namespace examples {
 namespace {
 
-using medsam_edge::Image;
 using medsam_edge::Type;
 
 constexpr std::size_t kNiftiHeader = 352;
@@ -198,9 +197,9 @@ std::string read_file(const std::string& path) {
     if (!file) { fail("cannot read " + path); }
     std::string content;
     std::array<char, 1 << 16> piece{};
-    while (const std::size_t count = std::fread(piece.data(), 1, piece.size(), file.get())) {
+    while (std::feof(file.get()) == 0 && std::ferror(file.get()) == 0) {
         if (content.size() > static_cast<std::size_t>(kMostBytes)) { fail(path + " is too large"); }
-        content.append(piece.data(), count);
+        content.append(piece.data(), std::fread(piece.data(), 1, piece.size(), file.get()));
     }
     if (std::ferror(file.get()) != 0) { fail("cannot read " + path); }
     return content;
@@ -219,7 +218,8 @@ void write_labels(const std::string& path, const File& like, const std::vector<s
         set(116, 0.0F);
         content.replace(348, 4, 4, '\0');
         content.append(reinterpret_cast<const char*>(labels.data()), labels.size() * sizeof(std::uint16_t));
-        return write_file(path, content);
+        write_file(path, content);
+        return;
     }
     const std::uint16_t most = labels.empty() ? std::uint16_t{0} : *std::max_element(labels.begin(), labels.end());
     std::string content = "P5\n" + std::to_string(like.image.width) + " " + std::to_string(like.image.height) + "\n" +

@@ -54,12 +54,12 @@ Arguments parse(int count, char** values) {
         } else if (name == "--window") {
             arguments.window = value();
         } else if (name == "--threads") {
-            arguments.settings.num_threads = std::atoi(value().c_str());
+            arguments.settings.num_threads = std::stoi(value());
         } else if (name == "--follow") {
             arguments.options.follow = true;
         } else if (name == "--no-tiles") {
             arguments.options.detail = medsam_edge::Detail::image;
-        } else if (name.rfind("-", 0) == 0) {
+        } else if (name[0] == '-') {
             throw std::invalid_argument("unknown option " + name);
         } else {
             arguments.files.push_back(name);

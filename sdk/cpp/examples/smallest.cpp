@@ -6,12 +6,11 @@
 
 int main(int count, char** arguments) {
     if (count != 2) { return 2; }
-    std::vector<std::uint8_t> pixels(256 * 256, 40);
+    std::vector<std::uint8_t> pixels;
     for (int y = 0; y < 256; ++y) {
         for (int x = 0; x < 256; ++x) {
-            if ((x - 120) * (x - 120) + (y - 130) * (y - 130) < 50 * 50) {
-                pixels[static_cast<std::size_t>(y * 256 + x)] = 180;
-            }
+            const bool inside = (x - 120) * (x - 120) + (y - 130) * (y - 130) < 50 * 50;
+            pixels.push_back(inside ? 180 : 40);
         }
     }
     try {

@@ -15,7 +15,7 @@ Ahead::Ahead(Embed embed, Next next, int threads) : embed_(std::move(embed)), ne
         for (int i = 0; i < threads; ++i) {
             threads_.emplace_back([this] { work(); });
         }
-    } catch (const std::system_error&) {  // as many as the system gives
+    } catch (const std::system_error&) {  // NOLINT(bugprone-empty-catch): as many as the system gives
     }
 }
 

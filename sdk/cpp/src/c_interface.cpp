@@ -35,7 +35,7 @@ std::string& last_error() {
 medsam_status failed(medsam_status status, const char* message) noexcept {
     try {
         last_error() = message;
-    } catch (...) {  // no memory for the message: the status must do
+    } catch (...) {  // NOLINT(bugprone-empty-catch): no memory for the message, the status must do
     }
     return status;
 }

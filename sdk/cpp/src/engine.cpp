@@ -55,17 +55,17 @@ public:
     }
 
     std::map<std::string, Array> infer(const std::vector<Feed>& feeds) const override {
-        const Request request(*this);
+        Request request(*this);
         try {
             for (const Feed& feed : feeds) {
                 // OpenVINO reads inputs only, but has no tensor over constant memory
-                request.own->set_tensor(feed.name,
-                                        ov::Tensor(element_of(feed.type), feed.shape, const_cast<void*>(feed.data)));
+                request.own.set_tensor(feed.name,
+                                       ov::Tensor(element_of(feed.type), feed.shape, const_cast<void*>(feed.data)));
             }
-            request.own->infer();
+            request.own.infer();
             std::map<std::string, Array> found;
             for (const std::string& name : outputs_) {
-                found.emplace(name, copied(name, request.own->get_tensor(name)));
+                found.emplace(name, copied(name, request.own.get_tensor(name)));
             }
             return found;
         } catch (const ov::Exception& error) {
@@ -102,13 +102,13 @@ private:
         explicit Request(const OpenVinoNetwork& of) : network(of) {
             std::unique_lock lock(network.mutex_);
             network.free_.wait(lock, [&] { return !network.idle_.empty(); });
-            own.emplace(std::move(network.idle_.back()));
+            own = std::move(network.idle_.back());
             network.idle_.pop_back();
         }
         ~Request() {
             {
                 const std::scoped_lock lock(network.mutex_);
-                network.idle_.push_back(std::move(*own));
+                network.idle_.push_back(std::move(own));
             }
             network.free_.notify_one();
         }
@@ -116,7 +116,7 @@ private:
         Request& operator=(const Request&) = delete;
 
         const OpenVinoNetwork& network;
-        mutable std::optional<ov::InferRequest> own;
+        ov::InferRequest own;
     };
 
     std::string weights_;  // which the compiled model may read

@@ -4,12 +4,19 @@
 #include <cmath>
 
 namespace medsam_edge {
+namespace {
+
+int scaled(std::int64_t side, double scale) {
+    return std::max(1, static_cast<int>(std::floor(static_cast<double>(side) * scale + 0.5)));
+}
+
+}  // namespace
 
 double Geometry::scale() const { return static_cast<double>(size) / static_cast<double>(std::max(height, width)); }
 
-int Geometry::new_height() const { return std::max(1, static_cast<int>(static_cast<double>(height) * scale() + 0.5)); }
+int Geometry::new_height() const { return scaled(height, scale()); }
 
-int Geometry::new_width() const { return std::max(1, static_cast<int>(static_cast<double>(width) * scale() + 0.5)); }
+int Geometry::new_width() const { return scaled(width, scale()); }
 
 std::pair<double, double> Geometry::ratio() const {
     return {new_width() / static_cast<double>(width), new_height() / static_cast<double>(height)};

@@ -26,7 +26,7 @@ struct Grid {
     [[nodiscard]] std::size_t at(std::int64_t slice, std::int64_t row, std::int64_t column) const {
         const std::int64_t z = axis == 0 ? slice : row;
         const std::int64_t x = axis == 2 ? slice : column;
-        const std::int64_t y = axis == 0 ? row : axis == 1 ? slice : column;
+        const std::int64_t y = std::array{row, slice, column}.at(static_cast<std::size_t>(axis));
         return static_cast<std::size_t>((z * height + y) * width + x);
     }
     /// Which of x, y, z lies across a slice, down a slice, and along the axis.

@@ -13,7 +13,7 @@ namespace medsam_edge {
 namespace {
 
 constexpr IntensityWindow kSoftTissue = {40, 400};
-constexpr std::array<std::pair<std::string_view, IntensityWindow>, 5> kWindows = {{
+constexpr std::array<std::pair<const char*, IntensityWindow>, 5> kWindows = {{
     {"soft-tissue", kSoftTissue},
     {"lung", {-600, 1500}},
     {"brain", {40, 80}},
@@ -168,12 +168,11 @@ IntensityWindow ct_window(std::string_view name, std::optional<Modality> modalit
     for (const auto& [own, window] : kWindows) {
         if (own != name) { continue; }
         if (modality && *modality != Modality::ct) {
-            fail(Code::input, "window: '%s' is for CT, the image is %s; expected (level, width)", own.data(),
+            fail(Code::input, "window: '%s' is for CT, the image is %s; expected (level, width)", own,
                  name_of(*modality));
         }
         if (type == Type::u8) {
-            fail(Code::input, "window: '%s' is in HU, but the image is uint8; expected none or (level, width)",
-                 own.data());
+            fail(Code::input, "window: '%s' is in HU, but the image is uint8; expected none or (level, width)", own);
         }
         return window;
     }

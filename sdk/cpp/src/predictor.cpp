@@ -181,11 +181,11 @@ void Predictor::add_batches(std::vector<Batch>& result, const std::vector<std::s
         return;
     }
     std::vector<std::size_t> by_area = alike;  // similar areas: the largest box decides the size
-    const auto area = [&](std::size_t object) {
+    const auto place = [&](std::size_t object) {
         const Box4& box = boxes[object];
-        return (box[2] - box[0]) * (box[3] - box[1]);
+        return std::pair((box[2] - box[0]) * (box[3] - box[1]), object);
     };
-    std::stable_sort(by_area.begin(), by_area.end(), [&](std::size_t a, std::size_t b) { return area(a) < area(b); });
+    std::sort(by_area.begin(), by_area.end(), [&](std::size_t a, std::size_t b) { return place(a) < place(b); });
     for (std::size_t begin = 0; begin < by_area.size(); begin += kBatch) {
         const std::size_t end = std::min(begin + kBatch, by_area.size());
         std::vector<std::size_t> objects(by_area.begin() + static_cast<std::ptrdiff_t>(begin),

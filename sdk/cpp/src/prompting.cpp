@@ -71,7 +71,7 @@ Clicks clicks_on(const Clicks& clicks, std::int64_t slice, const Grid& grid) {
     return result;
 }
 
-Plane prior_of(std::vector<float> mask, const Geometry& geometry) {
+Plane prior_of(const std::vector<float>& mask, const Geometry& geometry) {
     return {0, 0, geometry.size, geometry.size, geometry.mask_to_network(mask)};
 }
 

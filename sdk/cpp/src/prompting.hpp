@@ -18,7 +18,7 @@ std::vector<NetworkClick> clicks_in(const Rectangle& view, const Clicks& clicks,
 Clicks clicks_on(const Clicks& clicks, std::int64_t slice, const Grid& grid);
 
 /// A mask in the view → a mask prompt.
-Plane prior_of(std::vector<float> mask, const Geometry& geometry);
+Plane prior_of(const std::vector<float>& mask, const Geometry& geometry);
 
 /// A mask, cut to the rows and columns of a view, as 0 and 1.
 std::vector<float> mask_in(const CroppedMask& mask, const Rectangle& view);

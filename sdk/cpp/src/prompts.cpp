@@ -113,38 +113,46 @@ bool probable(const Value* values, std::size_t count) {
     return std::all_of(values, values + count, [](Value value) { return value >= 0 && value <= 1; });
 }
 
+void check_labels(const Prior& prior, std::size_t count, const Grid& grid) {
+    if (is_float(prior.type) || prior.type == Type::boolean) {
+        fail(Code::input, "prior: expected a label map of whole numbers");
+    }
+    with_type(prior.data, prior.type, [&](const auto* labels) {
+        const bool fits = std::all_of(labels, labels + grid.size(), [count](auto label) {
+            return !(label < 0) && static_cast<unsigned long long>(label) <= count;
+        });
+        if (!fits) { fail(Code::input, "prior: expected labels 0 to %zu, one for each box, got another", count); }
+    });
+}
+
+void check_probabilities(const Prior& prior, std::size_t count, const Grid& grid) {
+    std::vector<float> plane(static_cast<std::size_t>(grid.width));
+    for (std::size_t begin = 0; begin < grid.size() * count; begin += plane.size()) {
+        if (prior.type == Type::f64) {
+            const auto* own = static_cast<const double*>(prior.data) + begin;
+            if (probable(own, plane.size())) { continue; }
+        } else {
+            floats(prior.data, prior.type, begin, plane.size(), plane.data());
+            if (probable(plane.data(), plane.size())) { continue; }
+        }
+        fail(Code::input, "prior: expected probabilities from 0 to 1, got another");
+    }
+}
+
 void check_prior(const Prior& prior, std::size_t count, const Grid& grid) {
-    if (prior.data == nullptr && count > 0) { fail(Code::input, "prior: expected masks, got a null pointer"); }
+    if (prior.data == nullptr && (count > 0 || prior.label_map)) {
+        fail(Code::input, "prior: expected masks, got a null pointer");
+    }
     if (prior.type < Type::boolean || prior.type > Type::f64) {
         fail(Code::input, "prior: expected a type of `Type`, got %d", static_cast<int>(prior.type));
     }
     if (!prior.label_map && prior.count != count) {
         fail(Code::input, "prior: expected %zu masks, one for each object, got %zu", count, prior.count);
     }
-    const std::size_t values = grid.size() * (prior.label_map ? 1 : count);
-    if (prior.label_map && (is_float(prior.type) || prior.type == Type::boolean)) {
-        fail(Code::input, "prior: expected a label map of whole numbers");
-    }
     if (prior.label_map) {
-        with_type(prior.data, prior.type, [&](const auto* labels) {
-            const auto most = static_cast<unsigned long long>(count);
-            const bool fits = std::all_of(labels, labels + values, [most](auto label) {
-                return !(label < 0) && static_cast<unsigned long long>(label) <= most;
-            });
-            if (!fits) { fail(Code::input, "prior: expected labels 0 to %zu, one for each box, got another", count); }
-        });
+        check_labels(prior, count, grid);
     } else if (is_float(prior.type)) {
-        std::vector<float> plane(static_cast<std::size_t>(grid.width));
-        for (std::size_t begin = 0; begin < values; begin += plane.size()) {
-            if (prior.type == Type::f64) {
-                const auto* own = static_cast<const double*>(prior.data) + begin;
-                if (probable(own, plane.size())) { continue; }
-            } else {
-                floats(prior.data, prior.type, begin, plane.size(), plane.data());
-                if (probable(plane.data(), plane.size())) { continue; }
-            }
-            fail(Code::input, "prior: expected probabilities from 0 to 1, got another");
-        }
+        check_probabilities(prior, count, grid);
     }
 }
 

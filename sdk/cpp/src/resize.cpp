@@ -53,7 +53,7 @@ Shares covering(int source, int target) {
         }
         for (int from = whole; from < last; ++from) { shares.all.push_back({from, static_cast<float>(1.0 / extent)}); }
         if (end - last > kNothing) {
-            shares.all.push_back({last, static_cast<float>(std::min(std::min(end - last, 1.0), extent) / extent)});
+            shares.all.push_back({last, static_cast<float>(std::min({end - last, 1.0, extent}) / extent)});
         }
     }
     shares.first.push_back(shares.all.size());
@@ -140,7 +140,7 @@ Between neighbours(int source, int target, bool keep_weights) {
     const double scale = scale_of(source, target);
     Between between;
     for (int index = 0; index < target; ++index) {
-        auto position = static_cast<float>((index + 0.5) * scale - 0.5);
+        const auto position = static_cast<float>((index + 0.5) * scale - 0.5);
         const int below = static_cast<int>(std::floor(position));
         const bool inside = below >= 0 && below < source - 1;
         between.below.push_back(std::clamp(below, 0, source - 1));
@@ -165,8 +165,8 @@ void enlarge_row(const T* source, const Between& across, std::size_t channels, V
     for (std::size_t x = 0; x < across.below.size(); ++x) {
         const T* below = source + static_cast<std::size_t>(across.below[x]) * channels;
         const T* above = source + static_cast<std::size_t>(across.above[x]) * channels;
-        const Value first = as_factor<Value>(1.0F - across.weight[x]);
-        const Value second = as_factor<Value>(across.weight[x]);
+        const auto first = as_factor<Value>(1.0F - across.weight[x]);
+        const auto second = as_factor<Value>(across.weight[x]);
         for (std::size_t c = 0; c < channels; ++c) { target[x * channels + c] = below[c] * first + above[c] * second; }
     }
 }

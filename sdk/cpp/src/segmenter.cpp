@@ -72,8 +72,8 @@ void Result::label_map(std::uint16_t* target, Overlap overlap) const {
     std::vector<std::size_t> order(objects.size());
     std::iota(order.begin(), order.end(), std::size_t{0});
     if (overlap == Overlap::score) {
-        std::stable_sort(order.begin(), order.end(),
-                         [this](std::size_t a, std::size_t b) { return objects[a].score < objects[b].score; });
+        const auto place = [this](std::size_t index) { return std::pair(objects[index].score, index); };
+        std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return place(a) < place(b); });
     }
     for (const std::size_t index : order) { paint(*this, index, static_cast<std::uint16_t>(index + 1), target); }
 }

@@ -20,7 +20,7 @@ bool nearly_equal(const CroppedMask& one, const CroppedMask& other) {
     if (one.empty() || other.empty()) { return one.empty() && other.empty(); }
     const std::vector<float> there = mask_in(other, {one.top, one.left, one.top + one.height, one.left + one.width});
     double both = 0;
-    for (std::size_t i = 0; i < there.size(); ++i) { both += one.pixels[i] * there[i]; }
+    for (std::size_t i = 0; i < there.size(); ++i) { both += static_cast<float>(one.pixels[i]) * there[i]; }
     return 2 * both >= kUnchanged * (area(one) + area(other));
 }
 

@@ -20,10 +20,10 @@ struct Track {
     Box4 box{};            ///< on a slice, in pixels of the slice; NaN where there is none
     std::int64_t low = 0;  ///< first and last slice of its box; `first` and `last` change where it ends
     std::int64_t high = 0;
-    std::map<std::int64_t, Clicks> clicks{};  ///< by slice, x, y of the slice
-    const Priors* given = nullptr;            ///< the caller's mask prompt on each slice
-    std::size_t object = 0;                   ///< its number in `given`
-    std::map<std::int64_t, Found> found{};    ///< by slice, masks in pixels of the slice
+    std::map<std::int64_t, Clicks> clicks;  ///< by slice, x, y of the slice
+    const Priors* given = nullptr;          ///< the caller's mask prompt on each slice
+    std::size_t object = 0;                 ///< its number in `given`
+    std::map<std::int64_t, Found> found;    ///< by slice, masks in pixels of the slice
 
     [[nodiscard]] bool boxed() const;
     [[nodiscard]] bool alive(std::int64_t z, bool upward) const;

@@ -131,7 +131,7 @@ Result refine_volume(const Predictor& predictor, const Result& result, const std
         for (const auto& [z, found] : object.slices) { kept = kept || !found.logits.halves.empty(); }
     }
     std::vector<Track> tracks = tracks_of(all, grid, result.follow);
-    Options options;
+    const Options options{};
     const Volume volume{predictor, *result.display, grid, result.modality, options, result.follow};
     for (std::size_t index = 0; index < more.size(); ++index) {
         Track& track = tracks[index];

@@ -153,7 +153,7 @@ def write_halves(folder: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
-    out = parser.parse_args().out
+    out = parser.parse_args().out.resolve()  # cases name their bundles from here: tests run elsewhere
     bundles = {
         "tiny": write_tiny_bundle(out / "bundles" / "tiny"),
         "classes": write_class_bundle(out / "bundles" / "classes"),

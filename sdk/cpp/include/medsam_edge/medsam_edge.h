@@ -16,7 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#if defined(_WIN32)
+#ifdef _WIN32
 #define MEDSAM_API __declspec(dllexport)
 #else
 #define MEDSAM_API __attribute__((visibility("default")))

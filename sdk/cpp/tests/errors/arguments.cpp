@@ -94,6 +94,11 @@ TEST_CASE("clicks and masks") {
     expect(prompts, "1 prior: expected labels 0 to 1", all);
     prompts.prior = {nullptr, Type::u8, 1};
     expect(prompts, "1 prior: expected masks, got a null pointer", all);
+    prompts.boxes = std::vector<Box>{};
+    prompts.prior = {nullptr, Type::u8, 0};
+    expect(prompts, "nothing", all);
+    prompts.prior->label_map = true;
+    expect(prompts, "1 prior: expected masks, got a null pointer", all);
 }
 
 TEST_CASE("images") {
