@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -10,7 +9,7 @@ from contextlib import contextmanager
 
 from starlette.types import ASGIApp
 
-from medsam_edge.server.command import server_for
+from medsam_edge.server.command import bound, server_for
 from medsam_edge.server.limits import Limits
 
 TOKEN = "a-token-of-the-tests"  # noqa: S105
@@ -19,7 +18,7 @@ TOKEN = "a-token-of-the-tests"  # noqa: S105
 @contextmanager
 def running(app: ASGIApp, limits: Limits | None = None) -> Iterator[str]:
     """Yield the server's URL; stop it at the end."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
+    with bound("127.0.0.1", 0) as listening:
         server = server_for(app, limits or Limits())
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()

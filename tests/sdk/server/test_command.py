@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ import httpx
 import pytest
 
 from medsam_edge.errors import FileMissingError, InputError
-from medsam_edge.server.command import run
+from medsam_edge.server.command import bound, run
 from tests.sdk.tiny_bundle import write_tiny_bundle
 
 ROOT = Path(__file__).parents[3]
@@ -39,6 +40,14 @@ def served(*options: str, stop: signal.Signals = signal.SIGTERM) -> Iterator[htt
         with httpx.Client(base_url=f"{found[1]}/api/v1", headers=headers, timeout=30) as client:
             yield client
         process.send_signal(stop)
+
+
+def test_small_packets_do_not_wait() -> None:
+    """An answer has a head and a body; the body would wait 40 ms for the client to confirm the head."""
+    with bound("127.0.0.1", 0) as listening, socket.create_connection(listening.getsockname()):
+        connection, _ = listening.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_what_was_saved_outlives_a_killed_server(bundle: Path, folder: Path, tmp_path: Path) -> None:

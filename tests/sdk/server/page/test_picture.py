@@ -73,6 +73,22 @@ def test_a_box_gives_a_mask_on_the_screen(drawn: Hand) -> None:
     assert red > 140 > 100 > blue and green < 100  # 35 % of #ff5a5f over grey
 
 
+FRAMES = """async () => {
+    let asked = 0;
+    const ask = window.requestAnimationFrame;
+    window.requestAnimationFrame = (draw) => (asked++, ask.call(window, draw));
+    await new Promise((done) => setTimeout(done, 500));
+    return asked;
+}"""
+
+
+def test_a_page_at_rest_draws_nothing(drawn: Hand) -> None:
+    """It would take the processor from the network, and empty batteries."""
+    drawn.settled()
+    drawn.page.wait_for_timeout(500)  # the slice is encoded ahead
+    assert drawn.page.evaluate(FRAMES) == 0
+
+
 def test_clicks_correct_it_and_undo_takes_them_back(drawn: Hand) -> None:
     page, box = drawn.page, boxed(30, 10, 44, 20)
     drawn.tool("Add")

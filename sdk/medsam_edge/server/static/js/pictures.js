@@ -47,8 +47,8 @@ export async function fetchPictures() {
     for (const step of near) {
       const number = slice + step;
       if (number < 0 || number >= plane.depth) continue;
-      await fetchOne(doc, number);
-      if (step === 0) changed();
+      const isNew = await fetchOne(doc, number);
+      if (isNew && number === doc.slice) changed(); // else the page would draw in every frame
       if (own.again || state.doc !== doc) break;
     }
   } catch (error) {
@@ -59,13 +59,14 @@ export async function fetchPictures() {
   }
 }
 
+/** Whether it was not there before. */
 async function fetchOne(doc, slice) {
   const key = keyOf(doc, slice);
   const known = kept.get(key);
   if (known) {
     kept.delete(key);
     kept.set(key, known); // the newest stays longest
-    return;
+    return false;
   }
   const { axis, modality, window } = doc;
   kept.set(key, await api.picture(doc.image.id, slice, { axis, modality, window }));
@@ -74,6 +75,7 @@ async function fetchOne(doc, slice) {
     own.close();
     kept.delete(old);
   }
+  return true;
 }
 
 /** Once the slice rests: have it encoded, so that the first box on it is answered fast. */
