@@ -4,6 +4,7 @@ import ctypes
 import os
 import sys
 from collections.abc import Generator, Iterator
+from typing import cast
 
 import pytest
 
@@ -16,18 +17,22 @@ class Stack(ctypes.Structure):
     _fields_ = (("start", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t))
 
 
+def stack_of_signals() -> int | None:
+    """Where the main thread's alternate stack for signals starts."""
+    stack = Stack()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).sigaltstack(None, ctypes.byref(stack))
+    return cast("int | None", stack.start)
+
+
 @pytest.fixture(autouse=True)
-def signal_stack(request: pytest.FixtureRequest) -> Iterator[None]:
-    """No test changes the main thread's signal stack, which would end the process at a later signal; see
+def same_stack_of_signals(request: pytest.FixtureRequest) -> Iterator[None]:
+    """No test changes it, which would end the process at a later signal; see
     `medsam_edge.networks.engine.off_main_thread`. Only Ray may, in slow tests: it keeps its own."""
-    stacks = Stack(), Stack()
-    for stack in stacks:
-        if sys.platform == "linux":
-            ctypes.CDLL(None).sigaltstack(None, ctypes.byref(stack))
-        if stack is stacks[0]:
-            yield
+    before = stack_of_signals()
+    yield
     if not request.node.get_closest_marker("slow"):
-        assert stacks[0].start == stacks[1].start, "a model was compiled on the main thread"
+        assert stack_of_signals() == before, "a model was compiled on the main thread"
 
 
 @pytest.fixture

@@ -144,8 +144,9 @@ def _networks(settings: AccuracyConfig) -> dict[str, tuple[Model, Options]]:
     networks = {}
     for name, model in _models(settings).items():
         for detail, clean in product(settings.detail, settings.clean):
-            told = [word for word, all_ in ((detail, settings.detail), (clean, settings.clean)) if len(all_) > 1]
-            networks[", ".join([name, *told])] = model, Options(detail=detail, clean=clean)
+            choices = (detail, settings.detail), (clean, settings.clean)
+            label = [name, *(own for own, among in choices if len(among) > 1)]
+            networks[", ".join(label)] = model, Options(detail=detail, clean=clean)
     return networks
 
 

@@ -60,7 +60,7 @@ def run(argv: Sequence[str]) -> int:
     else:
         app = make_app(Service(segmenter, limits, options.path, options.output), token, hosts)
     _log_to(options.audit)
-    with bound(options.host, options.port) as listening:
+    with open_port(options.host, options.port) as listening:
         port = listening.getsockname()[1]
         name = f"[{options.host}]" if ":" in options.host else options.host
         url = f"http://{name}:{port}"
@@ -113,7 +113,7 @@ def _token(given: str | None) -> str:
     return token
 
 
-def bound(host: str, port: int) -> socket.socket:
+def open_port(host: str, port: int) -> socket.socket:
     """A listening socket. OSError where the address is taken becomes InputError."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from starlette.types import ASGIApp
 
-from medsam_edge.server.command import bound, server_for
+from medsam_edge.server.command import open_port, server_for
 from medsam_edge.server.limits import Limits
 
 TOKEN = "a-token-of-the-tests"  # noqa: S105
@@ -18,7 +18,7 @@ TOKEN = "a-token-of-the-tests"  # noqa: S105
 @contextmanager
 def running(app: ASGIApp, limits: Limits | None = None) -> Iterator[str]:
     """Yield the server's URL; stop it at the end."""
-    with bound("127.0.0.1", 0) as listening:
+    with open_port("127.0.0.1", 0) as listening:
         server = server_for(app, limits or Limits())
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()

@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from medsam_edge.errors import FileMissingError, InputError
-from medsam_edge.server.command import bound, run
+from medsam_edge.server.command import open_port, run
 from tests.sdk.tiny_bundle import write_tiny_bundle
 
 ROOT = Path(__file__).parents[3]
@@ -44,7 +44,7 @@ def served(*options: str, stop: signal.Signals = signal.SIGTERM) -> Iterator[htt
 
 def test_small_packets_do_not_wait() -> None:
     """An answer has a head and a body; the body would wait 40 ms for the client to confirm the head."""
-    with bound("127.0.0.1", 0) as listening, socket.create_connection(listening.getsockname()):
+    with open_port("127.0.0.1", 0) as listening, socket.create_connection(listening.getsockname()):
         connection, _ = listening.accept()
         with connection:
             assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

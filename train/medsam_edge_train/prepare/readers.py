@@ -80,11 +80,11 @@ def read_pixels(pair: Pair, labels: Labels) -> tuple[npt.NDArray[Any], Padding |
         elif pair.is_picture:
             loaded = read_image(pair.image)
             pixels, padding = loaded.pixels, loaded.padding
-        elif pair.image.is_dir():
-            pixels, direction, padding = _read_series(pair.image)
-            _check_direction(direction, pair.label)
         else:
-            pixels, direction = _read_medical(pair.image)
+            if pair.image.is_dir():
+                pixels, direction, padding = _read_series(pair.image)
+            else:
+                pixels, direction = _read_medical(pair.image)
             _check_direction(direction, pair.label)
     if labels.ndim == 2:
         pixels = _grey_if_equal(pixels)

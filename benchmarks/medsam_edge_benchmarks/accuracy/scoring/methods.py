@@ -47,7 +47,7 @@ class Network:
     """A segmenter; in volumes it propagates from each box's middle slice."""
 
     segmenter: Segmenter
-    options: Options = field(default_factory=lambda: Options())
+    options: Options = field(default_factory=Options)
     volumes_only = False
 
     def segment(self, image: Image, prompts: Prompts, told: Modality | None) -> Found:
@@ -66,7 +66,7 @@ class PerSlice:
     """
 
     segmenter: Segmenter
-    options: Options = field(default_factory=lambda: Options())
+    options: Options = field(default_factory=Options)
     volumes_only = True
 
     def segment(self, image: Image, prompts: Prompts, told: Modality | None) -> Found:

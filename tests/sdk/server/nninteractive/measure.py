@@ -28,17 +28,8 @@ from medsam_edge.server.limits import Limits
 from medsam_edge.server.nninteractive.app import make_viewers_app
 from tests.sdk.server.running import TOKEN, running
 
-Volume = tuple[str, npt.NDArray[np.generic], npt.NDArray[np.bool_]]
-
-
-def volumes(image: Path | None, label: Path | None) -> Iterator[Volume]:
-    if image and label:
-        labels = read_volume(label)[0]
-        yield image.name, read_volume(image)[0], labels == labels[labels > 0].min()
-        return
-    for modality in ("CT", "MR"):
-        drawn = phantom_volume(modality, (40, 256, 256))
-        yield f"phantom {modality}", drawn.image, drawn.labels == 1
+Voxels = npt.NDArray[np.generic]
+Mask = npt.NDArray[np.bool_]
 
 
 def main() -> None:
@@ -48,9 +39,14 @@ def main() -> None:
     parser.add_argument("--modality", default="CT")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    for name, voxels, target in volumes(options.image, options.label):
-        modality = Modality(name.removeprefix("phantom ") if options.image is None else options.modality)
-        measure(name, voxels, target, modality, options.rounds)
+    if options.image:
+        labels = read_volume(options.label)[0]
+        target = labels == labels[labels > 0].min()
+        measure(options.image.name, read_volume(options.image)[0], target, Modality(options.modality), options.rounds)
+        return
+    for modality in (Modality.CT, Modality.MR):
+        drawn = phantom_volume(modality, (40, 256, 256))
+        measure(f"phantom {modality.value}", drawn.image, drawn.labels == 1, modality, options.rounds)
 
 
 def warm() -> Segmenter:
@@ -67,9 +63,8 @@ def timed(seconds: list[float]) -> Iterator[None]:
     seconds.append(time.perf_counter() - started)
 
 
-def measure(
-    name: str, voxels: npt.NDArray[np.generic], target: npt.NDArray[np.bool_], modality: Modality, rounds: int
-) -> None:
+def measure(name: str, voxels: Voxels, target: Mask, modality: Modality, rounds: int) -> None:
+    """Print the medians, the ratios, and how well the object was found."""
     z = int(np.median(np.nonzero(target.any(axis=(1, 2)))[0]))
     rows, columns = (np.nonzero(target[z].any(axis=axis))[0] for axis in (1, 0))
     box = [columns[0], rows[0], z, columns[-1] + 1, rows[-1] + 1, z + 1]

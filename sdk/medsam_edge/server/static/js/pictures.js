@@ -59,7 +59,7 @@ export async function fetchPictures() {
   }
 }
 
-/** Whether it was not there before. */
+/** Fetch a picture unless it is kept; whether it was fetched. */
 async function fetchOne(doc, slice) {
   const key = keyOf(doc, slice);
   const known = kept.get(key);
