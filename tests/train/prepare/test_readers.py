@@ -135,10 +135,9 @@ def test_dicom_series_of_mixed_slopes_are_read_as_segment_reads_them(tmp_path: P
     label.SetSpacing((1, 1, 2))
     sitk.WriteImage(label, str(folder / "label.nii.gz"))
     pair = Pair(folder, folder / "label.nii.gz", Modality.PET, "a", "p1", "train", "p1")
-    pixels, padding = read_pixels(pair, read_labels(pair))
+    pixels = read_pixels(pair, read_labels(pair))
     np.testing.assert_allclose(pixels[:, 0, 0], [1000, 0.08, 0.12, 0.16], rtol=1e-6)
     assert (pixels == read_image(folder).pixels).all()
-    assert padding is None
 
 
 def test_padding_is_black_as_segment_shows_it(tmp_path: Path) -> None:

@@ -66,7 +66,12 @@ def read_labels(pair: Pair) -> Labels:
         return whole
 
 
-def read_pixels(pair: Pair, labels: Labels) -> tuple[npt.NDArray[Any], Padding | None]:
+def read_pixels(pair: Pair, labels: Labels) -> npt.NDArray[Any]:
+    """The pixels of `read_with_padding` alone."""
+    return read_with_padding(pair, labels)[0]
+
+
+def read_with_padding(pair: Pair, labels: Labels) -> tuple[npt.NDArray[Any], Padding | None]:
     """The image of a pair in the values of the file: the shape of the labels, or (H, W, 3) RGB in colour. Also the
     values that a DICOM header says were not measured.
 

@@ -19,7 +19,7 @@ from medsam_edge.modality import Modality
 from medsam_edge_train.data.cases import Pixels
 from medsam_edge_train.data.shards import make_key
 from medsam_edge_train.prepare.config import PrepareConfig, fractions_of
-from medsam_edge_train.prepare.readers import Labels, read_labels, read_pixels
+from medsam_edge_train.prepare.readers import Labels, read_labels, read_with_padding
 from medsam_edge_train.prepare.report import LEVELS
 from medsam_edge_train.prepare.sources import Pair, patient_of, uniform
 
@@ -56,7 +56,7 @@ def _prepare_pair(pair: Pair, config: PrepareConfig) -> Prepared:
     chosen = [z for z in chosen if _is_sampled(pair, z, config)]
     if not chosen:
         return Prepared(found=found)
-    pixels, padding = read_pixels(pair, labels)
+    pixels, padding = read_with_padding(pair, labels)
     ct, eight_bits = pair.modality is Modality.CT, pixels.dtype == np.uint8
     window = (config.window[0], config.window[1]) if ct and not eight_bits else None
     slices: Iterable[tuple[tuple[str, ...], Pixels, Labels]]

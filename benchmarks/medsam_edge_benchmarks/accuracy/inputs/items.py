@@ -23,7 +23,7 @@ from medsam_edge.intensity import to_display, volume_to_display
 from medsam_edge.modality import Modality
 from medsam_edge_convert.accuracy import evenly
 from medsam_edge_train.data.cases import Case, find_cases, read_case
-from medsam_edge_train.prepare.readers import read_labels, read_pixels
+from medsam_edge_train.prepare.readers import read_labels, read_with_padding
 from medsam_edge_train.prepare.sources import Pair, Skipped, find_pairs
 
 Labels = npt.NDArray[np.integer[Any]]
@@ -96,7 +96,7 @@ def _load_case(case: Case) -> Loaded:
 
 def _load_pair(pair: Pair) -> Loaded:
     labels = read_labels(pair)
-    pixels, padding = read_pixels(pair, labels)
+    pixels, padding = read_with_padding(pair, labels)
     if labels.ndim == 2:
         return Loaded(to_display(pixels, pair.modality, padding=padding), labels, (1.0, 1.0))
     return Loaded(volume_to_display(pixels, pair.modality, padding=padding), labels, _spacing(pair.label))
