@@ -261,8 +261,10 @@ class Segmenter:
                 `medsam_edge.inference.physical`: (N, 6), any two opposite corners; (N, 4) for a file of two
                 dimensions. The box used is the smallest along the array's axes that holds it. A result's `boxes` are
                 in pixels, and so is what an error says of a box outside the image.
-            axis: of a volume's array, along which slices are taken: 0 or axial, 1 or coronal, 2 or sagittal. This and
-                the next three are for volumes only.
+            axis: of a volume's array, along which slices are taken: 0 or axial, 1 or coronal, 2 or sagittal; or `all`:
+                along each of them, for boxes of whole objects. A voxel is an object's if two of the three masks have
+                it; the result's slices and scores are axial, and it keeps no logits. This and the next three are for
+                volumes only.
             streams: threads that encode the next slices while one is decoded; 0 for none. The same bits.
             stop_when_empty: whether an object ends, in that direction, at the first slice without a mask. If not, its
                 box prompts the next slice.
@@ -303,7 +305,8 @@ class Segmenter:
             CancelledError: `progress` returned False.
             InputError: an unknown `axis`, `compat`, `detail`, `box_space` or `box_format`, `streams` that is no number
                 of threads, physical boxes for an image that does not know where it lies, of other dimensions, or with
-                `compat`, or `reduced_jpeg` with `compat`.
+                `compat`, or `reduced_jpeg` with `compat`; `axis="all"` with `compat`, or where an object is followed
+                from one slice.
             What `embed` and `decode` raise.
         """
         settings = Settings(

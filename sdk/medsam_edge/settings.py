@@ -9,7 +9,7 @@ from typing import Any, Literal, TypedDict, get_args
 from medsam_edge.errors import InputError
 from medsam_edge.intensity import Window
 
-Axis = Literal["axial", "coronal", "sagittal", 0, 1, 2]
+Axis = Literal["axial", "coronal", "sagittal", 0, 1, 2, "all"]
 BoxFormat = Literal["xyxy", "xywh", "cxcywh"]
 BoxSpace = Literal["pixel", "physical"]
 Clean = Literal["none", "largest", "box"]
@@ -44,8 +44,10 @@ class Settings:
     clean: Clean = "none"
 
     def __post_init__(self) -> None:
-        if self.axis not in (*AXES, 0, 1, 2) or isinstance(self.axis, bool):
-            raise InputError(f"axis: expected axial, coronal, sagittal, 0, 1 or 2, got {self.axis!r}")
+        if self.axis not in get_args(Axis) or isinstance(self.axis, bool):
+            raise InputError(f"axis: expected axial, coronal, sagittal, 0, 1, 2 or all, got {self.axis!r}")
+        if self.axis == "all" and (self.follow or self.compat):
+            raise InputError("axis: 'all' needs a box around each whole object, and no compat; name one axis")
         if not isinstance(self.streams, int) or isinstance(self.streams, bool) or not 0 <= self.streams <= 64:
             raise InputError(f"streams: expected a whole number from 0 to 64, got {self.streams!r}")
         if self.compat not in (None, *get_args(Compat)):
@@ -71,8 +73,15 @@ class Settings:
 
     @property
     def array_axis(self) -> int:
-        """The array axis along which a volume is sliced."""
-        return AXES.index(self.axis) if isinstance(self.axis, str) else int(self.axis)
+        """The array axis of a result's slices: the first of `array_axes`."""
+        return self.array_axes[0]
+
+    @property
+    def array_axes(self) -> tuple[int, ...]:
+        """The array axes along which a volume is sliced."""
+        if self.axis == "all":
+            return 0, 1, 2
+        return (AXES.index(self.axis) if isinstance(self.axis, str) else int(self.axis),)
 
 
 class Options(TypedDict, total=False):

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -55,6 +55,7 @@ class AccuracyConfig(SuiteConfig):
         modality: what networks with class prompts are told: the truth, nothing, or another modality.
         detail: where networks look for small boxes, as `segment --detail`; with several, each as a method of its own.
         clean: what becomes of specks and holes, as `segment --clean`; with several, likewise.
+        axis: along which volumes are sliced, as `segment --axis`; with several, likewise.
         csv: file to write every object's scores to, IoU among them.
         html: page with pictures to write, complete in itself.
         worst: picture to draw the first bundle's worst objects in.
@@ -74,6 +75,7 @@ class AccuracyConfig(SuiteConfig):
     modality: Telling = "told"
     detail: tuple[Detail, ...] = ("auto",)
     clean: tuple[Clean, ...] = ("none",)
+    axis: tuple[Literal["axial", "coronal", "sagittal", "all"], ...] = ("axial",)
     csv: Path | None = None
     html: Path | None = None
     worst: Path | None = None
@@ -87,7 +89,7 @@ class AccuracyConfig(SuiteConfig):
             raise InputError(f"--jitter: expected different numbers of pixels, 0 or more, got {self.jitter}")
         if self.mosaic < 1:
             raise InputError(f"--mosaic: expected a positive number, got {self.mosaic}")
-        for name, chosen in (("--detail", self.detail), ("--clean", self.clean)):
+        for name, chosen in (("--detail", self.detail), ("--clean", self.clean), ("--axis", self.axis)):
             if not _differ(chosen):
                 raise InputError(f"{name}: expected different ones, got {' '.join(chosen)}")
         for picture in (self.worst, self.examples, self.pareto):
@@ -115,6 +117,7 @@ def bench_accuracy(settings: AccuracyConfig) -> dict[str, Any]:
         "mosaic": settings.mosaic,
         "detail": settings.detail,
         "clean": settings.clean,
+        "axis": settings.axis,
         "modality": settings.modality,
         "jitters": settings.jitter,
     }
@@ -140,13 +143,13 @@ def bench_accuracy(settings: AccuracyConfig) -> dict[str, Any]:
 
 
 def _networks(settings: AccuracyConfig) -> dict[str, tuple[Model, Options]]:
-    """Each model once for each `--detail` and `--clean`, named after what there are several of."""
+    """Each model once for each `--detail`, `--clean` and `--axis`, named after what there are several of."""
     networks = {}
     for name, model in _models(settings).items():
-        for detail, clean in product(settings.detail, settings.clean):
-            choices = (detail, settings.detail), (clean, settings.clean)
+        for detail, clean, axis in product(settings.detail, settings.clean, settings.axis):
+            choices = (detail, settings.detail), (clean, settings.clean), (axis, settings.axis)
             label = [name, *(own for own, among in choices if len(among) > 1)]
-            networks[", ".join(label)] = model, Options(detail=detail, clean=clean)
+            networks[", ".join(label)] = model, Options(detail=detail, clean=clean, axis=axis)
     return networks
 
 

@@ -230,7 +230,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--part", metavar="I/N", help="only part I of N, I from 1: for job arrays; all parts together are the whole")
 
     add = parser.add_argument_group("volumes").add_argument
-    add("--axis", choices=AXES, default="axial", help="axis of a volume's slices; default: axial")
+    add(
+        "--axis",
+        choices=(*AXES, "all"),
+        default="axial",
+        help="axis of a volume's slices; all: along each, masks are what two of three agree on; default: axial",
+    )
     add("--streams", type=int, default=1, metavar="N", help="threads that encode slices ahead; default: 1")
     add("--follow", action="store_true", help="boxes lie on one slice; find the whole objects")
     add("--stop-when-empty", action="store_true", help="end an object at its first slice without a mask")

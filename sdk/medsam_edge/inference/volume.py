@@ -5,6 +5,8 @@ Networks that take mask prompts get that mask, and the box around it; others the
 A sweep upwards starts at the lowest middle slice, a sweep downwards at the highest. A sweep embeds a slice once and
 decodes all objects that are alive on it together. Embeddings are cached by content, as those of pictures are: the
 second sweep and later calls encode only what the cache had no room for.
+
+Along all axes, an object goes its way along each of them, and what two of the three ways found is its mask.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import numpy.typing as npt
 from medsam_edge.errors import ImageError, warn
 from medsam_edge.geometry import FloatArray
 from medsam_edge.image import LoadedImage
+from medsam_edge.inference.agreement import agree
 from medsam_edge.inference.predictor import Predictor
 from medsam_edge.inference.propagation import rule_of
 from medsam_edge.inference.sweeps import Sweeps, Track, run, tracks_of
@@ -51,26 +54,33 @@ def segment_volume(
     rule = rule_of(settings.compat, follow)
     rule.check_count(len(asked.boxes))
     display = volume_display(voxels, modality, window, loaded.padding)
-    slices = np.moveaxis(display, axis, 0)
     begun = [_split(box, own, axis) for box, own in zip(asked.boxes, asked.clicks, strict=True)]
     first, later = tuple(own for own, _ in begun), [own for _, own in begun]
-    tracks = tracks_of(replace(asked, clicks=first), axis, len(slices), follow)
+    asked = replace(asked, clicks=first)
+    ways = {along: tracks_of(asked, along, display.shape[along], follow) for along in settings.array_axes}
+    tracks = ways[axis]
     watch.lap("prepare")
     confidence = None
     if modality is None and predictor.model.classes and tracks:
-        whole = predictor.embed(slices[tracks[0].middle], enlarging=rule.enlarging)
+        middle = np.moveaxis(display, axis, 0)[tracks[0].middle]
+        whole = predictor.embed(middle, enlarging=rule.enlarging)
         modality, confidence = whole.class_prompt
         watch.add(whole.timings_ms)
-    size = predictor.model.image_size
-    flat = np.array([track.box for track in tracks], dtype=np.float32).reshape(-1, 4)
-    sweeps = [
-        Sweeps(predictor, slices, view, modality, [tracks[index] for index in view.indices], rule, settings, watch)
-        for view in views(flat, slices.shape[1], slices.shape[2], size, settings.tiling)
-    ]
+    sweeps = []
+    for along, own in ways.items():
+        slices = np.moveaxis(display, along, 0)
+        flat = np.array([track.box for track in own], dtype=np.float32).reshape(-1, 4)
+        sweeps += [
+            Sweeps(predictor, slices, view, modality, [own[index] for index in view.indices], rule, settings, watch)
+            for view in views(flat, slices.shape[1], slices.shape[2], predictor.model.image_size, settings.tiling)
+        ]
     run(sweeps)
+    if len(ways) > 1:
+        for of_one in zip(*ways.values(), strict=True):
+            agree(of_one)
     result = VolumeSegmentation(
         boxes=asked.boxes,
-        **_found(tracks, len(slices), settings.keep_logits),
+        **_found(tracks, display.shape[axis], settings.keep_logits),
         display=display,
         axis=axis,
         modality=modality,

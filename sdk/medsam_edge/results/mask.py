@@ -31,6 +31,18 @@ class CroppedMask:
         return CroppedMask(self.top + down, self.left + right, self.pixels)
 
 
+EMPTY = CroppedMask(0, 0, np.zeros((0, 0), dtype=bool))
+
+
+def cropped(plane: npt.NDArray[np.bool_]) -> CroppedMask:
+    """(H, W) bool, cut to where it is."""
+    rows, columns = np.flatnonzero(plane.any(axis=1)), np.flatnonzero(plane.any(axis=0))
+    if not rows.size:
+        return EMPTY
+    top, left = int(rows[0]), int(columns[0])
+    return CroppedMask(top, left, plane[top : rows[-1] + 1, left : columns[-1] + 1].copy())
+
+
 @dataclass(frozen=True, eq=False)
 class Logits:
     """What the decoder gave for one object, at network size: what a correction goes on from.

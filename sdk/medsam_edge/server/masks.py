@@ -11,7 +11,7 @@ from uuid import uuid4
 import numpy as np
 import numpy.typing as npt
 
-from medsam_edge.results.mask import CroppedMask
+from medsam_edge.results.mask import EMPTY, CroppedMask, cropped
 from medsam_edge.results.result import Segmentation, VolumeSegmentation
 from medsam_edge.server import schemas
 
@@ -95,18 +95,6 @@ def section(result: Result, index: int, number: int, axis: int) -> CroppedMask:
         if first <= number < last:
             lines[z, mask.where[1 - along]] = mask.pixels.take(number - first, axis=along)
     return cropped(plane)
-
-
-EMPTY = CroppedMask(0, 0, np.zeros((0, 0), dtype=bool))
-
-
-def cropped(plane: npt.NDArray[np.bool_]) -> CroppedMask:
-    """(H, W) bool, cut to where it is."""
-    rows, columns = np.flatnonzero(plane.any(axis=1)), np.flatnonzero(plane.any(axis=0))
-    if not rows.size:
-        return EMPTY
-    top, left = int(rows[0]), int(columns[0])
-    return CroppedMask(top, left, plane[top : rows[-1] + 1, left : columns[-1] + 1].copy())
 
 
 def extent_of(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64] | None:

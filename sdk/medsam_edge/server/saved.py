@@ -14,13 +14,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from medsam_edge.errors import ImageError
 from medsam_edge.prompts import Clicks
-from medsam_edge.results.mask import CroppedMask
+from medsam_edge.results.mask import EMPTY, CroppedMask
 from medsam_edge.results.result import Segmentation, VolumeSegmentation
 from medsam_edge.server import schemas
 from medsam_edge.server.errors import NotSaved
 from medsam_edge.server.export import Named, label_map, plane_shape
 from medsam_edge.server.held import HeldImage, window_of
-from medsam_edge.server.masks import EMPTY, Kept, Result, axis_of, described_object, from_runs
+from medsam_edge.server.masks import Kept, Result, axis_of, described_object, from_runs
 from medsam_edge.server.restored import no_logits, restored_volume
 from medsam_edge.writing.labels import write_labels
 from medsam_edge.writing.whole import writing_whole

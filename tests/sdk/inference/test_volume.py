@@ -479,7 +479,7 @@ BOX = [[1, 1, 1, 5, 5, 3]]
         (noise(4, 9, 9), [[1, 1, np.nan, 5, 5, 2]], {}, BoxError, "finite"),
         (noise(4, 9, 9), [["a", 1, 1, 5, 5, 2]], {}, BoxError, r"numbers of shape \(N, 6\)"),
         (noise(4, 9, 9), [BOX], {}, BoxError, r"shape \(N, 6\).*got \(1, 1, 6\)"),
-        (noise(4, 9, 9), BOX, {"axis": 3}, InputError, "axis: expected axial, coronal, sagittal, 0, 1 or 2, got 3"),
+        (noise(4, 9, 9), BOX, {"axis": 3}, InputError, "expected axial, coronal, sagittal, 0, 1, 2 or all, got 3"),
         (noise(4, 9, 9), BOX, {"axis": "front"}, InputError, "axis"),
         (noise(4, 9, 9), BOX, {"streams": -1}, InputError, "streams"),
         (noise(4, 9, 9), BOX, {"streams": 1.5}, InputError, "streams"),

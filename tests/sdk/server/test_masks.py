@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from medsam_edge.server.masks import cropped, from_runs, run_lengths
+from medsam_edge.server.masks import from_runs, run_lengths
 
 
 @pytest.mark.parametrize(
@@ -33,11 +33,3 @@ def test_runs_of_any_mask_there_and_back() -> None:
 def test_runs_that_do_not_fill_the_rectangle(counts: list[int]) -> None:
     with pytest.raises(ValueError, match="fill 2 x 2"):
         from_runs(counts, 2, 2)
-
-
-def test_cropped() -> None:
-    plane = np.zeros((5, 6), dtype=bool)
-    assert cropped(plane).empty
-    plane[1:3, 2:4] = True
-    mask = cropped(plane)
-    assert (mask.top, mask.left, mask.pixels.shape) == (1, 2, (2, 2))

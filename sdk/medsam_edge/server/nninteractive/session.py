@@ -16,10 +16,10 @@ from medsam_edge.inference.volume import volume_display
 from medsam_edge.intensity import looks_like_ct
 from medsam_edge.modality import Modality
 from medsam_edge.reading.limits import check_size
-from medsam_edge.results.mask import CroppedMask
+from medsam_edge.results.mask import CroppedMask, cropped
 from medsam_edge.results.result import VolumeSegmentation
 from medsam_edge.segmenter import Segmenter
-from medsam_edge.server.masks import cropped, slices_of
+from medsam_edge.server.masks import slices_of
 from medsam_edge.server.nninteractive.changes import Change, change_between, union
 from medsam_edge.server.nninteractive.interactions import (
     Area,
