@@ -53,7 +53,7 @@ class FitConfig(RunConfig):
         paste: share of images that show a pasted object: a random shape with the texture of another training image.
         contrast: share of images whose contrast changes strongly: bent or inverted grey values, uneven light, lower
             resolution, other colours or none.
-        zoom: smallest and largest random scale of an image, within 0.25 and 4; nothing to flips and flips+color.
+        zoom: smallest and largest random scale of an image, within 0.25 and 4; flips and flips+color do not scale.
         leave_out: modalities of data that are not trained on; extra_data may contain them.
         crop_size: side of square crops around one object that seven of eight batches show instead of whole images, at
             the same scale and less cost; a multiple of 64, 0 for whole images in all batches.
