@@ -177,6 +177,26 @@ def test_zoom_alone() -> None:
     assert 135 < max(sides) <= 151
 
 
+def test_fine_texture_far_away_is_grey_and_not_noise() -> None:
+    image = np.where(np.indices((200, 200)).sum(axis=0) % 2, 200, 100).astype(np.uint8)  # checks of one pixel
+    labels = np.ones((200, 200), dtype=np.int32)
+    far = only(zoom=(0.25, 0.25), rotation_degrees=20.0)
+    for rng in generators(5):
+        warped, _ = far.warp(image, labels, 200, rng)
+        assert np.abs(warped[85:115, 85:115].astype(int) - 150).max() <= 3
+        crop, _ = far.crop(image, labels, 96, 200, rng)
+        middle = crop[crop > 120]
+        assert middle.size > 1000 and np.abs(middle.astype(int) - 150).mean() <= 5
+
+
+def test_an_object_fits_into_a_crop_however_near_it_is() -> None:
+    near, labels = only(zoom=(4.0, 4.0)), square(100, 80, 40)  # 20 pixels, enlarged to 80 of 64
+    for rng in generators(10):
+        _, warped = near.crop(labels.astype(np.uint8), labels, 64, 200, rng)
+        x0, y0, x1, y1 = boxes_from_masks(warped)[0]
+        assert (x1 - x0, y1 - y0) == pytest.approx((0.85 * 64, 0.85 * 64), abs=1)
+
+
 def test_shift_alone() -> None:
     centres = np.array([box_after(only(shift=0.2), rng)[2:4] for rng in generators(60)]) - 100
     assert 30 < np.abs(centres).max() <= 0.2 * 200 + 1

@@ -64,6 +64,21 @@ def test_equal_draws_give_equal_samples_and_other_draws_others(cases: list[Case]
     assert not equal(sample, other_seed[0, 0, 0])
 
 
+def test_draws_without_newer_settings_are_those_of_before_these_settings(tmp_path: Path) -> None:
+    """Boxes are drawn last: a number drawn more or less before them would move them."""
+    case = write_case(tmp_path, "CT/a/x.png", *discs(60, 80, (1, 2)))
+    data = TrainingData([case], 128, 2, 0, Augmentation(), crop_size=64)
+    drawn = [data[0, position, 0] for position in (0, 1, 7)]
+    boxes = [[17, 19, 60, 62]], [[6.01, 18.41, 41.14, 55.4]], [[75, 27, 118, 70], [11, 27, 54, 70]]
+    for sample, expected, mean in zip(drawn, boxes, (0.5027, 0.2885, 0.3169), strict=True):
+        np.testing.assert_allclose(sample.boxes, expected, atol=0.01)
+        assert float(sample.image.mean()) == pytest.approx(mean, abs=0.01)
+    off = TrainingData(
+        [case], 128, 2, 0, Augmentation(contrast=0.0, zoom=(0.75, 1.6)), crop_size=64, paste=0.0, synthetic=0.0
+    )
+    assert all(equal(off[0, position, 0], sample) for position, sample in zip((0, 1, 7), drawn, strict=True))
+
+
 def test_a_draw_does_not_depend_on_what_was_drawn_before(cases: list[Case]) -> None:
     data = training(cases)
     for index in (2, 1, 0, 1):

@@ -14,6 +14,7 @@ from torch import nn
 from medsam_edge.errors import CheckpointError, FileMissingError, InputError
 from medsam_edge.modality import Modality
 from medsam_edge_train import checkpoint
+from medsam_edge_train.data.augment import AUGMENTATIONS
 from medsam_edge_train.data.datasets import Sample
 from medsam_edge_train.loop.curves import read_curves
 from medsam_edge_train.models import ZOO, MedSAM
@@ -22,7 +23,15 @@ from medsam_edge_train.models.mask_decoder import MaskDecoder
 from medsam_edge_train.models.medsam import EXTRA_WEIGHTS
 from medsam_edge_train.models.prompt_encoder import PromptEncoder
 from medsam_edge_train.models.quantize import Quantizers
-from medsam_edge_train.stages.fit import FitConfig, PipelineModule, calibration_images, finetune, fit, training_cases
+from medsam_edge_train.stages.fit import (
+    FitConfig,
+    PipelineModule,
+    calibration_images,
+    finetune,
+    fit,
+    loaders,
+    training_cases,
+)
 from tests.train.runs import curve, val_scores
 from tests.train.tiny import tiny, tiny_config, tiny_rep, write_data
 
@@ -169,6 +178,13 @@ def test_a_class_prompt_network_trains_and_logs_its_class_accuracy(
         ({"synthetic": -0.1}, "synthetic: expected 0 to 1, got -0.1"),
         ({"superpixel_scales": (5.0,)}, "superpixel_scales: expected two numbers"),
         ({"superpixel_scales": (50.0, 5.0)}, "superpixel_scales: expected two numbers, 0 < smallest <= largest"),
+        ({"paste": 1.5}, "paste: expected 0 to 1, got 1.5"),
+        ({"contrast": -0.5}, "contrast: expected 0 to 1, got -0.5"),
+        ({"zoom": (1.0,)}, r"zoom: expected two numbers, 0.25 <= smallest <= largest <= 4, got \(1.0,\)"),
+        ({"zoom": (2.0, 0.5)}, "zoom: expected two numbers"),
+        ({"zoom": (0.2, 1.0)}, "zoom: expected two numbers"),
+        ({"zoom": (1.0, 4.5)}, "zoom: expected two numbers"),
+        ({"zoom": (float("nan"), 1.0)}, "zoom: expected two numbers"),
         ({"iou_weight": -1.0}, "iou_weight: expected 0 or more, got -1.0"),
         ({"qat": True}, "init: qat starts from a trained checkpoint, got none"),
     ],
@@ -176,6 +192,15 @@ def test_a_class_prompt_network_trains_and_logs_its_class_accuracy(
 def test_bad_settings_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         tiny_config(Path("data"), Path("run"), **settings)
+
+
+def test_settings_of_draws_reach_the_data(data: Path, tmp_path: Path) -> None:
+    plain = loaders(tiny_config(data, tmp_path / "run"))[0].dataset
+    assert (plain.paste, plain.augmentation) == (0.0, AUGMENTATIONS["full"])
+    settings = {"paste": 0.3, "contrast": 0.4, "zoom": (0.25, 4.0), "augmentation": "full+careless"}
+    drawn = loaders(tiny_config(data, tmp_path / "run", **settings))[0].dataset
+    assert drawn.paste == 0.3
+    assert drawn.augmentation == replace(AUGMENTATIONS["full+careless"], contrast=0.4, zoom=(0.25, 4.0))
 
 
 def test_a_batch_of_whole_images_follows_seven_of_crops(
@@ -237,7 +262,7 @@ def test_qat_without_init_is_refused(data: Path, tmp_path: Path) -> None:
 def test_windows_are_trained_and_kept_with_the_checkpoint(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Synthetic labels, images without masks, and validation images of another folder, all at once."""
+    """Synthetic labels, pasted objects, images without masks, and validation images of another folder, all at once."""
 
     def windowed() -> MedSAM:
         network = tiny()
@@ -251,6 +276,9 @@ def test_windows_are_trained_and_kept_with_the_checkpoint(
         shutil.copy(image, plain / image.name)
     settings = {
         "synthetic": 0.5,
+        "paste": 0.5,
+        "contrast": 0.5,
+        "zoom": (0.5, 2.0),
         "unlabelled": tmp_path / "plain",
         "validation": data / "train",
         "balance_by": "dataset",

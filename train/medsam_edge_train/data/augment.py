@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -10,6 +11,7 @@ import numpy.typing as npt
 
 from medsam_edge.boxes import boxes_from_masks
 from medsam_edge.modality import Modality
+from medsam_edge_train.data.contrast import change_contrast
 
 Pixels = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int32]
@@ -17,6 +19,7 @@ FloatArray = npt.NDArray[np.float32]
 Matrix = npt.NDArray[np.float64]
 
 CROP_FILL = 0.85  # largest fraction of a crop's side that the object may span
+FAR = 0.7  # below this zoom an image is blurred before it shrinks, or fine texture becomes noise
 MINIMUM_BOX_PX = 2.0  # smallest shorter side of a careless box, in pixels
 
 
@@ -37,6 +40,7 @@ class Augmentation:
         careless: share of boxes whose edges move by up to `jitter_px`, even if the box is small.
         color_p: probability of each color change: gamma; brightness and contrast; balance of the channels.
         noise_p: probability of noise; that of blur is half of it.
+        contrast: share of images whose contrast also changes strongly, see `change_contrast`.
     """
 
     plain: float = 0.3
@@ -49,6 +53,7 @@ class Augmentation:
     careless: float = 0.0
     color_p: float = 0.4
     noise_p: float = 0.4
+    contrast: float = 0.0
 
     def warp(self, image: Pixels, labels: Labels, size: int, rng: np.random.Generator) -> tuple[Pixels, Labels]:
         """Put image and labels into the network's square: flipped, and unless plain also moved by a random affine map.
@@ -66,7 +71,8 @@ class Augmentation:
         height, width = labels.shape[:2]
         scale = size / max(height, width)
         plain = rng.random() < self.plain
-        linear = scale * self._pose(plain, rng)
+        pose = self._pose(plain, rng)
+        image, linear = _soften(image, pose, scale), scale * pose
         centre = np.array([width, height]) / 2
         shift = 0.0 if plain else rng.uniform(-self.shift, self.shift, 2) * size
         return _resample(image, labels, linear, centre, scale * centre + shift, size)
@@ -83,7 +89,9 @@ class Augmentation:
         first = next(plane for plane in planes if plane.any())
         x0, y0, x1, y1 = rng.choice(boxes_from_masks(first)).astype(np.float64)
         side = max(x1 - x0, y1 - y0)
-        linear = frame / max(labels.shape[:2]) * self._pose(rng.random() < self.plain, rng)
+        pose = self._pose(rng.random() < self.plain, rng)
+        linear = frame / max(labels.shape[:2]) * pose
+        image = _soften(image, pose, frame / max(labels.shape[:2]))
         scale = np.sqrt(abs(np.linalg.det(linear)))
         fitted = min(scale, CROP_FILL * size / side)
         room = (size - side * fitted) / 2
@@ -104,10 +112,12 @@ class Augmentation:
 
     def intensity(self, image: Pixels, modality: Modality, rng: np.random.Generator) -> FloatArray:
         """(S, S) or (S, S, 3) uint8 → (3, S, S) float32 in [0, 1]: min-max as at inference, then random changes."""
-        x = image.astype(np.float32)
+        x: npt.NDArray[Any] = image.astype(np.float32)
         x = (x - x.min()) / max(float(x.max() - x.min()), 1e-8)
         if x.ndim == 2:
             x = x[..., None]
+        if self.contrast and rng.random() < self.contrast:
+            x = change_contrast(x, rng)
         if rng.random() < self.color_p:
             x = x ** np.float32(np.exp(rng.uniform(-0.5, 0.5)))  # gamma
         if rng.random() < self.color_p:
@@ -151,6 +161,14 @@ AUGMENTATIONS = {
     "flips+color": Augmentation(plain=1.0, color_p=0.5, noise_p=0.0),
 }
 """`flips` and `flips+color` are as in the papers; all jitter boxes."""
+
+
+def _soften(image: Pixels, pose: Matrix, scale: float) -> Pixels:
+    """The image, blurred as far as it will shrink if its pose (2, 2) is a zoom below `FAR`."""
+    zoom = np.sqrt(abs(np.linalg.det(pose)))
+    if zoom >= FAR or zoom * scale >= 1:
+        return image
+    return cv2.GaussianBlur(image, (0, 0), 0.5 / (zoom * scale)).astype(np.uint8, copy=False)
 
 
 def _resample(

@@ -20,6 +20,7 @@ from medsam_edge.modality import Modality
 from medsam_edge_train.data.augment import Augmentation
 from medsam_edge_train.data.cases import Case, Labels, Pixels, read_case
 from medsam_edge_train.data.following import NEIGHBOURS, Following, neighbours_of
+from medsam_edge_train.data.pasting import paste
 from medsam_edge_train.data.sampling import Draw
 from medsam_edge_train.data.superpixels import superpixels
 from medsam_edge_train.models.class_prompt import one_hot
@@ -94,6 +95,8 @@ class TrainingData(Dataset[Sample]):
         synthetic: share of images whose label is superpixels of the image, not its mask; always so without a mask.
         scales: range of the superpixels' scale.
         following: shares of samples with mask prompts.
+        paste: share of images that show a pasted object, which is then among those asked for; their other labels are
+            their masks', never superpixels.
     """
 
     cases: Sequence[Case]
@@ -107,6 +110,7 @@ class TrainingData(Dataset[Sample]):
     synthetic: float = 0.0
     scales: tuple[float, float] = (20.0, 500.0)
     following: Following = field(default_factory=Following)
+    paste: float = 0.0
     _near: dict[int, dict[int, int]] = field(init=False)
     _cache: dict[int, tuple[Pixels, npt.NDArray[np.uint16]]] = field(init=False, default_factory=dict)
     _cached_bytes: int = field(init=False, default=0)
@@ -123,11 +127,13 @@ class TrainingData(Dataset[Sample]):
         side = self.crop_size if crop else self.size
         rng = np.random.default_rng((self.seed, epoch, position))
         follows = self.following.follow > 0 and rng.random() < self.following.follow
+        pasted = self.paste > 0 and rng.random() < self.paste
         for _ in range(POSES):
             image, labels = self._load(index)
-            synthetic = self.cases[index].mask is None or (self.synthetic > 0 and rng.random() < self.synthetic)
-            before = None if synthetic or not follows else self._neighbour(index, labels, rng)
-            if synthetic and crop:
+            synthetic = not pasted and self._is_synthetic(index, rng)
+            before = None if pasted or synthetic or not follows else self._neighbour(index, labels, rng)
+            anywhere = synthetic or (pasted and not labels.any())
+            if anywhere and crop:
                 labels = _anywhere(labels.shape, rng)
             if before is not None:
                 labels = np.stack([labels, before], axis=-1)  # both go through the same map
@@ -139,13 +145,19 @@ class TrainingData(Dataset[Sample]):
                 labels, before = labels[..., 0], labels[..., 1]
             if synthetic:
                 labels = superpixels(image, self.scales, rng)
+            if pasted:
+                labels = np.zeros_like(labels) if anywhere else labels
+                image, labels = paste(image, labels, self._texture(index, rng), rng)
             values = self._values(labels, before, rng)
             if len(values):
                 break
             index = int(rng.integers(len(self.cases)))  # no object is left in the frame: try a random image
         else:
             raise ImageError(f"data: no object of {MINIMUM_OBJECT_PIXELS} pixels in {POSES} draws")
-        chosen = rng.permutation(values)[: self.boxes_per_image]
+        order = rng.permutation(values)
+        if pasted:
+            order = order[np.argsort(order != labels.max(), kind="stable")]  # the pasted object first
+        chosen = order[: self.boxes_per_image]
         masks = labels[None] == chosen[:, None, None]  # (K, S, S)
         sample = Sample(
             torch.from_numpy(self.augmentation.intensity(image, self.cases[index].modality, rng)),
@@ -162,6 +174,15 @@ class TrainingData(Dataset[Sample]):
         return sample._replace(
             boxes=torch.from_numpy(boxes), priors=torch.from_numpy(priors), has_prior=torch.ones(len(priors))
         )
+
+    def _is_synthetic(self, index: int, rng: np.random.Generator) -> bool:
+        return self.cases[index].mask is None or bool(self.synthetic > 0 and rng.random() < self.synthetic)
+
+    def _texture(self, index: int, rng: np.random.Generator) -> Pixels:
+        """A random image other than that of a case, if there is another."""
+        count = len(self.cases)
+        other = (index + int(rng.integers(1, count))) % count if count > 1 else index
+        return self._load(other)[0]
 
     def _neighbour(self, index: int, labels: Labels, rng: np.random.Generator) -> Labels | None:
         """Labels of a slice near that of a case, of the same size; None where there is none."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -50,6 +50,10 @@ class FitConfig(RunConfig):
         unlabelled: folder of images without masks, <Modality>/<dataset>/*; their labels are superpixels.
         synthetic: share of the other images whose label is superpixels, not their mask; needs scikit-image.
         superpixel_scales: smallest and largest scale of superpixels; larger scales give larger regions.
+        paste: share of images that show a pasted object: a random shape with the texture of another training image.
+        contrast: share of images whose contrast changes strongly: bent or inverted grey values, uneven light, lower
+            resolution, other colours or none.
+        zoom: smallest and largest random scale of an image, within 0.25 and 4; flips and flips+color do not scale.
         leave_out: modalities of data that are not trained on; extra_data may contain them.
         crop_size: side of square crops around one object that seven of eight batches show instead of whole images, at
             the same scale and less cost; a multiple of 64, 0 for whole images in all batches.
@@ -77,6 +81,9 @@ class FitConfig(RunConfig):
     unlabelled: Path | None = None
     synthetic: float = 0.0
     superpixel_scales: tuple[float, ...] = (20.0, 500.0)
+    paste: float = 0.0
+    contrast: float = 0.0
+    zoom: tuple[float, float] = (0.75, 1.6)
     leave_out: tuple[str, ...] = ()
     follow: float = 0.0
     ended: float = 0.5
@@ -101,6 +108,7 @@ class FitConfig(RunConfig):
         check(
             self, "0 to 1", is_share, "withhold_modality", "synthetic", "follow", "ended", "wrong", "correct", "click"
         )
+        check(self, "0 to 1", is_share, "paste", "contrast")
         check(self, "0 or more", not_negative, "iou_weight", "class_weight")
         check(self, "at least 1", at_least_one, "boxes_per_image", "val_boxes")
         if self.qat and self.init is None:
@@ -108,6 +116,9 @@ class FitConfig(RunConfig):
         scales = self.superpixel_scales
         if len(scales) != 2 or not 0 < scales[0] <= scales[1] < float("inf"):
             raise InputError(f"superpixel_scales: expected two numbers, 0 < smallest <= largest, got {scales}")
+        zoom = self.zoom
+        if len(zoom) != 2 or not 0.25 <= zoom[0] <= zoom[1] <= 4:
+            raise InputError(f"zoom: expected two numbers, 0.25 <= smallest <= largest <= 4, got {zoom}")
         if (self.synthetic or self.unlabelled) and find_spec("skimage") is None:
             how = "pip install 'medsam-edge[train]', or '.[train]' in a copy of the repository"
             raise InputError(f"synthetic: needs scikit-image: {how}")
@@ -309,13 +320,14 @@ def loaders(config: FitConfig) -> tuple[ResumableLoader, DataLoader[Any]]:
         config.image_size,
         config.boxes_per_image,
         config.seed,
-        AUGMENTATIONS[config.augmentation],
+        replace(AUGMENTATIONS[config.augmentation], zoom=config.zoom, contrast=config.contrast),
         withhold=config.withhold_modality,
         crop_size=config.crop_size,
         batch_size=config.batch_size,
         synthetic=config.synthetic,
         scales=(config.superpixel_scales[0], config.superpixel_scales[1]),
         following=Following(config.follow, config.ended, config.wrong),
+        paste=config.paste,
     )
     held_out = ValidationData(validation_cases(config), config.image_size, config.val_boxes)
     validation = DataLoader(cast(Any, held_out), batch_size=8, collate_fn=list, generator=torch.Generator())
