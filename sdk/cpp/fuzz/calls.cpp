@@ -120,7 +120,7 @@ void fill_options(Given& given, Bytes& bytes) {
     options.window_width = bytes.take<std::uint8_t>() % 4 == 0 ? bytes.number() : 0;
     options.window_level = bytes.number();
     options.detail = bytes.take<std::uint8_t>() % 4;
-    options.axis = bytes.take<std::uint8_t>() % 4;
+    options.axis = bytes.take<std::uint8_t>() % 5;
     options.streams = bytes.take<std::uint8_t>() % 3;
     options.stop_when_empty = bytes.take<std::uint8_t>() % 2;
     options.follow = bytes.take<std::uint8_t>() % 2;

@@ -21,7 +21,9 @@ void check_settings(const SegmenterSettings& settings) {
 }
 
 void check_options(const Options& options) {
-    if (options.axis < 0 || options.axis > 2) { fail(Code::input, "axis: expected 0, 1 or 2, got %d", options.axis); }
+    if (options.axis < 0 || options.axis > kAllAxes) {
+        fail(Code::input, "axis: expected 0, 1, 2, or 3 for all, got %d", options.axis);
+    }
     if (options.streams < 0 || options.streams > kMostStreams) {
         fail(Code::input, "streams: expected a whole number from 0 to 64, got %d", options.streams);
     }

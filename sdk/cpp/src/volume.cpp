@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <deque>
 #include <set>
 #include <utility>
 
+#include "agreement.hpp"
 #include "errors.hpp"
 #include "sweeps.hpp"
 #include "tiles.hpp"
@@ -48,11 +50,7 @@ void keep(std::vector<Track>& tracks, bool keep_logits, Result& result) {
         double sum = 0;
         for (auto& [z, found] : tracks[index].found) {
             sum += found.score;
-            if (!keep_logits) {
-                const auto view = found.logits.view;
-                found.logits = {};
-                found.logits.view = view;
-            }
+            if (!keep_logits) { drop(found.logits); }
         }
         object.score = static_cast<float>(sum / static_cast<double>(tracks[index].found.size()));
         object.slices = std::move(tracks[index].found);
@@ -71,7 +69,8 @@ Result segment_volume(const Predictor& predictor, const Image& image, const Prom
     Stopwatch watch;
     Result result;
     const auto display = to_display(image, options.modality, options.window, result.warnings);
-    const Grid grid{image.depth, image.height, image.width, options.axis};
+    const bool all = options.axis == kAllAxes;
+    const Grid grid{image.depth, image.height, image.width, all ? 0 : options.axis};
     CheckedPrompts asked = check_prompts(prompts, grid, result.warnings);
     predictor.check(asked);
     result.depth = grid.depth;
@@ -80,6 +79,9 @@ Result segment_volume(const Predictor& predictor, const Image& image, const Prom
     result.axis = grid.axis;
     result.display = display;
     result.follow = options.follow || (!prompts.boxes && !asked.boxes.empty());
+    if (all && result.follow) {
+        fail(Code::input, "axis: all axes need a box around each whole object; name one axis");
+    }
     if (result.follow && !predictor.model().manifest.all_prompts) {
         result.warnings.emplace_back(
             "follow: the model takes no mask prompts, so that only boxes are followed from slice to slice");
@@ -91,27 +93,38 @@ Result segment_volume(const Predictor& predictor, const Image& image, const Prom
         later.push_back(std::move(rest));
         result.objects.push_back({asked.boxes[index], 0, std::move(first), {}});
     }
-    std::vector<Track> tracks = tracks_of(asked, grid, result.follow);
+    std::vector<Grid> grids{grid};
+    for (int axis = 1; all && axis < kAllAxes; ++axis) { grids.push_back({grid.depth, grid.height, grid.width, axis}); }
+    std::vector<std::vector<Track>> ways;
+    for (const Grid& own : grids) { ways.push_back(tracks_of(asked, own, result.follow)); }
+    std::vector<Track>& tracks = ways.front();
     result.timings.prepare_ms = watch.lap();
     ClassPrompt prompt{options.modality, std::nullopt};
     if (!options.modality && !predictor.model().manifest.classes.empty() && !tracks.empty()) {
         std::vector<std::uint8_t> scratch;
-        const Rectangle all{0, 0, grid.rows(), grid.columns()};
-        const Embedding whole = predictor.embed(view_of(*display, grid, tracks[0].middle, all, scratch), std::nullopt);
+        const Rectangle slice{0, 0, grid.rows(), grid.columns()};
+        const Embedding whole =
+            predictor.embed(view_of(*display, grid, tracks[0].middle, slice, scratch), std::nullopt);
         prompt = whole.class_prompt();
         add(result.timings, whole.timings);
     }
     result.modality = prompt.modality;
     result.modality_confidence = prompt.confidence;
-    const Volume volume{predictor, *display, grid, prompt.modality, options, result.follow};
+    std::deque<Volume> volumes;  // sweeps refer to them
     std::vector<Sweeps> sweeps;
     const int size = predictor.model().manifest.image_size;
-    for (const Tile& tile : tiles_of(boxes_of(tracks), grid.rows(), grid.columns(), size, options.detail)) {
-        std::vector<Track*> own;
-        for (const std::size_t object : tile.objects) { own.push_back(&tracks[object]); }
-        sweeps.emplace_back(volume, tile.place, std::move(own), result.timings);
+    for (std::size_t way = 0; way < ways.size(); ++way) {
+        const Grid& own = grids[way];
+        const Volume& volume =
+            volumes.emplace_back(Volume{predictor, *display, own, prompt.modality, options, result.follow});
+        for (const Tile& tile : tiles_of(boxes_of(ways[way]), own.rows(), own.columns(), size, options.detail)) {
+            std::vector<Track*> objects;
+            for (const std::size_t object : tile.objects) { objects.push_back(&ways[way][object]); }
+            sweeps.emplace_back(volume, tile.place, std::move(objects), result.timings);
+        }
     }
     run(sweeps);
+    if (all) { agree(ways); }
     keep(tracks, options.keep_logits, result);
     const bool any = std::any_of(later.begin(), later.end(), [](const Clicks& own) { return !own.empty(); });
     return any ? refine_volume(predictor, result, later) : result;

@@ -151,7 +151,7 @@ def shapes() -> Iterator[Given]:
 def volumes() -> Iterator[Given]:
     volume = (noise(9, 50, 70) * 255).astype(np.uint8)
     boxes = [[5, 6, 1, 50, 40, 8], [20.5, 3.25, 0, 60, 45.5, 5], [10, 10, 4, 40, 30, 5]]
-    for axis in (0, 1, 2):
+    for axis in (0, 1, 2, "all"):
         yield f"volume_{axis}", "tiny", volume, {"volume": True, "boxes": boxes, "axis": axis}, {}
     given: dict[str, dict[str, Any]] = {
         "follow": {"boxes": [[5, 6, 3, 50, 40, 4], [20.5, 3.25, 0, 60, 45.5, 1]], "follow": True},
@@ -163,6 +163,7 @@ def volumes() -> Iterator[Given]:
         },
         "crop": {"boxes": [[5, 6, 1, 14, 12, 8], [40, 30, 0, 50, 41, 9]], "detail": "crop", "axis": 0},
         "crop_1": {"boxes": [[5, 6, 1, 14, 12, 8], [40, 30, 0, 50, 41, 9]], "detail": "crop", "axis": 1},
+        "crop_all": {"boxes": [[5, 6, 1, 14, 12, 8], [40, 30, 0, 50, 41, 9]], "detail": "crop", "axis": "all"},
         "stop": {"boxes": boxes, "stop_when_empty": True, "streams": 4},
     }
     for name, own in given.items():
@@ -172,7 +173,7 @@ def volumes() -> Iterator[Given]:
     yield "volume_mr", "tiny", volume.astype(np.float32) * 3.7, {"volume": True, "boxes": boxes, "modality": "MR"}, {}
     drawn = phantom_volume("CT", (14, 96, 112), objects=3)
     scan = {"volume": True, "modality": "CT", "boxes": drawn.boxes}
-    for axis in (0, 1, 2):
+    for axis in (0, 1, 2, "all"):
         yield f"volume_{axis}", "packaged", drawn.image, {**scan, "axis": axis}, {}
     options: dict[str, dict[str, Any]] = {
         "streams": {"streams": 3},
@@ -199,6 +200,7 @@ def followed(image: npt.NDArray[Any], boxes: npt.NDArray[Any], labels: npt.NDArr
     yield "follow_clicks", "packaged", image, {**begin, "points": clicks["points"][:1], "point_labels": [[1, 0]]}, {}
     yield "volume_clicks", "packaged", image, {**begin, "boxes": boxes, **clicks}, {}
     yield "volume_refined", "packaged", image, {**begin, "boxes": boxes}, clicks
+    yield "volume_refined_all", "packaged", image, {**begin, "boxes": boxes, "axis": "all"}, clicks
     yield "volume_refined_masks", "packaged", image, {**begin, "boxes": boxes, "keep_logits": False}, clicks
     masks = np.stack([labels == value for value in range(1, len(boxes) + 1)])
     shown = masks & (np.arange(image.shape[0])[:, None, None] % 3 == 0)

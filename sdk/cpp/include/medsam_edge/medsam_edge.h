@@ -99,7 +99,7 @@ typedef struct {
     double window_level; /* with window_width > 0: an intensity window in the image's own units */
     double window_width;
     int32_t detail;  /* of medsam_detail */
-    int32_t axis;    /* of a volume: 0 axial, 1 coronal, 2 sagittal */
+    int32_t axis;    /* of a volume: 0 axial, 1 coronal, 2 sagittal, 3 all: what two of three masks agree on */
     int32_t streams; /* threads that encode slices ahead */
     int32_t stop_when_empty;
     int32_t follow;      /* boxes lie on one slice of their objects */

@@ -103,12 +103,15 @@ struct Prompts {
 enum class Overlap { later, score };
 enum class Detail { automatic, image, crop };
 
+/// For `Options::axis`: along each of the three; a voxel is an object's if two of three masks have it.
+constexpr int kAllAxes = 3;
+
 /// As the keywords of the Python sdk's `segment`, of the same names.
 struct Options {
     std::optional<Modality> modality;  ///< chooses the intensity rule and the class prompt
     std::optional<IntensityWindow> window;
     Detail detail = Detail::automatic;
-    int axis = 0;     ///< of a volume, along which slices are taken: 0 axial, 1 coronal, 2 sagittal
+    int axis = 0;     ///< of a volume, along which slices are taken: 0 axial, 1 coronal, 2 sagittal; or `kAllAxes`
     int streams = 1;  ///< threads that encode slices ahead
     bool stop_when_empty = false;
     bool follow = false;  ///< boxes lie on one slice of their objects

@@ -142,7 +142,7 @@ TEST_CASE("options, embeddings, indices") {
         change(options);
         return thrown([&] { static_cast<void>(tiny().segment(picture.image, one, options)); });
     };
-    CHECK(with([](Options& own) { own.axis = 3; }) == "1 axis: expected 0, 1 or 2, got 3");
+    CHECK(with([](Options& own) { own.axis = 4; }) == "1 axis: expected 0, 1, 2, or 3 for all, got 4");
     CHECK(with([](Options& own) { own.streams = -1; }) == "1 streams: expected a whole number from 0 to 64, got -1");
     CHECK(with([](Options& own) { own.window = IntensityWindow{40, 0}; }).substr(0, 10) == "1 window: ");
     CHECK(with([](Options& own) { own.window = IntensityWindow{kNan, 10}; }).substr(0, 10) == "1 window: ");
@@ -179,6 +179,10 @@ TEST_CASE("a volume's boxes to follow lie on one slice, and progress cancels") {
     options.follow = true;
     CHECK(thrown([&] { static_cast<void>(tiny().segment(volume, prompts, options)); }) ==
           "2 boxes[0]: expected a box on one slice along axis 0, got 1 to 3");
+    options.axis = kAllAxes;
+    CHECK(thrown([&] { static_cast<void>(tiny().segment(volume, prompts, options)); }) ==
+          "1 axis: all axes need a box around each whole object; name one axis");
+    options.axis = 0;
     options.follow = false;
     options.progress = [](std::int64_t done, std::int64_t) { return done < 2; };
     CHECK(thrown([&] { static_cast<void>(tiny().segment(volume, prompts, options)); }) ==

@@ -61,7 +61,8 @@ medsam_edge::Options options_of(const Json& json, medsam_edge::Type type) {
     options.detail = detail == "crop"    ? medsam_edge::Detail::crop
                      : detail == "image" ? medsam_edge::Detail::image
                                          : medsam_edge::Detail::automatic;
-    options.axis = static_cast<int>(json["axis"].number);
+    const Json& axis = json["axis"];
+    options.axis = axis.kind == Json::Kind::string ? medsam_edge::kAllAxes : static_cast<int>(axis.number);
     if (json["streams"].kind == Json::Kind::integer) { options.streams = static_cast<int>(json["streams"].number); }
     options.stop_when_empty = json["stop_when_empty"].number == 1;
     options.follow = json["follow"].number == 1;
