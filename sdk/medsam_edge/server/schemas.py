@@ -122,7 +122,7 @@ class SegmentRequest(Shown):
     points: Points | None = None
     point_labels: Labels | None = None
     prior: Annotated[str, Field(max_length=64)] | None = None
-    axis: AxisNumber = 0
+    axis: AxisNumber | Literal["all"] = 0
     follow: bool = False
     detail: Literal["auto", "image", "crop"] = "auto"
     overlap: Literal["later", "score"] = "later"

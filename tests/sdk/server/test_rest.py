@@ -218,10 +218,10 @@ def test_wrong_prompts(api: httpx.Client, picture: str, request_: dict[str, Any]
 
 
 @pytest.mark.usefixtures("no_narrowing")
-@pytest.mark.parametrize("axis", [0, 1, 2])
-def test_sections_along_any_axis(api: httpx.Client, volume: str, axis: int) -> None:
+@pytest.mark.parametrize(("axis", "slices"), [(0, 0), (1, 1), (2, 2), ("all", 0)])
+def test_sections_along_any_axis(api: httpx.Client, volume: str, axis: int | str, slices: int) -> None:
     result = segment(api, volume, boxes=[[30, 10, 1, 44, 20, 4]], axis=axis)
-    assert result["axis"] == axis and result["objects"][0]["size"] == 14 * 10 * 3
+    assert result["axis"] == slices and result["objects"][0]["size"] == 14 * 10 * 3
     whole = np.zeros(VOLUME.shape, dtype=bool)
     whole[1:4, 10:20, 30:44] = True
     for across in range(3):
