@@ -1,4 +1,4 @@
-"""Teachers: image encoders in PyTorch, or of a bundle by OpenVINO, which needs much less of a CPU's time."""
+"""Teachers: image encoders in PyTorch, or of a bundle by OpenVINO, which takes less of a CPU's time."""
 
 from __future__ import annotations
 
@@ -108,7 +108,8 @@ def bundle_teacher(folder: Path, source: Path, image_size: int) -> Teacher:
     # training machines have no OpenVINO
     from medsam_edge.networks.engine import EngineSettings, OpenVinoNetwork, load_model
 
-    encoder = cast(OpenVinoNetwork, load_model(bundle, EngineSettings()).encoder)
+    settings = EngineSettings(num_threads=torch.get_num_threads())  # OMP_NUM_THREADS bounds both kinds of teachers
+    encoder = cast(OpenVinoNetwork, load_model(bundle, settings).encoder)
     expected, shape = (1, side**2, dense.shape[1]), encoder.shape("embedding")
     if shape != expected:
         raise InputError(f"teacher: expected a bundle whose embedding is {expected}, rows of positions, got {shape}")
