@@ -207,7 +207,10 @@ def test_one_file_imports_openvino() -> None:
             ["SimpleITK", "highdicom", "pydicom", "torch", "nncf", "matplotlib", "scipy"],
         ),
         ("import medsam_edge.cluster.cli", ["ray", "pyarrow", "fsspec", "openvino", "SimpleITK", "pydicom", "torch"]),
-        ("import medsam_edge_train.stages.fit, medsam_edge_train.cli.main", ["openvino", "SimpleITK", "nncf"]),
+        (
+            "import medsam_edge_train.stages.fit, medsam_edge_train.stages.embed, medsam_edge_train.cli.main",
+            ["openvino", "SimpleITK", "nncf"],
+        ),
     ],
 )
 def test_light_imports(code: str, absent: list[str]) -> None:

@@ -13,15 +13,19 @@ from medsam_edge_train import checkpoint
 from medsam_edge_train.cli.dry_run import plan
 from medsam_edge_train.data.cases import find_cases
 from medsam_edge_train.loop.curves import read_curves
-from medsam_edge_train.models import ZOO
+from medsam_edge_train.models import ZOO, MedSAM
 from medsam_edge_train.models.class_prompt import ClassPromptMedSAM
+from medsam_edge_train.models.layers import LayerNorm2d, named, sam_neck
 from medsam_edge_train.models.mask_decoder import MaskDecoder
 from medsam_edge_train.models.prompt_encoder import PromptEncoder
+from medsam_edge_train.models.repvit import PyramidNeck
 from medsam_edge_train.stages.distill import (
+    LAST_NORMS,
     DistillConfig,
     DistillModule,
     EmbeddedImages,
     copy_decoder,
+    copy_norm,
     distill,
     flip,
 )
@@ -44,6 +48,55 @@ def test_the_student_gets_the_decoder_and_keeps_its_encoder(config: EmbedConfig)
     assert copy_decoder(config.teacher, student) == []
     for key, value in student.state_dict().items():
         assert torch.equal(value, own[key] if key.startswith("image_encoder") else teacher[key]), key
+
+
+def of_neck(neck: nn.Module) -> MedSAM:
+    """A network that has little but the neck of its image encoder."""
+    return MedSAM(named(stem=nn.Conv2d(3, 8, 4, 4), neck=neck), PromptEncoder(), MaskDecoder(depth=1))
+
+
+@pytest.mark.parametrize("neck", [sam_neck(8), PyramidNeck((8,))])
+def test_the_students_last_norm_starts_from_the_teachers(tmp_path: Path, neck: nn.Module) -> None:
+    teacher, student = of_neck(sam_neck(8)), of_neck(neck)
+    teacher.image_encoder.load_state_dict(
+        {"neck.3.weight": torch.full((256,), 0.1), "neck.3.bias": torch.arange(256) / 256}, strict=False
+    )
+    checkpoint.write(path := tmp_path / "teacher.safetensors", teacher, "tiny")
+    before = {key: value.clone() for key, value in student.state_dict().items()}
+    norm = "image_encoder.neck.norm" if isinstance(neck, PyramidNeck) else "image_encoder.neck.3"
+    assert copy_norm(path, student) == f"{norm} starts from image_encoder.neck.3"
+    after = student.state_dict()
+    assert after[f"{norm}.weight"].tolist() == pytest.approx([0.1] * 256)
+    assert after[f"{norm}.bias"].tolist() == [number / 256 for number in range(256)]
+    assert {key for key in after if not torch.equal(after[key], before[key])} == {f"{norm}.weight", f"{norm}.bias"}
+
+
+def test_without_two_norms_of_one_shape_the_student_stays_as_it_is(tmp_path: Path) -> None:
+    narrow = of_neck(nn.Sequential(*sam_neck(8)[:3], LayerNorm2d(32)))
+    for name, network in (("none", tiny()), ("narrow", narrow), ("teacher", of_neck(sam_neck(8)))):
+        checkpoint.write(tmp_path / f"{name}.safetensors", network, "tiny")
+    student = of_neck(sam_neck(8))
+    before = {key: value.clone() for key, value in student.state_dict().items()}
+    assert copy_norm(tmp_path / "none.safetensors", student).endswith("the teacher's encoder ends in none")
+    assert copy_norm(tmp_path / "narrow.safetensors", student).endswith("expected shape (256,), got (32,)")
+    assert all(torch.equal(value, before[key]) for key, value in student.state_dict().items())
+    assert copy_norm(tmp_path / "teacher.safetensors", tiny()).endswith("the student's encoder ends in none")
+
+
+@pytest.mark.parametrize("architecture", sorted(set(ZOO)))
+def test_every_encoder_of_the_zoo_ends_in_a_norm_that_is_found(architecture: str) -> None:
+    with torch.device("meta"):
+        network = ZOO[architecture]()
+    norms = [name for name, part in network.named_modules() if isinstance(part, LayerNorm2d)]
+    last = [name for name in norms if name.startswith("image_encoder.")][-1]
+    assert last in LAST_NORMS
+
+
+def test_a_line_says_what_the_last_norm_starts_from(
+    config: EmbedConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    DistillModule(distill_config(config, tmp_path / "run"))
+    assert capsys.readouterr().err == "teacher: the last norm is not copied: the student's encoder ends in none\n"
 
 
 def test_flip_mirrors_each_image_by_its_row_and_is_its_own_inverse() -> None:

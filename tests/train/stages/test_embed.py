@@ -18,8 +18,8 @@ from medsam_edge_train.stages.embed import (
     embed,
     embedding_key,
     image_tensor,
-    run_teacher,
 )
+from medsam_edge_train.stages.teachers import run_teacher
 from tests.train.stages.stores import copy_of, keys, make_store
 from tests.train.tiny import tiny
 
@@ -69,7 +69,7 @@ def test_another_teacher_or_size_is_refused(config: EmbedConfig, tmp_path: Path)
     other = tmp_path / "other.safetensors"
     checkpoint.write(other, tiny(), "tiny")
     for changed in (replace(config, teacher=other), replace(config, image_size=128)):
-        with pytest.raises(InputError, match=r"output: .* holds embeddings of another teacher or image size"):
+        with pytest.raises(InputError, match=r"output: .* holds embeddings of another teacher, bundle or image size"):
             embed(changed)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,7 +33,8 @@ class DistillConfig(RunConfig):
 
     Attributes:
         embeddings: store made by `train embed` from the same data and image_size.
-        teacher: checkpoint from which the student copies prompt encoder and mask decoder, as far as they fit.
+        teacher: checkpoint from which the student copies prompt encoder and mask decoder, as far as they fit, and the
+            norm in which the image encoder ends, which gives the embedding its scale.
     """
 
     embeddings: Path = field(kw_only=True)
@@ -97,6 +98,34 @@ def copy_decoder(teacher: Path, network: MedSAM) -> list[str]:
     return checkpoint.load_state(network, {**own, **parts}, "the student", partial=True)
 
 
+LAST_NORMS = ("image_encoder.neck.3", "image_encoder.neck.norm")
+"""The norm over channels in which an image encoder ends: of SAM's neck, and of the feature pyramid."""
+
+
+def copy_norm(teacher: Path, network: MedSAM) -> str:
+    """Start the norm in which the student's encoder ends from the teacher's weight and bias, if there are two of one
+    shape; returns what was done, in a line.
+
+    The teacher's are its embedding's scale: LiteMedSAM's mean square is a hundredth of that of a new norm.
+    """
+    state, own = checkpoint.read(teacher).state, network.state_dict()
+    theirs, ours = _last_norm(state), _last_norm(own)
+    if theirs is None or ours is None:
+        return f"the last norm is not copied: the {'student' if ours is None else 'teacher'}'s encoder ends in none"
+    pairs = [(own[f"{ours}.{kind}"], state[f"{theirs}.{kind}"]) for kind in ("weight", "bias")]
+    for target, source in pairs:
+        if target.shape != source.shape:
+            return f"the last norm is not copied: expected shape {tuple(target.shape)}, got {tuple(source.shape)}"
+    for target, source in pairs:
+        target.copy_(source)  # a state dict has the network's own memory
+    return f"{ours} starts from {theirs}"
+
+
+def _last_norm(keys: Iterable[str]) -> str | None:
+    """Which of `LAST_NORMS` has weight and bias among these keys."""
+    return next((norm for norm in LAST_NORMS if {f"{norm}.weight", f"{norm}.bias"} <= set(keys)), None)
+
+
 class DistillModule(StageModule):
     """The student. It sees flipped images; its embedding is flipped back before it is compared with the teacher's."""
 
@@ -105,7 +134,7 @@ class DistillModule(StageModule):
     def __init__(self, config: DistillConfig) -> None:
         super().__init__(config)
         if config.teacher is not None:
-            for line in copy_decoder(config.teacher, self.network):
+            for line in (*copy_decoder(config.teacher, self.network), copy_norm(config.teacher, self.network)):
                 print(f"teacher: {line}", file=sys.stderr)
         freeze_rest(self.network)
         # number of images, sum of their mean squared errors, sum of the mean squares of the teacher's embeddings

@@ -1,7 +1,7 @@
 """Teacher embeddings, computed once per image and stored in half precision (Rep-MedSAM, section 2.3).
 
 A store is a folder of safetensors shards and an `index.json`, which says the teacher that made the embeddings, the
-image size, and each shard's sha256 and keys.
+bundle by which it did, the image size, and each shard's sha256 and keys.
 """
 
 from __future__ import annotations
@@ -15,23 +15,20 @@ from typing import Any, cast
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from medsam_edge.errors import CheckpointError, FileMissingError, InputError
 from medsam_edge.geometry import Geometry
 from medsam_edge.networks.bundle import sha256
 from medsam_edge.writing.whole import replacing
-from medsam_edge_train import checkpoint
 from medsam_edge_train.data.cases import SPLITS, Case, find_cases, read_case
-from medsam_edge_train.loop.config import Precision, choose_precision
-from medsam_edge_train.models.vit import ViT
+from medsam_edge_train.loop.config import Precision
 from medsam_edge_train.options import Output
 from medsam_edge_train.progress import show_progress
 from medsam_edge_train.settings import at_least_one, check, check_choices, is_image_size
+from medsam_edge_train.stages.teachers import Teacher, bundle_teacher, network_teacher
 
 INDEX = "index.json"
-VIT_FACTOR = 4
-"""MedSAM's encoder reduces by 16 and ours by 4: MedSAM is shown the same square, four times larger."""
 
 
 @dataclass(frozen=True)
@@ -40,18 +37,21 @@ class EmbedConfig:
 
     Attributes:
         data: folder with train/ and val/, each of image/mask folders or shards of `train prepare`.
-        output: folder of the store; a store of the same teacher and image_size is continued.
-        teacher: checkpoint of medsam_vit_b or of any other network of the zoo.
-        teacher_architecture: network of the teacher, if the checkpoint does not name it.
+        output: folder of the store; a store of the same teacher, bundle and image_size is continued.
+        teacher: checkpoint of medsam_vit_b or of any other network of the zoo; or a bundle of `medsam-edge convert`,
+            whose encoder OpenVINO runs, which is faster on a CPU.
+        teacher_checkpoint: the checkpoint that the bundle was converted from; needed with a bundle, and only then.
+        teacher_architecture: network of the teacher, if the checkpoint does not name it; a bundle does.
         image_size: side of the student's training square, a multiple of 64; 256 for MedSAM, which sees it at 1024.
-        batch_size: images per pass.
+        batch_size: images per pass; a bundle takes one after the other.
         shard_images: embeddings per file.
-        precision: auto is bf16 if the CPU or GPU computes in it, else f32.
+        precision: auto is bf16 if the CPU or GPU computes in it, else f32; a bundle has its own.
     """
 
     data: Path
     output: Output
     teacher: Path
+    teacher_checkpoint: Path | None = None
     teacher_architecture: str | None = None
     image_size: int = 256
     batch_size: int = 8
@@ -72,40 +72,48 @@ def embed(config: EmbedConfig, progress: Callable[[str], None] = lambda line: No
 
     Raises:
         FileMissingError: the data have neither train/ nor val/.
-        InputError: the folder holds a store of another teacher or size, or MedSAM's encoder needs another size.
-        CheckpointError: the teacher or the store's index cannot be read.
+        InputError: the folder holds a store of another teacher, bundle or size; the teacher needs another size; a
+            bundle is without its checkpoint, with another, or the other way round.
+        CheckpointError, BundleError: the teacher or the store's index cannot be read.
     """
     splits = [split for split in SPLITS if (config.data / split).is_dir()]
     if not splits:
         raise FileMissingError(f"data: expected a folder with {' or '.join(SPLITS)}, got {config.data}")
     cases = [(embedding_key(split, case), case) for split in splits for case in find_cases(config.data / split)]
-    teacher, name = checkpoint.load(config.teacher, config.teacher_architecture)
-    if isinstance(teacher.image_encoder, ViT) and config.image_size * VIT_FACTOR != teacher.image_encoder.image_size:
-        needed = teacher.image_encoder.image_size // VIT_FACTOR
-        raise InputError(f"image_size: {name} needs {needed}, got {config.image_size}")
-    made_by = {"teacher": name, "teacher_sha256": sha256(config.teacher.read_bytes()), "image_size": config.image_size}
-    store = StoreWriter(config.output, made_by)
+    teacher = _teacher(config)
+    store = StoreWriter(config.output, teacher.made_by)
     done = store.keys()
     missing = [(key, case) for key, case in cases if key not in done]
-    progress(f"embed: {len(cases)} images, {len(missing)} to do, teacher {name}")
-    encoder = teacher.image_encoder.to("cuda" if torch.cuda.is_available() else "cpu")
+    progress(f"embed: {len(cases)} images, {len(missing)} to do, teacher {teacher.name}")
     with show_progress("embed", len(missing)) as step:
         for start in range(0, len(missing), config.shard_images):
-            store.add(_embed_cases(encoder, missing[start : start + config.shard_images], config, step))
+            store.add(_embed_cases(teacher, missing[start : start + config.shard_images], config, step))
     return config.output
 
 
+def _teacher(config: EmbedConfig) -> Teacher:
+    """Of a folder the bundle in it, else the network of a checkpoint."""
+    given = config.teacher_checkpoint
+    if config.teacher.is_dir():
+        if given is None:
+            raise InputError(
+                f"teacher_checkpoint: expected the file that the bundle {config.teacher} was converted from"
+            )
+        return bundle_teacher(config.teacher, given, config.image_size)
+    if given is not None:
+        raise InputError(f"teacher_checkpoint: expected a bundle as teacher, got {given} beside {config.teacher}")
+    return network_teacher(config.teacher, config.teacher_architecture, config.image_size, config.precision)
+
+
 def _embed_cases(
-    encoder: nn.Module, cases: Sequence[tuple[str, Case]], config: EmbedConfig, step: Callable[[str], None]
+    teacher: Teacher, cases: Sequence[tuple[str, Case]], config: EmbedConfig, step: Callable[[str], None]
 ) -> dict[str, Tensor]:
     """(256, S/4, S/4) float16 embeddings by key, computed in batches."""
     tensors: dict[str, Tensor] = {}
     for first in range(0, len(cases), config.batch_size):
         batch = cases[first : first + config.batch_size]
         images = torch.stack([image_tensor(case, config.image_size) for _, case in batch])
-        images = images.to(next(encoder.parameters()).device)
-        embeddings = run_teacher(encoder, images, config.precision).half().cpu()
-        for (key, _), embedding in zip(batch, embeddings, strict=True):
+        for (key, _), embedding in zip(batch, teacher.embed(images), strict=True):
             tensors[key] = embedding.clone(memory_format=torch.contiguous_format)
             step(key)
     return tensors
@@ -115,16 +123,6 @@ def image_tensor(case: Case, size: int) -> Tensor:
     """(3, S, S) float32 in [0, 1]: the image as the sdk hands it to a network, without augmentation."""
     image, labels = read_case(case)
     return torch.from_numpy(Geometry.of(labels.shape, size).image_to_network(image))
-
-
-@torch.inference_mode()
-def run_teacher(encoder: nn.Module, images: Tensor, precision: str = "32-true") -> Tensor:
-    """(B, 3, S, S) in [0, 1] → (B, 256, S/4, S/4) float32."""
-    if isinstance(encoder, ViT):
-        images = nn.functional.interpolate(images, scale_factor=VIT_FACTOR, mode="bicubic").clamp(0, 1)
-    half = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(choose_precision(precision))
-    with torch.autocast(images.device.type, dtype=half, enabled=half is not None):
-        return cast(Tensor, encoder(images).float())
 
 
 def embedding_key(split: str, case: Case) -> str:
@@ -168,8 +166,8 @@ class EmbeddingStore:
 class StoreWriter:
     """A store that grows shard by shard: new, or continued after the last whole shard.
 
-    `made_by` has teacher, teacher_sha256 and image_size of every embedding. Raises InputError of a folder that holds a
-    store of others, CheckpointError of a damaged index.
+    `made_by` is that of the `Teacher`. Raises InputError of a folder that holds a store of others, CheckpointError of a
+    damaged index.
     """
 
     def __init__(self, folder: Path, made_by: Mapping[str, object]) -> None:
@@ -179,7 +177,7 @@ class StoreWriter:
         if (folder / INDEX).is_file():
             index = _read_index(folder)
             if made_by != {key: index.get(key) for key in made_by}:
-                raise InputError(f"output: {folder} holds embeddings of another teacher or image size")
+                raise InputError(f"output: {folder} holds embeddings of another teacher, bundle or image size")
             self.shards = {name: entry for name, entry in index["shards"].items() if _is_whole(folder / name, entry)}
         self._write_index()  # drops damaged shards even if no image needs embedding again
 
