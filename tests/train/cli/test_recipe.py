@@ -261,7 +261,7 @@ def test_presets(tmp_path: Path) -> None:
 
 def test_names_stand_for_paths_only_in_the_recipe(tmp_path: Path) -> None:
     images = {"name": "images", "stage": "phantoms"}
-    other = {**COARSE, "name": "other", "data": "images", "extra_data": ["images", "more"], "leave_out": ["CT"]}
+    other = {**COARSE, "name": "other", "data": "images", "extra_data": ["images", "more", "data/x/y"]}
     (tmp_path / "other.pth").touch()
     recipe_ = read(tmp_path, images, COARSE, other, {**FINE, "init": str(tmp_path / "other.pth")})
     first, second, third = (
@@ -269,7 +269,7 @@ def test_names_stand_for_paths_only_in_the_recipe(tmp_path: Path) -> None:
     )
     assert (first.data, first.output, first.workers) == (Path("images"), tmp_path / "coarse", 3)
     assert second.data == tmp_path / "images"
-    assert second.extra_data == (tmp_path / "images", Path("more"))
+    assert second.extra_data == (tmp_path / "images", Path("more"), Path("images/x/y"))
     assert third.init == tmp_path / "other.pth"
 
 
@@ -281,7 +281,7 @@ def test_one_process_and_a_time_that_is_a_number(data: Path, tmp_path: Path, mon
         run_recipe(read(tmp_path, COARSE), data, tmp_path / "out")
 
 
-@pytest.mark.parametrize("name", ["default", "long"])
+@pytest.mark.parametrize("name", ["default", "full", "long"])
 def test_the_packaged_recipes(name: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     default = read_recipe(ROOT / f"train/recipes/{name}.yaml")
     assert default.weights is not None
@@ -289,9 +289,9 @@ def test_the_packaged_recipes(name: str, data: Path, tmp_path: Path, monkeypatch
     assert re.fullmatch("[0-9a-f]{64}", default.weights.sha256)
     monkeypatch.setattr(recipe, "find_weights", lambda weights, file: tmp_path / "weights.pth")
     configs = [recipe._config(step, default, data, tmp_path / "out", None, None) for step in default.steps]
-    assert configs[0].init == tmp_path / "weights.pth"
-    before = [step.made(tmp_path / "out") for step in default.steps]
-    assert [config.init for config in configs[1:]] == before[:-1]
+    training = [(step, config) for step, config in zip(default.steps, configs, strict=True) if step.stage.trains]
+    starts = [tmp_path / "weights.pth", *(step.made(tmp_path / "out") for step, _ in training)]
+    assert [config.init for _, config in training] == starts[:-1]
 
 
 def test_a_package_that_is_a_single_file_holds_no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

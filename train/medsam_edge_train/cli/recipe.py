@@ -6,7 +6,8 @@
       - {name: fine, stage: fit, init: coarse, …}
 
 Where a setting is a path, the name of an earlier step stands for what it made (`best.safetensors` of one that trains,
-else its folder), and `weights` for the file of weights. `data`, if not set, and `output` come from the command.
+else its folder), `weights` for the file of weights, and `data` for the command's data, `data/FOLDER` for what is in
+them. `data`, if not set, and `output` come from the command.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from medsam_edge_train.loop.processes import world_size
 from medsam_edge_train.options import read_settings, read_yaml
 
 STATE = "recipe.json"
-WEIGHTS = "weights"
+WEIGHTS, DATA = "weights", "data"
 FROM_THE_COMMAND = ("output", "minutes")
 
 Report = Callable[[str], None]
@@ -84,7 +85,7 @@ def read_recipe(path: Path) -> Recipe:
         raise InputError(f"recipe: steps: expected a list, got {loaded['steps']!r}")
     steps: list[Step] = []
     for entry in loaded["steps"]:
-        steps.append(_read_step(entry, {WEIGHTS, *(step.name for step in steps)}))
+        steps.append(_read_step(entry, {WEIGHTS, DATA, *(step.name for step in steps)}))
     if WEIGHTS not in loaded:
         return Recipe(tuple(steps))
     weights, names = loaded[WEIGHTS], [field.name for field in fields(Weights)]
@@ -167,7 +168,7 @@ def run_recipe(
 def _config(step: Step, recipe: Recipe, data: Path, output: Path, workers: int | None, weights: Path | None) -> Any:
     """The settings dataclass of a step, with names in place of paths looked up."""
     kind = step.stage.config
-    made = {earlier.name: earlier.made(output) for earlier in recipe.steps[: recipe.steps.index(step)]}
+    made = {DATA: data, **{own.name: own.made(output) for own in recipe.steps[: recipe.steps.index(step)]}}
     if recipe.weights and step.uses_weights:
         made[WEIGHTS] = find_weights(recipe.weights, weights)
     names = {field.name for field in fields(kind)}
@@ -188,7 +189,10 @@ def _config(step: Step, recipe: Recipe, data: Path, output: Path, workers: int |
 def _look_up(value: Any, made: Mapping[str, Path]) -> Any:
     if isinstance(value, tuple):
         return tuple(_look_up(item, made) for item in value)
-    return made.get(str(value), value) if isinstance(value, Path) else value
+    if not isinstance(value, Path) or not value.parts:
+        return value
+    name, *inside = value.parts
+    return made[DATA].joinpath(*inside) if name == DATA else made.get(str(value), value)
 
 
 def _run(step: Step, config: Any, minutes: float, report: Report) -> bool:
