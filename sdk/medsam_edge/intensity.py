@@ -52,6 +52,8 @@ LOWEST_AIR = -1024.0
 
 AIR, TISSUE, SHARE = (-1100.0, -900.0), (-200.0, 200.0), 0.02
 """HU around air and water, and the share of pixels that each has at least in what is taken for CT."""
+LARGEST = float(np.finfo(np.float32).max)
+"""Values that are further apart, and windows that reach further, cannot be shown: arithmetic is in float32."""
 PADDING_SHARE, PADDING_GAP = 0.005, 0.1
 """A padding value has this share of the pixels, and this share of the range of all others lies between it and them."""
 
@@ -75,7 +77,7 @@ def to_display(
         uint8 of the same shape; `image` itself if it is uint8 and no window is given.
 
     Raises:
-        ImageError: NaN or infinite values, or a dtype that is not a real number.
+        ImageError: NaN or infinite values, values further apart than `LARGEST`, or a dtype that is not a real number.
         InputError: a window without a positive width, an unknown window name, a window name for an image that is not
             CT in HU, or a window for a colour image.
     """
@@ -161,7 +163,7 @@ def _level_width(
         if image.dtype == np.uint8:
             raise InputError(f"window: {window!r} is in HU, but the image is uint8; expected None or (level, width)")
         return WINDOWS[window]
-    if window is not None and not (_are_two_numbers(window) and np.isfinite(window).all() and window[1] > 0):
+    if window is not None and not (_are_two_numbers(window) and window[1] > 0 and abs(window[0]) + window[1] < LARGEST):
         raise InputError(f"window: expected (level, width) with a positive width, got {window}")
     return window
 
@@ -227,7 +229,8 @@ def _percentiles(planes: npt.NDArray[np.generic], padding: Padding | None) -> tu
     if count == 0:
         return 0.0, 0.0
     smallest = min(float(nonzero[:count].min()), 0.0)
-    low, high = np.percentile(_without_padding(nonzero[:count], smallest), (0.5, 99.5), overwrite_input=True)
+    with np.errstate(over="ignore", invalid="ignore"):  # of values too far apart, which `_stretch` refuses
+        low, high = np.percentile(_without_padding(nonzero[:count], smallest), (0.5, 99.5), overwrite_input=True)
     # If all non-zero values are equal, the object must not turn black.
     return (smallest if low == high else float(low)), float(high)
 
@@ -243,5 +246,7 @@ def _without_padding(values: npt.NDArray[np.float32], smallest: float) -> npt.ND
 
 
 def _stretch(values: npt.NDArray[np.float32], low: float, high: float) -> npt.NDArray[np.uint8]:
+    if not high - low <= LARGEST:
+        raise ImageError(f"image: expected values less than {LARGEST:.2g} apart, got {low:g} to {high:g}")
     scaled = (values.clip(low, high) - low) / max(high - low, float(np.finfo(np.float32).tiny)) * 255.0
     return np.rint(scaled).astype(np.uint8)

@@ -48,7 +48,18 @@ def test_a_window_applies_to_grey_uint8() -> None:
 
 @pytest.mark.parametrize(
     "window",
-    [(40, 0), (40, -1), (float("nan"), 400), (40, float("inf")), (40,), (1, 2, 3), ("40", "400"), 40, "spleen"],
+    [
+        (40, 0),
+        (40, -1),
+        (float("nan"), 400),
+        (40, float("inf")),
+        (1e38, 3e38),
+        (40,),
+        (1, 2, 3),
+        ("40", "400"),
+        40,
+        "spleen",
+    ],
 )
 def test_a_bad_window_is_refused(window: Any) -> None:
     for show in (to_display, volume_to_display):
@@ -287,6 +298,16 @@ def test_a_volume_whose_last_axis_is_three_is_not_colour() -> None:
 
 def test_a_volume_of_zeros_stays_zero() -> None:
     assert not volume_to_display(np.zeros((2, 3, 4), np.float32), Modality.MR).any()
+
+
+@pytest.mark.parametrize("shape", [(2, 2), (1, 2, 2), (2, 2, 3)])
+def test_values_too_far_apart_for_float32_are_refused(shape: tuple[int, ...]) -> None:
+    """Their difference is infinite, and the image was black."""
+    image = np.resize(np.array([-2e38, -1.9e38, 1.9e38, 2e38], np.float32), shape)
+    show = volume_to_display if shape[0] == 1 else to_display
+    with pytest.raises(ImageError, match=r"image: expected values less than 3\.4e\+38 apart, got"):
+        show(image, Modality.MR)
+    assert show((image / 2).astype(np.float32), Modality.MR).max() == 255
 
 
 def test_a_volume_that_is_not_finite_is_refused_wherever_it_is_not() -> None:

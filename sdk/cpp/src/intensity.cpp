@@ -20,7 +20,14 @@ constexpr std::array<std::pair<const char*, IntensityWindow>, 5> kWindows = {{
     {"bone", {400, 1800}},
     {"liver", {30, 150}},
 }};
-constexpr double kHighestAir = -200;  // HU
+constexpr float kHighestAir = -200;  // HU
+constexpr float kLowestAir = -1024;
+constexpr double kLowestStored = -32768;  // of the 16 bits in which CT is stored
+constexpr double kHighestStored = 32767;
+constexpr double kShare = 0.02;  // of the pixels that air and water have at least in what is taken for CT
+constexpr double kPaddingShare = 0.005;
+constexpr double kPaddingGap = 0.1;
+constexpr std::int64_t kLarge = 1 << 20;  // pixels from which on every fourth row and column is looked at
 constexpr std::int64_t kLargestSide = 1 << 20;
 constexpr std::int64_t kMostValues = std::int64_t{1} << 36U;
 
@@ -68,6 +75,9 @@ void finite_floats(const Image& image, std::size_t plane, std::vector<float>& va
 }
 
 void stretch(const std::vector<float>& values, Range range, std::uint8_t* target) {
+    if (!(range.high - range.low <= FLT_MAX)) {
+        fail(Code::image, "image: expected values less than 3.4e38 apart, got %g to %g", range.low, range.high);
+    }
     const auto low = static_cast<float>(range.low);
     const auto high = static_cast<float>(range.high);
     const auto extent = static_cast<float>(std::max(range.high - range.low, static_cast<double>(FLT_MIN)));
@@ -104,7 +114,25 @@ double percentile(std::vector<float>& values, double share) {
     return weight < 0.5 ? below + difference * weight : above - difference * (1 - weight);
 }
 
-/// The 0.5 and 99.5 percentiles of the non-zero values; 0, 0 if there are none.
+/// The values above the smallest, if that one is a padding value; else all.
+void drop_padding(std::vector<float>& values, float smallest) {
+    const auto count = static_cast<double>(values.size());
+    const auto padded = std::count_if(values.begin(), values.end(), [&](float value) { return !(value > smallest); });
+    const auto share = static_cast<double>(padded);
+    if (smallest == 0 || share < kPaddingShare * count || share == count) { return; }
+    double second = HUGE_VAL;
+    double highest = -HUGE_VAL;
+    for (const float value : values) {
+        if (value > smallest) { second = std::min(second, static_cast<double>(value)); }
+        highest = std::max(highest, static_cast<double>(value));
+    }
+    if (second - static_cast<double>(smallest) > kPaddingGap * (highest - second)) {
+        values.erase(std::remove_if(values.begin(), values.end(), [&](float value) { return !(value > smallest); }),
+                     values.end());
+    }
+}
+
+/// The 0.5 and 99.5 percentiles of the non-zero values without padding; 0, 0 if there are none.
 Range percentiles(const Image& image) {
     std::vector<float> nonzero;
     std::vector<float> values;
@@ -114,10 +142,12 @@ Range percentiles(const Image& image) {
         std::copy_if(values.begin(), values.end(), std::back_inserter(nonzero), [](float value) { return value != 0; });
     }
     if (nonzero.empty()) { return {0, 0}; }
-    const double smallest = std::min(*std::min_element(nonzero.begin(), nonzero.end()), 0.0F);
+    const float smallest = std::min(*std::min_element(nonzero.begin(), nonzero.end()), 0.0F);
+    drop_padding(nonzero, smallest);
     const double low = percentile(nonzero, 0.5 / 100);
     const double high = percentile(nonzero, 99.5 / 100);
-    return {low == high ? smallest : low, high};  // if all non-zero values are equal, the object must not turn black
+    return {low == high ? static_cast<double>(smallest) : low,
+            high};  // if all non-zero values are equal, the object must not turn black
 }
 
 void show_grey(const Image& image, std::optional<IntensityWindow> window, std::uint8_t* target) {
@@ -133,6 +163,37 @@ void show_grey(const Image& image, std::optional<IntensityWindow> window, std::u
     }
 }
 
+/// Whether values can only be HU: many as of air, many as of tissue, and no spread below air.
+bool looks_like_ct(const Image& image) {
+    const bool with_sign = image.type == Type::i16 || image.type == Type::i32 || image.type == Type::i64;
+    if (!with_sign && !is_float(image.type)) { return false; }
+    const std::size_t step = plane_size(image) * planes_of(image) > kLarge ? 4 : 1;
+    const auto width = static_cast<std::size_t>(image.width);
+    std::vector<float> seen;
+    std::vector<float> values(plane_size(image));
+    for (std::size_t plane = 0; plane < planes_of(image); ++plane) {
+        floats(image.data, image.type, plane * values.size(), values.size(), values.data());
+        for (std::size_t row = 0; row < static_cast<std::size_t>(image.height); row += step) {
+            for (std::size_t column = 0; column < width; column += step) {
+                seen.push_back(values[row * width + column]);
+            }
+        }
+    }
+    const auto [least, most] = std::minmax_element(seen.begin(), seen.end());
+    const float low = *least;
+    if (!(kLowestStored <= low && low <= -900 && *most <= kHighestStored)) { return false; }
+    std::size_t air = 0;
+    std::size_t tissue = 0;
+    std::size_t below = 0;  // all but one padding value
+    for (const float value : seen) {
+        if (value >= -1100 && value <= -900) { ++air; }
+        if (value >= -200 && value <= 200) { ++tissue; }
+        if (value < -1100 && value > low) { ++below; }
+    }
+    const double needed = kShare * static_cast<double>(seen.size());
+    return static_cast<double>(std::min(air, tissue)) >= needed && static_cast<double>(below) < needed;
+}
+
 void check_window(const IntensityWindow& window, const Image& image) {
     if (image.channels == 3) { fail(Code::input, "window: expected none for a colour image"); }
     const double reach = std::abs(window.level) + window.width;
@@ -145,20 +206,24 @@ void check_window(const IntensityWindow& window, const Image& image) {
 void warn_of_values(const Image& image, std::vector<std::string>& warnings) {
     float low = FLT_MAX;
     float high = -FLT_MAX;
+    float lowest = FLT_MAX;  // but for padding
     std::vector<float> values;
     for (std::size_t plane = 0; plane < planes_of(image); ++plane) {
         finite_floats(image, plane, values);
-        const auto [least, most] = std::minmax_element(values.begin(), values.end());
-        low = std::min(low, *least);
-        high = std::max(high, *most);
+        for (const float value : values) {
+            low = std::min(low, value);
+            high = std::max(high, value);
+            if (value >= kLowestAir) { lowest = std::min(lowest, value); }
+        }
     }
-    if (low >= kHighestAir) {
+    lowest = std::min(lowest, high);
+    if (low < kLowestStored || high > kHighestStored) {
+        warnings.push_back(text("image: CT values range from %g to %g; expected -32768 to 32767 HU", low, high));
+    } else if (lowest >= kHighestAir) {
         warnings.push_back(
             text("image: CT values range from %g to %g; expected air below %g HU; were they windowed, scaled, "
                  "or never converted to HU?",
                  low, high, kHighestAir));
-    } else if (low < -32768 || high > 32767) {
-        warnings.push_back(text("image: CT values range from %g to %g; expected -32768 to 32767 HU", low, high));
     }
 }
 
@@ -200,9 +265,15 @@ std::shared_ptr<const Display> to_display(const Image& image, std::optional<Moda
         show_color(image, display->pixels.data());
         return display;
     }
-    const bool ct = modality == Modality::ct;
+    const bool seen_as_ct = !modality && !window && looks_like_ct(image);
+    if (seen_as_ct) {
+        warnings.emplace_back(
+            "image: its values are those of CT in HU, so it is shown as CT; give the modality: ct, or which other one "
+            "it is");
+    }
+    const bool ct = modality == Modality::ct || seen_as_ct;
     show_grey(image, window || !ct ? window : std::optional(kSoftTissue), display->pixels.data());
-    if (ct && image.type != Type::u8) { warn_of_values(image, warnings); }
+    if (modality == Modality::ct && image.type != Type::u8) { warn_of_values(image, warnings); }
     return display;
 }
 

@@ -33,7 +33,18 @@ def rules() -> Iterator[Given]:
     hounsfield = (noise(100, 120) * 3000 - 1200).astype(np.int16)
     grey, color = noise(100, 120) * 900, noise(100, 120, 3)
     sparse = np.where(noise(100, 120, seed=1) < 0.7, 0, grey).astype(np.uint16)
+    ct_like, large = noise(100, 120) * 1400 - 1050, noise(1030, 1100) * 1400 - 1050
+    around = noise(100, 120, seed=1) < 0.3
     named: dict[str, tuple[npt.NDArray[Any], dict[str, Any]]] = {
+        "ct_unknown": (ct_like.astype(np.int16), {}),
+        "ct_unknown_padded": (np.where(around, -2000, ct_like).astype(np.float32), {}),
+        "ct_unknown_large": (large.astype(np.int32), {}),
+        "not_ct": (np.where(around, -1500 - grey, ct_like), {}),
+        "ct_padded": (np.where(around, -3024, hounsfield.clip(-1000)), {"modality": "CT"}),
+        "ct_without_air": (np.where(around, -3024, hounsfield.clip(-100)), {"modality": "CT"}),
+        "padded": (np.where(around, -2000, grey).astype(np.int16), {"modality": "MR"}),
+        "padded_little": (np.where(around, -50, grey).astype(np.float32), {"modality": "MR"}),
+        "padded_farthest": (np.where(around, np.finfo(np.float32).min, grey).astype(np.float32), {"modality": "MR"}),
         "ct": (hounsfield, {"modality": "CT"}),
         "ct_float": (hounsfield.astype(np.float64) + 0.37, {"modality": "CT"}),
         "ct_lung": (hounsfield, {"modality": "CT", "window": "lung"}),
@@ -169,6 +180,7 @@ def volumes() -> Iterator[Given]:
     for name, own in given.items():
         yield f"volume_{name}", "prompted", volume, {"volume": True, **own}, {}
     yield "volume_none", "tiny", volume, {"volume": True, "boxes": []}, {}
+    yield "volume_ct", "tiny", (volume * 5.5 - 1050).astype(np.int16), {"volume": True, "boxes": boxes}, {}
     yield "volume_class", "classes", volume, {"volume": True, "boxes": boxes}, {}
     yield "volume_mr", "tiny", volume.astype(np.float32) * 3.7, {"volume": True, "boxes": boxes, "modality": "MR"}, {}
     drawn = phantom_volume("CT", (14, 96, 112), objects=3)

@@ -170,6 +170,19 @@ TEST_CASE("options, embeddings, indices") {
     CHECK(thrown([&] { const Segmenter segmenter("x", settings); }).substr(0, 15) == "1 num_threads: ");
 }
 
+TEST_CASE("values too far apart for floats are refused") {
+    const std::vector<float> pixels{-2e38F, -1.9e38F, 1.9e38F, 2e38F, -2e38F, -1.9e38F, 1.9e38F, 2e38F, 0, 0, 1, 1};
+    Image image{pixels.data(), Type::f32, 0, 3, 4};
+    Prompts prompts;
+    prompts.boxes = {{0, 0, 2, 2, 0, 0}};
+    CHECK(thrown([&] { static_cast<void>(tiny().segment(image, prompts, {})); }).substr(0, 49) ==
+          "4 image: expected values less than 3.4e38 apart, ");
+    image.height = image.width = 2;
+    image.channels = 3;
+    CHECK(thrown([&] { static_cast<void>(tiny().segment(image, prompts, {})); }).substr(0, 49) ==
+          "4 image: expected values less than 3.4e38 apart, ");
+}
+
 TEST_CASE("a volume's boxes to follow lie on one slice, and progress cancels") {
     const std::vector<std::uint8_t> voxels(6 * 20 * 30, 9);
     const Image volume{voxels.data(), Type::u8, 6, 20, 30};
