@@ -178,12 +178,13 @@ def _models(settings: AccuracyConfig) -> dict[str, Model]:
 
 def _methods(networks: Mapping[str, tuple[Model, Options]], grabcut: bool) -> dict[str, Method]:
     """With caches that are empty, one a network: none must be quick by what another, or the same for an image that the
-    data have twice, has encoded."""
+    data have twice, has encoded. Slices alone have no axis."""
     methods: dict[str, Method] = {}
     for name, (model, options) in networks.items():
         segmenter = Segmenter(model, cache_bytes=CACHE_BYTES)
         methods[name] = Network(segmenter, options)
-        methods[f"{name}, per slice"] = PerSlice(segmenter, options)
+        anyhow = name.removesuffix(f", {options.get('axis')}")
+        methods.setdefault(f"{anyhow}, per slice", PerSlice(segmenter, options))
     return {**methods, ELLIPSE: Ellipse(), **({GRABCUT: GrabCut()} if grabcut else {})}
 
 

@@ -153,6 +153,18 @@ def test_clean_fills_holes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert dsc["packaged, largest"]["mean"] == 100
 
 
+def test_volumes_along_all_axes(data: Path, fake: None, tmp_path: Path) -> None:
+    """The mask is the box, along each axis; it is narrowed towards the ends along one of them alone."""
+    out = tmp_path / "a.json"
+    assert (
+        main([*COMMAND, "--data", str(data / "CT"), "--no-grabcut", "--axis", "axial", "all", "--json", str(out)]) == 0
+    )
+    report = json.loads(out.read_text(encoding="utf-8"))
+    assert report["methods"] == ["packaged, axial", "packaged, per slice", "packaged, all", "ellipse"]
+    means = {name: own["mean"] for name, own in report["modalities"]["plain"]["CT"]["dsc"].items()}
+    assert means["packaged, all"] != means["packaged, axial"]
+
+
 def test_no_method_finds_what_another_has_encoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_squares(tmp_path / "data", [7, 15, 33])
     model = fake_model()
@@ -272,6 +284,7 @@ def test_the_teacher_is_refused(fake: None, monkeypatch: pytest.MonkeyPatch) -> 
         (["--mosaic", "9"], "--mosaic 9: expected 81 images"),
         (["--detail", "auto", "auto"], "--detail"),
         (["--clean", "box", "box"], "--clean"),
+        (["--axis", "all", "all"], "--axis"),
         (["--worst", "a.txt"], "output"),
         (["--pareto", "a.BMP"], "--pareto: expected png, jpg or tif"),
         (["--data", "none"], "data"),
