@@ -154,7 +154,7 @@ def test_clean_fills_holes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_volumes_along_all_axes(data: Path, fake: None, tmp_path: Path) -> None:
-    """The mask is the box, along each axis; it is narrowed towards the ends along one of them alone."""
+    """A mask is its prompt, which narrows towards the ends of its axis: three axes narrow in other places than one."""
     out = tmp_path / "a.json"
     assert (
         main([*COMMAND, "--data", str(data / "CT"), "--no-grabcut", "--axis", "axial", "all", "--json", str(out)]) == 0
