@@ -24,7 +24,7 @@ test: $(DEV)/.done  ## run the tests
 	OMP_NUM_THREADS=1 $(DEV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile \
 		--max-worker-restart 0  # a process a core, each with one thread; one that crashes ends the run
 
-slow: $(DEV)/.done  ## run the tests that take minutes or need tools of the system
+slow: $(DEV)/.done  ## run the tests that take long or need tools of the system
 	OMP_NUM_THREADS=1 $(DEV)/bin/python -m pytest -m slow
 
 lint: $(DEV)/.done  ## check format, style and types

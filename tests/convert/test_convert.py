@@ -65,6 +65,7 @@ def published_state() -> dict[str, torch.Tensor]:
     return state
 
 
+@pytest.mark.slow
 def test_published_checkpoint_becomes_the_same_network(tmp_path: Path) -> None:
     """Loads strictly, fuses, converts; the f32 bundle's masks are PyTorch's on at least 99.9 % of the pixels."""
     torch.save({"model": {f"module.{key}": value for key, value in published_state().items()}}, tmp_path / "rep.pth")

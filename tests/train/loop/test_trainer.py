@@ -31,6 +31,7 @@ def config(data: Path, tmp_path_factory: pytest.TempPathFactory) -> FitConfig:
 
 # 8 steps in 2 epochs: killed before the first epoch's last step, before its validation, and in the second; last.ckpt is
 # up to two steps old
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kill_at", "settings"),
     [
@@ -99,6 +100,7 @@ def train_in_two_processes(words: list[str]) -> list[int]:
     return [process.wait(timeout=300) for process in both]
 
 
+@pytest.mark.slow
 def test_two_processes_killed_and_resumed_train_as_one_does(data: Path, tmp_path: Path) -> None:
     torch.set_num_threads(1)
     settings = {"architecture": "tiny_no_norm", "batch_size": 4, "images_per_epoch": 12, "checkpoint_steps": 1}
