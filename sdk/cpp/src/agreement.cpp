@@ -12,7 +12,9 @@ constexpr int kNeeded = 2;
 using Voxel = std::array<std::int64_t, 3>;  // z, y, x
 
 Voxel voxel_of(std::size_t axis, std::int64_t slice, std::int64_t row, std::int64_t column) {
-    return axis == 0 ? Voxel{slice, row, column} : axis == 1 ? Voxel{row, slice, column} : Voxel{row, column, slice};
+    if (axis == 0) { return {slice, row, column}; }
+    if (axis == 1) { return {row, slice, column}; }
+    return {row, column, slice};
 }
 
 /// Votes for each voxel of the part of the volume where any mask is.
