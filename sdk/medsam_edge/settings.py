@@ -9,7 +9,8 @@ from typing import Any, Literal, TypedDict, get_args
 from medsam_edge.errors import InputError
 from medsam_edge.intensity import Window
 
-Axis = Literal["axial", "coronal", "sagittal", 0, 1, 2, "all"]
+AxisName = Literal["axial", "coronal", "sagittal", "all"]
+Axis = Literal[AxisName, 0, 1, 2]
 BoxFormat = Literal["xyxy", "xywh", "cxcywh"]
 BoxSpace = Literal["pixel", "physical"]
 Clean = Literal["none", "largest", "box"]

@@ -367,7 +367,6 @@ def test_an_unknown_architecture_in_the_header_needs_a_given_one(tmp_path: Path,
     assert_same(loaded.state_dict(), network.state_dict())
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "layout"),
     [
@@ -388,7 +387,6 @@ def test_a_published_layout_round_trips(tmp_path: Path, name: str, layout: str) 
     assert [path.name for path in tmp_path.glob("*.partial")] == []
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["rep_medsam", "rep_medsam_s", "rep_medsam_cp", "lite_medsam", "class_prompt_tinyvit"])
 def test_a_fused_checkpoint_gives_the_fused_network(tmp_path: Path, name: str) -> None:
     fused = fuse(build(name))

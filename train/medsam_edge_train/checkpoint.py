@@ -11,8 +11,9 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -214,18 +215,37 @@ def nearest_architecture(state: Mapping[str, Tensor]) -> str:
 
 def _shared(name: str, state: Mapping[str, Tensor]) -> float:
     """Share of (key, shape) pairs that the named network has in common with a state dict."""
-    with torch.device("meta"):  # shapes only
-        expected = _like(name, state).state_dict()
-    same = [key for key, value in expected.items() if key in state and state[key].shape == value.shape]
+    if quantize.is_quantized(state):
+        with torch.device("meta"):
+            expected = _shapes_of(_like(name, state))
+    else:
+        expected = _shapes(ZOO[name], _is_fused(state))
+    same = [key for key, shape in expected.items() if key in state and state[key].shape == shape]
     return len(same) / max(len(expected), len(state))
 
 
+@cache
+def _shapes(make: Callable[[], MedSAM], fused: bool) -> dict[str, torch.Size]:
+    """Shapes of a network's tensors; cached, because a file may be compared with every network several times."""
+    with torch.device("meta"):
+        return _shapes_of(fuse(make()) if fused else make())
+
+
+def _shapes_of(network: nn.Module) -> dict[str, torch.Size]:
+    return {key: value.shape for key, value in network.state_dict().items()}
+
+
 def _like(name: str, state: Mapping[str, Tensor]) -> MedSAM:
-    """The named network in the form that a state dict has: as built, fused (no batch norm left), or with quantizers."""
+    """The named network in the form that a state dict has: as built, fused, or with quantizers."""
     network = build(name)
     if quantize.is_quantized(state):
         return quantize.like(network, state)
-    return network if any(key.endswith("running_var") for key in state) else cast(MedSAM, fuse(network))
+    return cast(MedSAM, fuse(network)) if _is_fused(state) else network
+
+
+def _is_fused(state: Mapping[str, Tensor]) -> bool:
+    """Whether no batch norm is left."""
+    return not any(key.endswith("running_var") for key in state)
 
 
 def _unwrap(loaded: object) -> dict[str, Tensor]:

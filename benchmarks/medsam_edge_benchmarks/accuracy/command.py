@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from medsam_edge import Segmenter
 from medsam_edge.errors import ImageError, InputError
 from medsam_edge.modality import Modality
 from medsam_edge.networks.model import Model
-from medsam_edge.settings import Clean, Detail, Options
+from medsam_edge.settings import AxisName, Clean, Detail, Options
 from medsam_edge.writing.picture import check_picture_suffix, write_picture
 from medsam_edge_benchmarks.accuracy.figures.charts import write_pareto
 from medsam_edge_benchmarks.accuracy.figures.sheets import Worst, draw_examples
@@ -75,7 +75,7 @@ class AccuracyConfig(SuiteConfig):
     modality: Telling = "told"
     detail: tuple[Detail, ...] = ("auto",)
     clean: tuple[Clean, ...] = ("none",)
-    axis: tuple[Literal["axial", "coronal", "sagittal", "all"], ...] = ("axial",)
+    axis: tuple[AxisName, ...] = ("axial",)
     csv: Path | None = None
     html: Path | None = None
     worst: Path | None = None
@@ -183,8 +183,8 @@ def _methods(networks: Mapping[str, tuple[Model, Options]], grabcut: bool) -> di
     for name, (model, options) in networks.items():
         segmenter = Segmenter(model, cache_bytes=CACHE_BYTES)
         methods[name] = Network(segmenter, options)
-        anyhow = name.removesuffix(f", {options.get('axis')}")
-        methods.setdefault(f"{anyhow}, per slice", PerSlice(segmenter, options))
+        without_axis = name.removesuffix(f", {options.get('axis')}")
+        methods.setdefault(f"{without_axis}, per slice", PerSlice(segmenter, options))
     return {**methods, ELLIPSE: Ellipse(), **({GRABCUT: GrabCut()} if grabcut else {})}
 
 

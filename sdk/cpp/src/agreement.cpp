@@ -91,19 +91,10 @@ CroppedMask agreed(const Votes& votes, std::int64_t z) {
 
 }  // namespace
 
-void drop(Logits& logits) {
-    Logits kept;
-    kept.view = logits.view;
-    logits = std::move(kept);
-}
-
 void agree(std::vector<std::vector<Track>>& ways) {
     for (std::size_t object = 0; object < ways.front().size(); ++object) {
         const Votes votes = votes_of(ways, object);
-        for (auto& [z, found] : ways.front()[object].found) {
-            found.mask = agreed(votes, z);
-            drop(found.logits);
-        }
+        for (auto& [z, found] : ways.front()[object].found) { found.mask = agreed(votes, z); }
     }
 }
 

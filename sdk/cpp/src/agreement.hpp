@@ -9,10 +9,7 @@
 namespace medsam_edge {
 
 /// Change the masks of each object's way along axis 0, on the slices where it was looked for, to what is agreed on.
-/// Their logits are dropped, but for where they lie; scores stay.
+/// Logits and scores stay those of that way.
 void agree(std::vector<std::vector<Track>>& ways);
-
-/// Logits without values.
-void drop(Logits& logits);
 
 }  // namespace medsam_edge

@@ -24,6 +24,8 @@ constexpr float kHighestAir = -200;  // HU
 constexpr float kLowestAir = -1024;
 constexpr double kLowestStored = -32768;  // of the 16 bits in which CT is stored
 constexpr double kHighestStored = 32767;
+constexpr std::array<float, 2> kAir = {-1100, -900};
+constexpr std::array<float, 2> kTissue = {-200, 200};
 constexpr double kShare = 0.02;  // of the pixels that air and water have at least in what is taken for CT
 constexpr double kPaddingShare = 0.005;
 constexpr double kPaddingGap = 0.1;
@@ -146,8 +148,8 @@ Range percentiles(const Image& image) {
     drop_padding(nonzero, smallest);
     const double low = percentile(nonzero, 0.5 / 100);
     const double high = percentile(nonzero, 99.5 / 100);
-    return {low == high ? static_cast<double>(smallest) : low,
-            high};  // if all non-zero values are equal, the object must not turn black
+    // if all non-zero values are equal, the object must not turn black
+    return {low == high ? static_cast<double>(smallest) : low, high};
 }
 
 void show_grey(const Image& image, std::optional<IntensityWindow> window, std::uint8_t* target) {
@@ -181,14 +183,14 @@ bool looks_like_ct(const Image& image) {
     }
     const auto [least, most] = std::minmax_element(seen.begin(), seen.end());
     const float low = *least;
-    if (!(kLowestStored <= low && low <= -900 && *most <= kHighestStored)) { return false; }
+    if (!(kLowestStored <= low && low <= kAir[1] && *most <= kHighestStored)) { return false; }
     std::size_t air = 0;
     std::size_t tissue = 0;
     std::size_t below = 0;  // all but one padding value
     for (const float value : seen) {
-        if (value >= -1100 && value <= -900) { ++air; }
-        if (value >= -200 && value <= 200) { ++tissue; }
-        if (value < -1100 && value > low) { ++below; }
+        if (value >= kAir[0] && value <= kAir[1]) { ++air; }
+        if (value >= kTissue[0] && value <= kTissue[1]) { ++tissue; }
+        if (value < kAir[0] && value > low) { ++below; }
     }
     const double needed = kShare * static_cast<double>(seen.size());
     return static_cast<double>(std::min(air, tissue)) >= needed && static_cast<double>(below) < needed;

@@ -50,7 +50,11 @@ void keep(std::vector<Track>& tracks, bool keep_logits, Result& result) {
         double sum = 0;
         for (auto& [z, found] : tracks[index].found) {
             sum += found.score;
-            if (!keep_logits) { drop(found.logits); }
+            if (!keep_logits) {
+                const auto view = found.logits.view;
+                found.logits = {};
+                found.logits.view = view;
+            }
         }
         object.score = static_cast<float>(sum / static_cast<double>(tracks[index].found.size()));
         object.slices = std::move(tracks[index].found);
@@ -125,7 +129,7 @@ Result segment_volume(const Predictor& predictor, const Image& image, const Prom
     }
     run(sweeps);
     if (all) { agree(ways); }
-    keep(tracks, options.keep_logits, result);
+    keep(tracks, options.keep_logits && !all, result);  // else corrections would undo the vote
     const bool any = std::any_of(later.begin(), later.end(), [](const Clicks& own) { return !own.empty(); });
     return any ? refine_volume(predictor, result, later) : result;
 }

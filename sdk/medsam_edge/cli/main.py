@@ -26,7 +26,7 @@ from medsam_edge.cli.segment import segment_file
 from medsam_edge.errors import FileMissingError, InputError, MedsamEdgeError
 from medsam_edge.intensity import WINDOWS
 from medsam_edge.modality import Modality
-from medsam_edge.settings import AXES, BoxFormat, BoxSpace, Clean, Compat, Detail, Overlap
+from medsam_edge.settings import AxisName, BoxFormat, BoxSpace, Clean, Compat, Detail, Overlap
 from medsam_edge.version import __version__
 
 EXTENSIONS = {
@@ -232,7 +232,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("volumes").add_argument
     add(
         "--axis",
-        choices=(*AXES, "all"),
+        choices=get_args(AxisName),
         default="axial",
         help="axis of a volume's slices; all: along each, masks are what two of three agree on; default: axial",
     )

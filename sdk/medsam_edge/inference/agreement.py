@@ -16,7 +16,7 @@ NEEDED = 2
 def agree(ways: Sequence[Track]) -> None:
     """Change the masks of an object's way along axis 0, on the slices where it was looked for, to what is agreed on.
 
-    Logits that no longer belong to a mask are dropped; scores stay.
+    Logits and scores stay those of that way.
 
     Args:
         ways: of one object along the axes 0, 1 and 2.
@@ -35,7 +35,6 @@ def agree(ways: Sequence[Track]) -> None:
         inside = low[0] <= z < high[0]
         plane: npt.NDArray[np.bool_] = votes[z - low[0]] >= NEEDED if inside else np.zeros((0, 0), dtype=bool)
         axial.masks[z] = cropped(plane).moved(int(low[1]), int(low[2]))
-        axial.logits[z] = axial.logits[z].seen_in(axial.logits[z].view, keep=False)
 
 
 def _bounds(axis: int, z: int, mask: CroppedMask) -> list[tuple[int, int]]:

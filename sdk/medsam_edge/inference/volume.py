@@ -75,12 +75,13 @@ def segment_volume(
             for view in views(flat, slices.shape[1], slices.shape[2], predictor.model.image_size, settings.tiling)
         ]
     run(sweeps)
-    if len(ways) > 1:
+    voted = len(ways) > 1
+    if voted:
         for of_one in zip(*ways.values(), strict=True):
             agree(of_one)
     result = VolumeSegmentation(
         boxes=asked.boxes,
-        **_found(tracks, display.shape[axis], settings.keep_logits),
+        **_found(tracks, display.shape[axis], settings.keep_logits and not voted),  # else corrections undo the vote
         display=display,
         axis=axis,
         modality=modality,

@@ -90,8 +90,8 @@ class Augmentation:
         x0, y0, x1, y1 = rng.choice(boxes_from_masks(first)).astype(np.float64)
         side = max(x1 - x0, y1 - y0)
         pose = self._pose(rng.random() < self.plain, rng)
-        linear = frame / max(labels.shape[:2]) * pose
-        image = _soften(image, pose, frame / max(labels.shape[:2]))
+        whole = frame / max(labels.shape[:2])  # the scale at which the image fills the frame
+        image, linear = _soften(image, pose, whole), whole * pose
         scale = np.sqrt(abs(np.linalg.det(linear)))
         fitted = min(scale, CROP_FILL * size / side)
         room = (size - side * fitted) / 2
