@@ -267,7 +267,7 @@ def test_what_goes_wrong_while_encoding_comes_out(streams: int) -> None:
 
     def fails(inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
         outputs = plain(inputs)
-        if encoder.seen[-1] == 7:
+        if outputs["embedding"][0, 0].argmax() == 7:  # not `seen`: other threads add to it meanwhile
             raise RuntimeError("out of memory")
         return outputs
 
