@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -128,6 +129,22 @@ def test_without_a_box_there_is_neither_box_prior_nor_ellipse() -> None:
         boxed, _ = network.decode(rows, torch.tensor([[10.0, 10, 50, 50]]), cells, extra)
     assert torch.equal(first, second)
     assert (boxed - first).abs().max() > 1
+
+
+@pytest.mark.parametrize(("strength", "left"), [(6.0, 4.0), (3.0, 3.0)])
+def test_with_a_mask_prompt_the_ellipse_is_no_stronger_than_four(strength: float, left: float) -> None:
+    """The middle of a box of 40 pixels, 0.5 from its centre: 1 − 2·(0.5/20)² of the strength."""
+    network = windowed()
+    images, index = torch.rand(1, 3, 256, 256), torch.zeros(2, dtype=torch.int64)
+    boxes = torch.tensor([[100.0, 100, 140, 140]]).expand(2, 4)
+    extra = ExtraPrompts(*NO_POINTS, torch.randn(2, 256, 256), torch.tensor([0.0, 1.0]))
+    with torch.no_grad():
+        network.mask_decoder.ellipse = 0.0
+        plain = network(images, boxes, index, None, extra).planes(256)
+        network.mask_decoder.ellipse = strength
+        term = network(images, boxes, index, None, extra).planes(256) - plain
+    share = 1 - 2 * (0.5 / 20) ** 2
+    torch.testing.assert_close(term[:, 120, 120], torch.tensor([strength, left]) * share, rtol=1e-3, atol=1e-3)
 
 
 def hint_of(points: list[list[float]], labels: list[int], prior: torch.Tensor | None = None) -> Hint:

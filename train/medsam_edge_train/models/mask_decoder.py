@@ -9,7 +9,8 @@ quadratic form in the coordinates of the box, which is added to the logits. It s
 box, so the image features only refine this shape.
 
 With `ellipse` a fixed term is added to the logits last: ellipse · clip(1 − r², −2, 1), r the distance from the box's
-centre in half-sides. Where the image says little, the mask is the ellipse inscribed in the box.
+centre in half-sides. Where the image says little, the mask is the ellipse inscribed in the box. A mask prompt says more
+of an object's shape than its box does: with one, the ellipse is no stronger than `ELLIPSE_WITH_PRIOR`.
 
 With `hints` (our own networks) clicks and a mask prompt also act without a detour through tokens: each image row is
 compared with those under the clicks and under the mask prompt, and what follows is added to the row and to its logits;
@@ -31,6 +32,7 @@ MASK_TOKENS = 4
 INSCRIBED_ELLIPSE = (-4.0, -4.0, 0.0, 0.0, 0.0, 4.0)  # 4·(1 − u² − v²); u, v are ±1 on the box's edges
 PRIOR_REACH = 3.0  # in half-boxes from the centre; the prior is constant beyond it
 PRIOR_LIMIT = 4.0  # largest absolute value in logits, so that image features can always outweigh it
+ELLIPSE_WITH_PRIOR = 4.0  # in logits
 CLICK_CELLS = (1.5, 6.0)  # standard deviations of the bumps around a click, in cells
 HINT_WIDTH = 32  # channels in which rows are compared
 
@@ -133,10 +135,17 @@ class MaskDecoder(nn.Module):
             if self.box_prior is not None:
                 logits = logits + _where_box(self.box_prior(tokens[:, 1], u, v), hint)
             if self.ellipse:
-                logits = logits + _where_box(self.ellipse * (1 - u * u - v * v).clamp(-2, 1), hint)
+                logits = logits + _where_box(self._strength(hint) * (1 - u * u - v * v).clamp(-2, 1), hint)
         if self.hints is not None and hint is not None and hint_logits is not None:
             logits = logits + pick(hint_logits, picked) + self.hints.share(tokens[:, 1])[..., None, None] * hint.prior
         return (plane(logits, grid.side, grid.side) if grid.cells is None else logits), scores
+
+    def _strength(self, hint: Hint | None) -> Tensor | float:
+        """Of the ellipse: (N, 1, 1, 1), or one number where there are boxes alone."""
+        if hint is None:
+            return self.ellipse
+        weaker = min(self.ellipse, ELLIPSE_WITH_PRIOR)
+        return (self.ellipse + (weaker - self.ellipse) * hint.has_prior)[:, None, None, None]
 
     def _masks(self, rows: Tensor, tokens: Tensor, cells: Tensor | None, grid: Grid) -> Tensor:
         """As published: rows → features of an NCHW map → dot products with four kernels → the first mask."""
