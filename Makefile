@@ -49,7 +49,7 @@ default-model: $(DEV)/.default-model  ## train the packaged model from DATA (REC
 	$(if $(DATA),,$(error DATA: expected a folder with train/ and val/, got none))
 	best=$$($(DEV)/bin/medsam-edge train recipe train/recipes/$(or $(RECIPE),default).yaml --data $(DATA) -o $(OUT) \
 		$(if $(MINUTES),--minutes $(MINUTES))) && if [ -n "$$best" ]; then $(DEV)/bin/medsam-edge convert "$$best" \
-		-o $(OUT)/bundle --overwrite --calibration $(DATA)/train --validation $(DATA)/val --validation-images 1000 \
+		-o $(OUT)/bundle --overwrite --ellipse 6 --calibration $(DATA)/train --validation $(DATA)/val --validation-images 1000 \
 		--report $(OUT)/report.html; fi
 
 docs: $(DEV)/.done  ## write docs/reference.md from the docstrings, build the site in site/

@@ -59,7 +59,7 @@ class ConvertConfig:
         calibration: folder of images, shards, or `phantoms`; needed for mixed, and for int8 unless the checkpoint has
             trained quantizers.
         ellipse: strength of the ellipse added to the logits, in place of the checkpoint's own; 4 to 8 help networks on
-            images unlike those they were trained on. With a mask prompt, 4 at most.
+            images unlike those they were trained on. With a mask prompt and no click, 4 at most.
         prompts: `trained`: those that the network was trained to take; `all`: clicks and masks in any case.
         architecture: name of the network where the checkpoint does not say; recognised from the tensors if not given.
         gate: what accuracy is measured on and may be lost; None not to measure. Needed for mixed.

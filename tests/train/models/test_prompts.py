@@ -131,13 +131,16 @@ def test_without_a_box_there_is_neither_box_prior_nor_ellipse() -> None:
     assert (boxed - first).abs().max() > 1
 
 
-@pytest.mark.parametrize(("strength", "left"), [(6.0, 4.0), (3.0, 3.0)])
-def test_with_a_mask_prompt_the_ellipse_is_no_stronger_than_four(strength: float, left: float) -> None:
+@pytest.mark.parametrize(("strength", "label", "left"), [(6.0, -1, 4.0), (3.0, -1, 3.0), (6.0, 0, 6.0), (6.0, 1, 6.0)])
+def test_with_a_mask_prompt_and_no_click_the_ellipse_is_no_stronger_than_four(
+    strength: float, label: int, left: float
+) -> None:
     """The middle of a box of 40 pixels, 0.5 from its centre: 1 − 2·(0.5/20)² of the strength."""
     network = windowed()
     images, index = torch.rand(1, 3, 256, 256), torch.zeros(2, dtype=torch.int64)
     boxes = torch.tensor([[100.0, 100, 140, 140]]).expand(2, 4)
-    extra = ExtraPrompts(*NO_POINTS, torch.randn(2, 256, 256), torch.tensor([0.0, 1.0]))
+    clicks = torch.full((2, 1, 2), 110.0), torch.full((2, 1), label)
+    extra = ExtraPrompts(*clicks, torch.randn(2, 256, 256), torch.tensor([0.0, 1.0]))
     with torch.no_grad():
         network.mask_decoder.ellipse = 0.0
         plain = network(images, boxes, index, None, extra).planes(256)

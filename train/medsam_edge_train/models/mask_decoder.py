@@ -10,7 +10,8 @@ box, so the image features only refine this shape.
 
 With `ellipse` a fixed term is added to the logits last: ellipse · clip(1 − r², −2, 1), r the distance from the box's
 centre in half-sides. Where the image says little, the mask is the ellipse inscribed in the box. A mask prompt says more
-of an object's shape than its box does: with one, the ellipse is no stronger than `ELLIPSE_WITH_PRIOR`.
+of an object's shape than its box does: with one and no click, which corrects a mask that may be the ellipse's, the
+ellipse is no stronger than `ELLIPSE_WITH_PRIOR`.
 
 With `hints` (our own networks) clicks and a mask prompt also act without a detour through tokens: each image row is
 compared with those under the clicks and under the mask prompt, and what follows is added to the row and to its logits;
@@ -145,7 +146,8 @@ class MaskDecoder(nn.Module):
         if hint is None:
             return self.ellipse
         weaker = min(self.ellipse, ELLIPSE_WITH_PRIOR)
-        return (self.ellipse + (weaker - self.ellipse) * hint.has_prior)[:, None, None, None]
+        clicked = ((hint.labels == 0) | (hint.labels == 1)).any(dim=1)
+        return (self.ellipse + (weaker - self.ellipse) * hint.has_prior * ~clicked)[:, None, None, None]
 
     def _masks(self, rows: Tensor, tokens: Tensor, cells: Tensor | None, grid: Grid) -> Tensor:
         """As published: rows → features of an NCHW map → dot products with four kernels → the first mask."""
