@@ -10,8 +10,8 @@ box, so the image features only refine this shape.
 
 With `ellipse` a fixed term is added to the logits last: ellipse · clip(1 − r², −2, 1), r the distance from the box's
 centre in half-sides. Where the image says little, the mask is the ellipse inscribed in the box. A mask prompt says more
-of an object's shape than its box does: with one and no click, which corrects a mask that may be the ellipse's, the
-ellipse is no stronger than `ELLIPSE_WITH_PRIOR`.
+of the shape than the box does: with one, the ellipse is no stronger than `ELLIPSE_WITH_PRIOR`. A click says that the
+mask so far is wrong: with one, the ellipse is as strong as with a box alone.
 
 With `hints` (our own networks) clicks and a mask prompt also act without a detour through tokens: each image row is
 compared with those under the clicks and under the mask prompt, and what follows is added to the row and to its logits;
@@ -33,7 +33,7 @@ MASK_TOKENS = 4
 INSCRIBED_ELLIPSE = (-4.0, -4.0, 0.0, 0.0, 0.0, 4.0)  # 4·(1 − u² − v²); u, v are ±1 on the box's edges
 PRIOR_REACH = 3.0  # in half-boxes from the centre; the prior is constant beyond it
 PRIOR_LIMIT = 4.0  # largest absolute value in logits, so that image features can always outweigh it
-ELLIPSE_WITH_PRIOR = 4.0  # in logits
+ELLIPSE_WITH_PRIOR = 4.0  # the ellipse's largest strength with a mask prompt and no click, in logits
 CLICK_CELLS = (1.5, 6.0)  # standard deviations of the bumps around a click, in cells
 HINT_WIDTH = 32  # channels in which rows are compared
 
@@ -55,6 +55,11 @@ class Hint(NamedTuple):
     prior: Tensor
     has_prior: Tensor
     has_box: Tensor
+
+    @property
+    def is_click(self) -> Tensor:
+        """(N, K) bool: which labels are of clicks."""
+        return (self.labels == 0) | (self.labels == 1)
 
 
 class MaskDecoder(nn.Module):
@@ -136,18 +141,18 @@ class MaskDecoder(nn.Module):
             if self.box_prior is not None:
                 logits = logits + _where_box(self.box_prior(tokens[:, 1], u, v), hint)
             if self.ellipse:
-                logits = logits + _where_box(self._strength(hint) * (1 - u * u - v * v).clamp(-2, 1), hint)
+                logits = logits + _where_box(self._ellipse_strength(hint) * (1 - u * u - v * v).clamp(-2, 1), hint)
         if self.hints is not None and hint is not None and hint_logits is not None:
             logits = logits + pick(hint_logits, picked) + self.hints.share(tokens[:, 1])[..., None, None] * hint.prior
         return (plane(logits, grid.side, grid.side) if grid.cells is None else logits), scores
 
-    def _strength(self, hint: Hint | None) -> Tensor | float:
-        """Of the ellipse: (N, 1, 1, 1), or one number where there are boxes alone."""
+    def _ellipse_strength(self, hint: Hint | None) -> Tensor | float:
+        """(N, 1, 1, 1), or one number where there are boxes alone."""
         if hint is None:
             return self.ellipse
-        weaker = min(self.ellipse, ELLIPSE_WITH_PRIOR)
-        clicked = ((hint.labels == 0) | (hint.labels == 1)).any(dim=1)
-        return (self.ellipse + (weaker - self.ellipse) * hint.has_prior * ~clicked)[:, None, None, None]
+        prior_alone = hint.has_prior * ~hint.is_click.any(dim=1)
+        excess = max(0.0, self.ellipse - ELLIPSE_WITH_PRIOR)
+        return (self.ellipse - excess * prior_alone)[:, None, None, None]
 
     def _masks(self, rows: Tensor, tokens: Tensor, cells: Tensor | None, grid: Grid) -> Tensor:
         """As published: rows → features of an NCHW map → dot products with four kernels → the first mask."""
@@ -228,7 +233,7 @@ class HintTerms(nn.Module):
             [near[..., :2], hint.has_prior[:, None, None] * torch.cat([inside, 1 - inside], -1)], dim=-1
         )
         features = torch.cat([near, likeness(seen, weights), (prior / 4).tanh()], dim=-1)
-        clicked = ((hint.labels == 0) | (hint.labels == 1)).to(rows.dtype).sum(1)
+        clicked = hint.is_click.to(rows.dtype).sum(1)
         given = (clicked + hint.has_prior).clamp(max=1)[:, None, None]
         hidden = nn.functional.gelu(seen + self.tell(features)) * given
         return self.rows(hidden), self.pixels(hidden).unflatten(-1, (4, 4))
