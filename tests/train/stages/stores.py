@@ -13,8 +13,8 @@ from medsam_edge_train.stages.embed import EmbedConfig, embed, embedding_key
 from tests.train.tiny import tiny, write_data
 
 
-def make_store(folder: Path) -> EmbedConfig:
-    """A finished store of eight images in shards of three."""
+def make_store(folder: Path, size: int = 64) -> EmbedConfig:
+    """A finished store of eight images of size × size pixels in shards of three."""
     torch.manual_seed(3)
     teacher = tiny()
     teacher.get_submodule("image_encoder.1").weight.data.fill_(3.0)  # far from where an untrained student is
@@ -23,7 +23,7 @@ def make_store(folder: Path) -> EmbedConfig:
         write_data(folder / "data"),
         folder / "store",
         folder / "teacher.safetensors",
-        image_size=64,
+        image_size=size,
         batch_size=2,
         shard_images=3,
         precision="32-true",

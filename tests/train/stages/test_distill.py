@@ -22,6 +22,7 @@ from medsam_edge_train.models.repvit import PyramidNeck
 from medsam_edge_train.stages.distill import (
     LAST_NORMS,
     DistillConfig,
+    DistillData,
     DistillModule,
     EmbeddedImages,
     copy_decoder,
@@ -105,6 +106,21 @@ def test_flip_mirrors_each_image_by_its_row_and_is_its_own_inverse() -> None:
     flipped = flip(maps, flips)
     assert flipped.flatten(1).tolist() == [[0, 1, 2, 3], [1, 0, 3, 2], [2, 3, 0, 1], [3, 2, 1, 0]]
     assert torch.equal(flip(flipped, flips), maps)
+
+
+def test_seven_of_eight_batches_are_crops_with_the_same_part_of_the_embedding(tmp_path: Path) -> None:
+    made = make_store(tmp_path, 128)
+    cases, teacher = find_cases(made.data / "train"), checkpoint.load(made.teacher)[0]
+    data = DistillData(cases, "train", EmbeddingStore(made.output), seed=0, crop_size=64, batch_size=2)
+    sides = []
+    for position in range(0, 32, 2):
+        image, embedding, _ = data[(0, position, position % len(cases))]
+        with torch.no_grad():  # the tiny encoder sees single 4 × 4 patches, so a crop's embedding is the crop of it
+            assert torch.allclose(teacher.image_encoder(image[None])[0], embedding.float(), atol=2e-3)
+        sides.append(image.shape[-1])
+        assert embedding.shape[-1] == image.shape[-1] // 4
+    assert sides == ([64] * 7 + [128]) * 2
+    assert data[0].images.shape[-1] == 128
 
 
 def distill_config(config: EmbedConfig, output: Path) -> DistillConfig:

@@ -29,10 +29,10 @@ def plan(config: FitConfig | DistillConfig, resume: bool = False) -> str:
         starting_network(config)
     if isinstance(config, FitConfig):
         training, _ = fit.loaders(config)
-        qat, boxes, crop_size = config.qat, config.boxes_per_image, config.crop_size
+        qat, boxes = config.qat, config.boxes_per_image
     else:
         training, _ = distill.loaders(config)
-        qat, boxes, crop_size = False, 0, 0
+        qat, boxes = False, 0
     cases = cast(Any, training.dataset).cases
     counts = Counter(case.modality.value for case in cases)
     images = config.images_per_epoch or len(cases)
@@ -50,8 +50,8 @@ def plan(config: FitConfig | DistillConfig, resume: bool = False) -> str:
     macs, activations = _cost(network, config.image_size, own, boxes)
     copies = everything * (2 if config.ema else 1) + 3 * trained  # weights, average, gradient, AdamW's two moments
     steps = config.epochs * len(training)
-    crops = config.epochs * sum(map(is_of_crops, range(len(training)))) if crop_size else 0
-    sizes = f"{steps - crops} at {config.image_size}" + (f", {crops} of crops at {crop_size}" if crops else "")
+    crops = config.epochs * sum(map(is_of_crops, range(len(training)))) if config.crop_size else 0
+    sizes = f"{steps - crops} at {config.image_size}" + (f", {crops} of crops at {config.crop_size}" if crops else "")
     return "\n".join(
         [
             f"data        {len(cases)} training images: " + ", ".join(f"{k} {v}" for k, v in sorted(counts.items())),

@@ -15,8 +15,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from medsam_edge.errors import InputError
+from medsam_edge.geometry import CELL
 from medsam_edge_train import checkpoint
 from medsam_edge_train.data.cases import Case, find_cases
+from medsam_edge_train.data.datasets import is_of_crops
 from medsam_edge_train.data.sampling import Draw
 from medsam_edge_train.loop.config import RunConfig
 from medsam_edge_train.loop.loader import ResumableLoader, step_loader, validation_cases
@@ -42,7 +44,7 @@ class DistillConfig(RunConfig):
 
 
 class EmbeddedImages(NamedTuple):
-    """Images with the teacher's embeddings of them; one image has no batch axis."""
+    """Images, or crops of them, with the teacher's embeddings of them; one image has no batch axis."""
 
     images: Tensor  # (B, 3, S, S) float32 in [0, 1], not flipped
     embeddings: Tensor  # (B, 256, S/4, S/4) float16
@@ -51,24 +53,46 @@ class EmbeddedImages(NamedTuple):
 
 @dataclass
 class DistillData(Dataset[EmbeddedImages]):
-    """One image, its embedding and its flips. An index is a draw, or the number of a case for no flips."""
+    """One image, its embedding and its flips. An index is a draw, or the number of a case for no flips and no crop.
+
+    A crop's embedding is cut out of the image's: the student learns there what the teacher sees around it.
+
+    Args:
+        crop_size: side of the crops that `is_of_crops` batches show; 0 for whole images in all.
+        batch_size: images of a batch, over all processes.
+    """
 
     cases: Sequence[Case]
     split: str
     store: EmbeddingStore
     seed: int
+    crop_size: int = 0
+    batch_size: int = 1
 
     def __len__(self) -> int:
         return len(self.cases)
 
     def __getitem__(self, draw: Draw | int) -> EmbeddedImages:
-        flips = np.zeros(2, dtype=bool)
-        if not isinstance(draw, int):
-            epoch, position, draw = draw
-            flips = np.random.default_rng((self.seed, epoch, position)).random(2) < 0.5
-        case = self.cases[draw]
-        embedding = self.store[embedding_key(self.split, case)]
-        return EmbeddedImages(image_tensor(case, self.store.image_size), embedding, torch.from_numpy(flips))
+        if isinstance(draw, int):
+            return EmbeddedImages(*self._whole(draw), torch.zeros(2, dtype=torch.bool))
+        epoch, position, number = draw
+        rng = np.random.default_rng((self.seed, epoch, position))
+        flips = torch.from_numpy(rng.random(2) < 0.5)
+        image, embedding = self._whole(number)
+        if self.crop_size and is_of_crops(position // self.batch_size):
+            image, embedding = _crop(image, embedding, self.crop_size // CELL, rng)
+        return EmbeddedImages(image, embedding, flips)
+
+    def _whole(self, number: int) -> tuple[Tensor, Tensor]:
+        case = self.cases[number]
+        return image_tensor(case, self.store.image_size), self.store[embedding_key(self.split, case)]
+
+
+def _crop(image: Tensor, embedding: Tensor, side: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """The same side × side cells of an image (3, S, S) and its embedding (256, S/4, S/4)."""
+    top, left = rng.integers(embedding.shape[-1] - side + 1, size=2).tolist()
+    cells = embedding[:, top : top + side, left : left + side]
+    return image[:, top * CELL : (top + side) * CELL, left * CELL : (left + side) * CELL], cells
 
 
 def stack(images: Sequence[EmbeddedImages]) -> EmbeddedImages:
@@ -179,6 +203,7 @@ def loaders(config: DistillConfig) -> tuple[ResumableLoader, DataLoader[Any]]:
     cases, held_out = find_cases(config.data / "train"), validation_cases(config)
     for split, of_split in (("train", cases), ("val", held_out)):
         store.check([embedding_key(split, case) for case in of_split])
-    training = step_loader(config, DistillData(cases, "train", store, config.seed), cases, stack)
+    drawn = DistillData(cases, "train", store, config.seed, config.crop_size, config.batch_size)
+    training = step_loader(config, drawn, cases, stack)
     dataset = DistillData(held_out, "val", store, config.seed)
     return training, DataLoader(dataset, batch_size=8, collate_fn=stack, generator=torch.Generator())

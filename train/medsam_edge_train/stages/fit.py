@@ -55,8 +55,6 @@ class FitConfig(RunConfig):
             resolution, other colours or none.
         zoom: smallest and largest random scale of an image, within 0.25 and 4; flips and flips+color do not scale.
         leave_out: modalities of data that are not trained on; extra_data may contain them.
-        crop_size: side of square crops around one object that seven of eight batches show instead of whole images, at
-            the same scale and less cost; a multiple of 64, 0 for whole images in all batches.
         follow: share of images whose objects are also prompted with their masks on a neighbouring slice of the same
             volume; for images of no volume the mask is deformed.
         ended: of followed slices on which objects of the neighbour have ended, the share that asks for these.
@@ -90,7 +88,6 @@ class FitConfig(RunConfig):
     wrong: float = 0.1
     correct: float = 0.0
     click: float = 0.0
-    crop_size: int = 0
     boxes_per_image: int = 3
     val_boxes: int = 6
     augmentation: Literal["full", "full+loose", "full+careless", "flips", "flips+color"] = "full"
@@ -103,8 +100,6 @@ class FitConfig(RunConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        crops = f"0 or a multiple of 64 below image_size, {self.image_size}"
-        check(self, crops, lambda side: side % 64 == 0 and 0 <= side < self.image_size, "crop_size")
         check(
             self, "0 to 1", is_share, "withhold_modality", "synthetic", "follow", "ended", "wrong", "correct", "click"
         )
