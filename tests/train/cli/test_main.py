@@ -34,6 +34,11 @@ def test_fit_finetune_and_export(data: Path, tmp_path: Path, capsys: pytest.Capt
     tune = ["finetune", *common, "-o", str(tmp_path / "tune"), "--preset", "small", "--image-size", "64"]
     assert run([*tune, "--init", str(best)]) == 0
     assert checkpoint.read(tmp_path / "tune" / "best.safetensors").architecture == "tiny"
+    mean = tmp_path / "mean.safetensors"
+    capsys.readouterr()
+    words = ["average", str(best), str(best), "-o", str(mean), "--shares", "1", "2", "--data", str(data)]
+    assert run([*words, "--image-size", "64"]) == 0
+    assert capsys.readouterr() == (f"{mean}\n", "average: batch statistics of 5 images\n")
     assert run(["export", str(best), "-o", str(tmp_path / "out.pth"), "--layout", "module"]) == 0
     loaded = torch.load(tmp_path / "out.pth", weights_only=True)
     assert all(key.startswith("module.") for key in loaded["model"])
@@ -132,7 +137,7 @@ def test_a_missing_setting_is_named(data: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "expected one of phantoms, prepare, embed, distill, fit, finetune, recipe, export"),
+        ([], "expected one of phantoms, prepare, embed, distill, fit, finetune, recipe, average, export"),
         (["polish"], 'Unknown command "polish"'),
         (["fit", "--data", "x", "-o", "x", "--epoch-count", "3"], "Unknown option: --epoch-count"),
         (["fit", "--data", "x", "-o", "x", "word"], "Unused Tokens: .'word'"),

@@ -23,6 +23,7 @@ def run(argv: list[str]) -> int:
         else:
             app.command(App(name, stage.text))
     app.command(_recipe, name="recipe")
+    app.command(_average, name="average")
     app.command(_export, name="export")
     run_app(app, argv)
     return 0
@@ -96,6 +97,27 @@ def _recipe(
     made = run_recipe(read_recipe(recipe), data, output, minutes, workers, weights, _report)
     if made is not None:
         print(made)
+
+
+def _average(
+    *checkpoints: Path,
+    output: Output,
+    shares: tuple[float, ...] = (),
+    data: Path | None = None,
+    image_size: int = 256,
+) -> None:
+    """Write the mean of the weights of several trainings, and measure its batch statistics.
+
+    Args:
+        checkpoints: one or more of one network.
+        output: .safetensors file to write.
+        shares: of each checkpoint in the mean; equal if not given.
+        data: folder with train/, on whose images batch statistics are measured; else their mean stays.
+        image_size: side of the square that an image fills there.
+    """
+    from medsam_edge_train.stages.average import average
+
+    print(average(checkpoints, output, shares, data, image_size, _report))
 
 
 def _export(checkpoint: Path, /, *, output: Output, layout: str = "flat", architecture: str | None = None) -> None:
