@@ -11,8 +11,9 @@ from torch import nn
 from medsam_edge.errors import CheckpointError, FileMissingError, InputError
 from medsam_edge.networks.bundle import PROMPTS
 from medsam_edge_train import checkpoint
+from medsam_edge_train.models import fuse
 from medsam_edge_train.stages.average import average
-from tests.train.tiny import tiny, tiny_no_norm, write_data
+from tests.train.tiny import tiny, tiny_no_norm, tiny_rep, write_data
 
 pytestmark = pytest.mark.usefixtures("tiny_zoo")
 
@@ -113,6 +114,11 @@ def test_what_cannot_be_averaged_is_refused(tmp_path: Path) -> None:
         average([], out)
     with pytest.raises(InputError, match=r"^checkpoints: expected tiny as in .*one\.safetensors, got tiny_no_norm in"):
         average([one, other], out)
+    whole, fused = tmp_path / "whole.safetensors", tmp_path / "fused.safetensors"
+    checkpoint.write(whole, tiny_rep(), "tiny_rep")
+    checkpoint.write(fused, fuse(tiny_rep()), "tiny_rep")
+    with pytest.raises(InputError, match=r"^checkpoints: expected all fused alike or none, got .*whole.* and .*fused"):
+        average([whole, fused], out)
     for shares in ([1.0], [1.0, 0.0], [1.0, float("nan")], [1.0, float("inf")]):
         with pytest.raises(InputError, match=r"^shares: expected 2 numbers above 0, got \["):
             average([one, one], out, shares)

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import glob
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -131,11 +132,13 @@ def _decode(picture: Blob, flags: int) -> npt.NDArray[Any]:
     return image
 
 
-def thin(cases: Sequence[Case], per_modality: int) -> list[Case]:
-    """At most `per_modality` cases of each modality, evenly spaced, in the order given."""
+def thin(cases: Sequence[Case], count: int, alike: Callable[[Case], Hashable] = attrgetter("modality")) -> list[Case]:
+    """At most `count` cases of each modality, or of those that are `alike`, evenly spaced, in the order given."""
+    groups: dict[Hashable, list[int]] = {}
+    for index, case in enumerate(cases):
+        groups.setdefault(alike(case), []).append(index)
     kept: set[int] = set()
-    for modality in Modality:
-        indices = [index for index, case in enumerate(cases) if case.modality is modality]
-        chosen = np.linspace(0, len(indices) - 1, min(per_modality, len(indices))).round().astype(int)
+    for indices in groups.values():
+        chosen = np.linspace(0, len(indices) - 1, min(count, len(indices))).round().astype(int)
         kept.update(indices[index] for index in chosen)
     return [cases[index] for index in sorted(kept)]

@@ -7,7 +7,9 @@ of crops and augmented images: they are measured on images as the sdk shows them
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,7 @@ from torch import Tensor, nn
 
 from medsam_edge.errors import InputError
 from medsam_edge_train import checkpoint
-from medsam_edge_train.data.cases import Case, find_cases
+from medsam_edge_train.data.cases import Case, find_cases, thin
 from medsam_edge_train.models import MedSAM
 from medsam_edge_train.models.medsam import EXTRA_WEIGHTS
 from medsam_edge_train.settings import is_image_size
@@ -47,7 +49,8 @@ def average(
         progress: told, in a line of text, what there is to do.
 
     Raises:
-        InputError: no checkpoint, other networks or fused ones, other shares, or a file that exists already.
+        InputError: no checkpoint, those of different networks, or of one that is fused in some of them; other shares; a
+            file that exists already.
         FileMissingError, CheckpointError, ImageError: a file is missing or cannot be read.
     """
     shares = list(shares) or [1.0] * len(checkpoints)
@@ -61,16 +64,17 @@ def average(
         raise InputError(f"image_size: expected a positive multiple of 64, got {image_size}")
     loaded = [checkpoint.load(path) for path in checkpoints]
     for path, (network, name) in zip(checkpoints, loaded, strict=True):
-        if name != loaded[0][1] or network.state_dict().keys() != loaded[0][0].state_dict().keys():
+        if name != loaded[0][1]:
             raise InputError(f"checkpoints: expected {loaded[0][1]} as in {checkpoints[0]}, got {name} in {path}")
-    cases = [] if data is None else _evenly(find_cases(data / "train"), IMAGES_OF_EACH_SET)
+        if network.state_dict().keys() != loaded[0][0].state_dict().keys():
+            raise InputError(f"checkpoints: expected all fused alike or none, got {checkpoints[0]} and {path}")
+    of_set = attrgetter("modality", "dataset")
+    cases = [] if data is None else thin(find_cases(data / "train"), IMAGES_OF_EACH_SET, alike=of_set)
     network, name = loaded[0]
     network.load_state_dict(_mean([own for own, _ in loaded], shares))
     if cases:
         progress(f"average: batch statistics of {len(cases)} images")
-        _measure(
-            network.image_encoder, [cases[i] for i in np.random.default_rng(0).permutation(len(cases))], image_size
-        )
+        _measure(network.image_encoder, cases, image_size)
     checkpoint.write(output, network, name)
     return output
 
@@ -88,18 +92,6 @@ def _mean(networks: Sequence[MedSAM], shares: Sequence[float]) -> dict[str, Tens
     return result
 
 
-def _evenly(cases: Sequence[Case], count: int) -> list[Case]:
-    """At most `count` cases of each data set, evenly spaced."""
-    sets: dict[tuple[str, str], list[Case]] = {}
-    for case in cases:
-        sets.setdefault((case.modality.value, case.dataset), []).append(case)
-    return [
-        own[index]
-        for own in sets.values()
-        for index in np.linspace(0, len(own) - 1, min(count, len(own))).round().astype(int)
-    ]
-
-
 @torch.no_grad()
 def _measure(encoder: nn.Module, cases: Sequence[Case], size: int) -> None:
     """Set the batch statistics of an encoder in eval mode to their mean over batches of mixed whole images."""
@@ -108,7 +100,7 @@ def _measure(encoder: nn.Module, cases: Sequence[Case], size: int) -> None:
         norm.reset_running_stats()
         norm.momentum = None  # the mean over all batches
         norm.train()
-    order = np.random.default_rng(0).permutation(len(cases)).tolist()
-    for start in range(0, len(order), BATCH):
-        encoder(torch.stack([image_tensor(cases[index], size) for index in order[start : start + BATCH]]))
+    order = np.random.default_rng(0).permutation(len(cases))
+    for batch in np.array_split(order, math.ceil(len(order) / BATCH)):  # of nearly equal size: all count alike
+        encoder(torch.stack([image_tensor(cases[index], size) for index in batch]))
     encoder.eval()
