@@ -277,6 +277,24 @@ def test_window_and_level_change_what_is_shown(hand: Hand, grey: Path) -> None:
     assert hand.color(20, 20) == (100, 100, 100)
 
 
+def test_level_and_width_may_change_before_the_page_is_drawn_again(hand: Hand, grey: Path) -> None:
+    hand.upload(grey)
+    hand.opened("grey.png")
+    hand.page.evaluate(
+        """() => {
+          for (const [at, value] of [[0, "100"], [1, "10"]]) {
+            const input = document.querySelectorAll("#image input[type=number]")[at];
+            input.value = value;
+            input.dispatchEvent(new Event("change"));
+          }
+        }"""
+    )
+    hand.page.wait_for_timeout(300)
+    assert abs(hand.color(20, 20)[0] - 127) < 3  # the level is mid-grey
+    assert hand.page.get_by_label("Level").input_value() == "100"
+    assert hand.page.get_by_label("Width").input_value() == "10"
+
+
 def test_zoom_and_pan(hand: Hand, grey: Path) -> None:
     hand.upload(grey)
     hand.opened("grey.png")

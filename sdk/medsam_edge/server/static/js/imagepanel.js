@@ -76,7 +76,7 @@ function windowing(doc) {
   const presets = doc.modality === "CT" && doc.image.dtype !== "uint8" ? Object.entries(state.server.windows) : [];
   const same = (one) => doc.window && one[0] === doc.window[0] && one[1] === doc.window[1];
   const preset = doc.window === null ? "" : (presets.find(([, own]) => same(own))?.[0] ?? "own");
-  const number = (label, at, put) => html`
+  const number = (label, at) => html`
     <label>
       <span>${label}</span>
       <input
@@ -84,7 +84,10 @@ function windowing(doc) {
         step="any"
         .value=${String(at ? width : level)}
         @change=${(event) => {
-          if (event.target.value !== "") put(Number(event.target.value));
+          const { value } = event.target;
+          const next = [...windowNow(doc)]; // not what was drawn: the other number may have changed since
+          next[at] = at ? Math.abs(value) : Number(value);
+          if (value !== "") setWindow(next);
           event.target.value = windowNow(doc)[at];
         }}
       />
@@ -108,8 +111,7 @@ function windowing(doc) {
       </select>
     </label>
     <div class="pair">
-      ${number("Level", 0, (value) => setWindow([value, width]))}
-      ${number("Width", 1, (value) => setWindow([level, Math.abs(value)]))}
+      ${number("Level", 0)} ${number("Width", 1)}
     </div>
     <label class="check" title="Otherwise the window is for your eyes alone">
       <input
