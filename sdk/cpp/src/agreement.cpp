@@ -63,16 +63,20 @@ Votes votes_of(const std::vector<std::vector<Track>>& ways, std::size_t object) 
     return votes;
 }
 
-/// What is agreed on, on slice z.
-CroppedMask agreed(const Votes& votes, std::int64_t z) {
-    if (z < votes.low[0] || z >= votes.high[0]) { return {}; }
-    const auto there = [&](std::int64_t y, std::int64_t x) { return votes.counts[votes.at({z, y, x})] >= kNeeded; };
-    std::int64_t top = votes.high[1];
-    std::int64_t left = votes.high[2];
+/// What is agreed on, on slice z along an axis.
+CroppedMask agreed(const Votes& votes, std::size_t axis, std::int64_t z) {
+    if (z < votes.low.at(axis) || z >= votes.high.at(axis)) { return {}; }
+    const std::size_t down = axis == 0 ? 1 : 0;
+    const std::size_t across = axis == 2 ? 1 : 2;
+    const auto there = [&](std::int64_t y, std::int64_t x) {
+        return votes.counts[votes.at(voxel_of(axis, z, y, x))] >= kNeeded;
+    };
+    std::int64_t top = votes.high.at(down);
+    std::int64_t left = votes.high.at(across);
     std::int64_t bottom = 0;
     std::int64_t right = 0;
-    for (std::int64_t y = votes.low[1]; y < votes.high[1]; ++y) {
-        for (std::int64_t x = votes.low[2]; x < votes.high[2]; ++x) {
+    for (std::int64_t y = votes.low.at(down); y < votes.high.at(down); ++y) {
+        for (std::int64_t x = votes.low.at(across); x < votes.high.at(across); ++x) {
             if (there(y, x)) {
                 top = std::min(top, y);
                 left = std::min(left, x);
@@ -94,7 +98,12 @@ CroppedMask agreed(const Votes& votes, std::int64_t z) {
 void agree(std::vector<std::vector<Track>>& ways) {
     for (std::size_t object = 0; object < ways.front().size(); ++object) {
         const Votes votes = votes_of(ways, object);
-        for (auto& [z, found] : ways.front()[object].found) { found.mask = agreed(votes, z); }
+        for (std::size_t axis = 0; axis < ways.size(); ++axis) {
+            for (auto& [z, found] : ways[axis][object].found) {
+                found.mask = agreed(votes, axis, z);
+                drop_values(found.logits);
+            }
+        }
     }
 }
 

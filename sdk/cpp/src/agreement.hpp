@@ -8,8 +8,8 @@
 
 namespace medsam_edge {
 
-/// Change the masks of each object's way along axis 0, on the slices where it was looked for, to what is agreed on.
-/// Logits and scores stay those of that way.
+/// Change each object's masks, on all slices where it was looked for, to what is agreed on. Logits are dropped, because
+/// they are not those of the new masks. Scores stay.
 void agree(std::vector<std::vector<Track>>& ways);
 
 }  // namespace medsam_edge

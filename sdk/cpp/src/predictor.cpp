@@ -72,6 +72,12 @@ Plane plane_of(const Logits& logits) {
     return plane;
 }
 
+void drop_values(Logits& logits) {
+    const auto view = logits.view;
+    logits = {};
+    logits.view = view;
+}
+
 Embedding Predictor::embed(const View<std::uint8_t>& image, std::optional<Modality> modality) const {
     Stopwatch watch;
     Embedding embedding;

@@ -102,4 +102,7 @@ private:
 /// Logits as a result keeps them → as a mask prompt.
 Plane plane_of(const Logits& logits);
 
+/// Of logits that are not kept, only where they lie stays.
+void drop_values(Logits& logits);
+
 }  // namespace medsam_edge

@@ -102,11 +102,39 @@ void Sweeps::go(const std::vector<std::int64_t>& order, bool upward, std::int64_
         for (const Step& step : steps) {
             if (ended(*step.track, z)) { step.track->end(z); }
         }
-        const auto position = std::find(order.begin(), order.end(), z) - order.begin() + 1 + done;
-        if (volume_.options.progress && !volume_.options.progress(position, total)) {
-            fail(Code::cancelled, "progress: asked to stop after %lld of %lld slices", static_cast<long long>(position),
-                 static_cast<long long>(total));
+        report(std::find(order.begin(), order.end(), z) - order.begin() + 1 + done, total);
+    }
+}
+
+void Sweeps::again(std::int64_t done, std::int64_t total) {
+    const auto masked = [](const Track& track, std::int64_t z) {
+        const auto found = track.found.find(z);
+        return found != track.found.end() && !found->second.mask.empty();
+    };
+    std::set<std::int64_t> wanted;
+    for (const Track* track : tracks_) {
+        for (const auto& [z, found] : track->found) {
+            if (!found.mask.empty()) { wanted.insert(z); }
         }
+    }
+    auto at = wanted.begin();
+    const auto next = [&]() { return at == wanted.end() ? std::nullopt : std::optional(*at++); };
+    Ahead ahead([this](std::int64_t z) { return embed(z); }, next, volume_.options.streams);
+    while (auto encoded = ahead.get()) {
+        const auto& [z, embedding] = *encoded;
+        std::vector<Step> steps;
+        for (Track* track : tracks_) {
+            if (masked(*track, z)) { steps.push_back({track, z}); }
+        }
+        segment(z, embedding, steps);
+        report(++done, total);
+    }
+}
+
+void Sweeps::report(std::int64_t done, std::int64_t total) const {
+    if (volume_.options.progress && !volume_.options.progress(done, total)) {
+        fail(Code::cancelled, "progress: asked to stop after %lld of %lld slices", static_cast<long long>(done),
+             static_cast<long long>(total));
     }
 }
 
@@ -169,13 +197,15 @@ Box4 Sweeps::box(const Step& step, std::int64_t z, const Geometry& geometry) con
     const Track& track = *step.track;
     if (!step.before) { return geometry.box_to_network(moved(track.box, view_)); }
     const CroppedMask& mask = track.found.at(*step.before).mask;
-    if (*step.before == z) {  // a correction: the box holds the mask and the clicks on the object
-        const Box4 around = box_around(mask, track.clicks.at(z), volume_.grid.rows(), volume_.grid.columns());
+    const bool own = *step.before == z;
+    const auto clicks = track.clicks.find(z);
+    if (own && clicks != track.clicks.end()) {  // a correction: the box holds the mask and the clicks on the object
+        const Box4 around = box_around(mask, clicks->second, volume_.grid.rows(), volume_.grid.columns());
         return geometry.box_to_network(moved(around, view_));
     }
     const CroppedMask in_view{mask.top - view_.top, mask.left - view_.left, mask.height, mask.width, {}};
-    const double along =
-        static_cast<double>(2 * z - track.low - track.high) / static_cast<double>(track.high - track.low + 1);
+    const double along =  // its own mask says how wide it is
+        own ? 0 : static_cast<double>(2 * z - track.low - track.high) / static_cast<double>(track.high - track.low + 1);
     return next_box(in_view, {moved(track.box, view_), along, !volume_.follow}, geometry);
 }
 

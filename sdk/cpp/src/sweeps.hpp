@@ -54,6 +54,8 @@ public:
     [[nodiscard]] std::vector<std::int64_t> order(bool upward) const;
     /// One sweep, after `done` of `total` slices.
     void go(const std::vector<std::int64_t>& order, bool upward, std::int64_t done, std::int64_t total);
+    /// Decode each object anew on every slice where it has a mask, prompted by that mask and the box around it.
+    void again(std::int64_t done, std::int64_t total);
     /// Decode a slice with clicks again, then follow the object both ways, up to slices that a person has shaped.
     void correct(Track& track, std::int64_t z);
 
@@ -65,6 +67,7 @@ private:
     };
 
     [[nodiscard]] std::vector<Track*> alive(std::int64_t z, bool upward) const;
+    void report(std::int64_t done, std::int64_t total) const;
     [[nodiscard]] Embedding embed(std::int64_t z) const;
     [[nodiscard]] std::optional<std::int64_t> source(const Track& track, std::int64_t z, std::int64_t direction) const;
     [[nodiscard]] bool ended(const Track& track, std::int64_t z) const;

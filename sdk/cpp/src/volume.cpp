@@ -26,12 +26,16 @@ std::pair<Clicks, Clicks> split(bool boxed, const Clicks& clicks, const Grid& gr
     return parts;
 }
 
-/// Up and down in every view, one view after the other.
-void run(std::vector<Sweeps>& sweeps) {
-    std::int64_t total = 0;
-    for (const Sweeps& sweep : sweeps) {
-        total += static_cast<std::int64_t>(sweep.order(true).size() + sweep.order(false).size());
-    }
+std::int64_t slices_of(const Sweeps& sweep) {
+    return static_cast<std::int64_t>(sweep.order(true).size() + sweep.order(false).size());
+}
+
+/// Up and down in every view, one view after the other; gives how many slices that are. Progress is told of `rounds`
+/// times as many, for rounds that follow.
+std::int64_t run(std::vector<Sweeps>& sweeps, std::int64_t rounds) {
+    std::int64_t slices = 0;
+    for (const Sweeps& sweep : sweeps) { slices += slices_of(sweep); }
+    const std::int64_t total = rounds * slices;
     std::vector<std::pair<std::vector<std::int64_t>, std::vector<std::int64_t>>> orders;
     for (const Sweeps& sweep : sweeps) { orders.emplace_back(sweep.order(true), sweep.order(false)); }
     std::int64_t done = 0;
@@ -40,6 +44,16 @@ void run(std::vector<Sweeps>& sweeps) {
         done += static_cast<std::int64_t>(orders[index].first.size());
         sweeps[index].go(orders[index].second, false, done, total);
         done += static_cast<std::int64_t>(orders[index].second.size());
+    }
+    return slices;
+}
+
+/// The second of two rounds of so many slices: every slice once more, prompted by what was found on it.
+void run_again(std::vector<Sweeps>& sweeps, std::int64_t slices) {
+    std::int64_t done = slices;
+    for (Sweeps& sweep : sweeps) {
+        sweep.again(done, 2 * slices);
+        done += slices_of(sweep);
     }
 }
 
@@ -50,11 +64,7 @@ void keep(std::vector<Track>& tracks, bool keep_logits, Result& result) {
         double sum = 0;
         for (auto& [z, found] : tracks[index].found) {
             sum += found.score;
-            if (!keep_logits) {
-                const auto view = found.logits.view;
-                found.logits = {};
-                found.logits.view = view;
-            }
+            if (!keep_logits) { drop_values(found.logits); }
         }
         object.score = static_cast<float>(sum / static_cast<double>(tracks[index].found.size()));
         object.slices = std::move(tracks[index].found);
@@ -127,9 +137,14 @@ Result segment_volume(const Predictor& predictor, const Image& image, const Prom
             sweeps.emplace_back(volume, tile.place, std::move(objects), result.timings);
         }
     }
-    run(sweeps);
+    const bool twice = all && predictor.model().manifest.all_prompts;
+    const std::int64_t slices = run(sweeps, twice ? 2 : 1);
     if (all) { agree(ways); }
-    keep(tracks, options.keep_logits && !all, result);  // else corrections would undo the vote
+    if (twice) {
+        run_again(sweeps, slices);
+        agree(ways);
+    }
+    keep(tracks, options.keep_logits, result);
     const bool any = std::any_of(later.begin(), later.end(), [](const Clicks& own) { return !own.empty(); });
     return any ? refine_volume(predictor, result, later) : result;
 }

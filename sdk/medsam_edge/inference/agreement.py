@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from medsam_edge.inference.sweeps import Track
 from medsam_edge.results.mask import CroppedMask, cropped
@@ -13,14 +12,19 @@ from medsam_edge.results.mask import CroppedMask, cropped
 NEEDED = 2
 
 
-def agree(ways: Sequence[Track]) -> None:
-    """Change the masks of an object's way along axis 0, on the slices where it was looked for, to what is agreed on.
+def agree(ways: Iterable[Sequence[Track]]) -> None:
+    """Change each object's masks, on all slices where it was looked for, to what is agreed on.
 
-    Logits and scores stay those of that way.
+    Logits are dropped, because they are not those of the new masks. Scores stay.
 
     Args:
-        ways: of one object along the axes 0, 1 and 2.
+        ways: of all objects along axis 0, along axis 1 and along axis 2.
     """
+    for of_one in zip(*ways, strict=True):
+        _agree(of_one)
+
+
+def _agree(ways: Sequence[Track]) -> None:
     found = [(axis, z, mask) for axis, way in enumerate(ways) for z, mask in way.masks.items() if not mask.empty]
     spans = np.array([_bounds(*own) for own in found], dtype=np.int64).reshape(-1, 3, 2)
     low = spans[:, :, 0].min(axis=0, initial=np.iinfo(np.int64).max)
@@ -30,11 +34,13 @@ def agree(ways: Sequence[Track]) -> None:
         top, left = np.delete(low, axis)
         planes = np.moveaxis(votes, axis, 0)
         planes[z - low[axis]][mask.moved(-top, -left).where] += mask.pixels
-    axial = ways[0]
-    for z in axial.masks:
-        inside = low[0] <= z < high[0]
-        plane: npt.NDArray[np.bool_] = votes[z - low[0]] >= NEEDED if inside else np.zeros((0, 0), dtype=bool)
-        axial.masks[z] = cropped(plane).moved(int(low[1]), int(low[2]))
+    agreed = votes >= NEEDED
+    for axis, way in enumerate(ways):
+        planes, (top, left) = np.moveaxis(agreed, axis, 0), np.delete(low, axis).tolist()
+        for z, own in way.logits.items():
+            plane = planes[z - low[axis]] if low[axis] <= z < high[axis] else np.zeros((0, 0), dtype=np.bool_)
+            way.masks[z] = cropped(plane).moved(top, left)
+            way.logits[z] = own.seen_in(own.view, False)
 
 
 def _bounds(axis: int, z: int, mask: CroppedMask) -> list[tuple[int, int]]:

@@ -101,13 +101,26 @@ def tracks_of(asked: CheckedPrompts, axis: int, depth: int, follow: bool) -> lis
     return tracks
 
 
-def run(sweeps: Sequence[Sweeps]) -> None:
-    """All views, one after the other, upwards and then downwards."""
+def run(sweeps: Sequence[Sweeps], rounds: int = 1) -> int:
+    """All views, one after the other, upwards and then downwards; returns how many slices that are.
+
+    Args:
+        rounds: how often the slices are counted in the total that progress is told, for rounds that follow.
+    """
     orders = [(sweep, order, upward) for sweep in sweeps for order, upward in sweep.orders()]
-    total, done = sum(len(order) for _, order, _ in orders), 0
+    slices, done = sum(len(order) for _, order, _ in orders), 0
     for sweep, order, upward in orders:
-        sweep.go(order, upward, done, total)
+        sweep.go(order, upward, done, rounds * slices)
         done += len(order)
+    return slices
+
+
+def run_again(sweeps: Sequence[Sweeps], slices: int) -> None:
+    """The second of two rounds of so many slices: every slice once more, prompted by what was found on it."""
+    done = slices
+    for sweep in sweeps:
+        sweep.again(done, 2 * slices)
+        done += sum(len(order) for order, _ in sweep.orders())
 
 
 @dataclass
@@ -136,9 +149,21 @@ class Sweeps:
         with closing(encoded_ahead(self._embed, wanted, self.settings.streams)) as embeddings:
             for z, embedding in embeddings:
                 self._decode(z, embedding, self._alive(z, upward))
-                answer = self.settings.progress(position[z], total) if self.settings.progress else None
-                if isinstance(answer, (bool, np.bool_)) and not answer:
-                    raise CancelledError(f"progress: asked to stop after {position[z]} of {total} slices")
+                self._report(position[z], total)
+
+    def again(self, done: int, total: int) -> None:
+        """Decode each object anew on every slice where it has a mask, prompted by that mask and the box around it."""
+        wanted = sorted({z for track in self.tracks for z, mask in track.masks.items() if not mask.empty})
+        with closing(encoded_ahead(self._embed, wanted, self.settings.streams)) as embeddings:
+            for position, (z, embedding) in enumerate(embeddings, start=done + 1):
+                tracks = [track for track in self.tracks if z in track.masks and not track.masks[z].empty]
+                self._segment(z, embedding, tracks, [z] * len(tracks))
+                self._report(position, total)
+
+    def _report(self, done: int, total: int) -> None:
+        answer = self.settings.progress(done, total) if self.settings.progress else None
+        if isinstance(answer, (bool, np.bool_)) and not answer:
+            raise CancelledError(f"progress: asked to stop after {done} of {total} slices")
 
     def _alive(self, z: int, upward: bool) -> list[Track]:
         return [track for track in self.tracks if track.alive(z, upward)]
@@ -218,12 +243,12 @@ class Sweeps:
             started: FloatArray = self.rule.start((track.box - corner)[None], geometry)[0]
             return started
         mask = track.masks[before]
-        if before == z:  # a correction: the box holds the mask and the clicks on the object
+        if before == z and z in track.clicks:  # a correction: the box holds the mask and the clicks on the object
             around = box_around(mask, track.clicks[z], self.slices.shape[1:])
             corrected: FloatArray = self.rule.start((around - corner)[None], geometry)[0]
             return corrected
         low, high = track.extent
-        along = (2 * z - low - high) / (high - low + 1)
+        along = 0.0 if before == z else (2 * z - low - high) / (high - low + 1)  # its own mask says how wide it is
         moved = mask.moved(-self.view.top, -self.view.left)
         return self.rule.follow(moved, track.label, track.box - corner, geometry, along)
 

@@ -6,7 +6,8 @@ A sweep upwards starts at the lowest middle slice, a sweep downwards at the high
 decodes all objects that are alive on it together. Embeddings are cached by content, as those of pictures are: the
 second sweep and later calls encode only what the cache had no room for.
 
-Along all axes, an object goes its way along each of them, and what two of the three ways found is its mask.
+Along all axes, an object goes its way along each of them, and what two of the three ways found is its mask. If the
+network takes mask prompts, this mask prompts each slice along each axis once more, and the three vote again.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from medsam_edge.image import LoadedImage
 from medsam_edge.inference.agreement import agree
 from medsam_edge.inference.predictor import Predictor
 from medsam_edge.inference.propagation import rule_of
-from medsam_edge.inference.sweeps import Sweeps, Track, run, tracks_of
+from medsam_edge.inference.sweeps import Sweeps, Track, run, run_again, tracks_of
 from medsam_edge.inference.tiles import View, views
 from medsam_edge.inference.timing import Stopwatch
 from medsam_edge.intensity import Padding, Window, volume_to_display, warn_of_values
@@ -74,14 +75,17 @@ def segment_volume(
             Sweeps(predictor, slices, view, modality, [own[index] for index in view.indices], rule, settings, watch)
             for view in views(flat, slices.shape[1], slices.shape[2], predictor.model.image_size, settings.tiling)
         ]
-    run(sweeps)
     voted = len(ways) > 1
+    twice = voted and "mask" in predictor.model.prompts
+    slices = run(sweeps, 2 if twice else 1)
     if voted:
-        for of_one in zip(*ways.values(), strict=True):
-            agree(of_one)
+        agree(ways.values())
+    if twice:
+        run_again(sweeps, slices)
+        agree(ways.values())
     result = VolumeSegmentation(
         boxes=asked.boxes,
-        **_found(tracks, display.shape[axis], settings.keep_logits and not voted),  # else corrections undo the vote
+        **_found(tracks, display.shape[axis], settings.keep_logits),
         display=display,
         axis=axis,
         modality=modality,

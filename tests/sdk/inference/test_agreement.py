@@ -12,7 +12,7 @@ from medsam_edge.inference.sweeps import Track
 from medsam_edge.networks.model import Model
 from medsam_edge.results.mask import Logits, cropped
 from medsam_edge.results.result import VolumeSegmentation
-from tests.sdk.fake import SIZE, SeeingDecoder, SeeingEncoder, fake_model, prompted_model
+from tests.sdk.fake import SIZE, FakeEncoder, PromptedDecoder, SeeingDecoder, SeeingEncoder, fake_model, prompted_model
 
 BOXES = [[3, 5, 2, 20, 17, 9], [10, 2, 1, 25, 20, 12]]
 
@@ -44,14 +44,18 @@ def test_two_of_three_masks_decide() -> None:
         way(1, [everywhere, two, other_two], range(7)),
         way(2, [everywhere, other_two], range(8)),
     ]
-    agree(ways)
+    agree([[way] for way in ways])
     assert voxels_of(ways[0]) == {everywhere, two, other_two}
+    assert ways[1].masks[3].pixels.tolist() == [[True]]  # row 3: z 2, x 3
+    assert (ways[1].masks[3].top, ways[1].masks[3].left) == (2, 3)
+    assert all(mask.empty for z, mask in ways[2].masks.items() if z not in (3, 7))
+    assert not any(own.values.size for way in ways for own in way.logits.values())
     assert (ways[0].masks[3].top, ways[0].masks[3].left, ways[0].masks[3].pixels.shape) == (6, 7, (1, 1))
 
 
 def test_slices_that_the_object_was_not_looked_for_on_stay_so() -> None:
     ways = [way(0, [(1, 1, 1)], range(1, 3)), *(way(axis, [(1, 1, 1), (5, 1, 1)], range(7)) for axis in (1, 2))]
-    agree(ways)
+    agree([[way] for way in ways])
     assert voxels_of(ways[0]) == {(1, 1, 1)}
     assert sorted(ways[0].masks) == [1, 2]
 
@@ -59,7 +63,7 @@ def test_slices_that_the_object_was_not_looked_for_on_stay_so() -> None:
 def test_nothing_is_agreed_on() -> None:
     for voxels in ([], [(1, 1, 1)]):
         ways = [way(0, voxels, range(1, 4)), *(way(axis, [], range(6)) for axis in (1, 2))]
-        agree(ways)
+        agree([[way] for way in ways])
         assert all(mask.empty for mask in ways[0].masks.values())
 
 
@@ -98,6 +102,36 @@ def test_progress_counts_the_slices_of_all_axes() -> None:
     ups = [11 - 5, 19 - 8 + 1, 24 - 11 + 1]  # from the lowest middle slice of each axis: 5, 8 and 11
     assert [done for done, _ in steps] == list(range(1, len(steps) + 1))
     assert len(steps) > sum(ups)
+
+
+def test_a_second_round_is_prompted_by_what_was_agreed_on() -> None:
+    model, steps = prompted_model(), list[tuple[int, int]]()
+    result = Segmenter(model).segment(noise(), [BOXES[0]], axis="all", progress=lambda *step: steps.append(step))
+    assert isinstance(result, VolumeSegmentation) and isinstance(model.decoder, PromptedDecoder)
+    first, extent = 7 + 12 + 17, result.mask(0)  # slices of the box along z, y and x
+    again = sum(int(extent.any(axis=others).sum()) for others in ((1, 2), (0, 2), (0, 1)))
+    assert len(model.decoder.asked) == first + again
+    for call in model.decoder.asked[first:]:
+        assert call["has_prior"].tolist() == [1]
+        assert (call["prior"] > 0).any()
+    assert {total for _, total in steps} == {2 * first}
+    assert [done for done, _ in steps] == sorted({done for done, _ in steps})
+    assert len(steps) == first + again
+
+
+def test_a_second_round_follows_the_image_from_what_was_agreed_on() -> None:
+    class Growing(PromptedDecoder):
+        """With a mask prompt, the mask is the whole box around it."""
+
+        def infer(self, inputs: dict[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+            filled = np.where(inputs["has_prior"][:, None, None, None] > 0, 10, inputs["prior"])
+            return super().infer({**inputs, "prior": filled.astype(np.float32)})
+
+    def count(decoder: PromptedDecoder) -> int:
+        model = Model(FakeEncoder(0), decoder, SIZE, "growing", SIZE, prompts=("box", "points", "mask"))
+        return int(Segmenter(model).segment(noise(), [BOXES[0]], axis="all").mask(0).sum())
+
+    assert count(Growing()) > count(PromptedDecoder())
 
 
 def test_corrections_go_on_from_what_was_agreed_on() -> None:
