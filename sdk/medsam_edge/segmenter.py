@@ -264,8 +264,8 @@ class Segmenter:
             axis: of a volume's array, along which slices are taken: 0 or axial, 1 or coronal, 2 or sagittal; or `all`:
                 along each of them, for boxes of whole objects. A voxel is an object's if two of the three masks have
                 it. This mask prompts each slice along each axis once more, if the network takes mask prompts, and the
-                three vote again. The result's slices and scores are axial, and it keeps no logits. This and the next three
-                are for volumes only.
+                three vote again. The result's slices and scores are axial, and it keeps no logits. This and the next
+                three are for volumes only.
             streams: threads that encode the next slices while one is decoded; 0 for none. The same bits.
             stop_when_empty: whether an object ends, in that direction, at the first slice without a mask. If not, its
                 box prompts the next slice.

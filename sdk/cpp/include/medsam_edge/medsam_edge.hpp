@@ -103,8 +103,8 @@ struct Prompts {
 enum class Overlap { later, score };
 enum class Detail { automatic, image, crop };
 
-/// For `Options::axis`: along each of the three; a voxel is an object's if two of three masks have it. Where the network
-/// takes mask prompts, this mask prompts each slice along each axis once more, and the three vote again.
+/// For `Options::axis`: along each of the three; a voxel is an object's if two of three masks have it. Where the
+/// network takes mask prompts, this mask prompts each slice along each axis once more, and the three vote again.
 constexpr int kAllAxes = 3;
 
 /// As the keywords of the Python sdk's `segment`, of the same names.
