@@ -118,7 +118,7 @@ void Sweeps::again(std::int64_t done, std::int64_t total) {
         }
     }
     auto at = wanted.begin();
-    const auto next = [&]() { return at == wanted.end() ? std::nullopt : std::optional(*at++); };
+    const auto next = [&] { return at == wanted.end() ? std::nullopt : std::optional(*at++); };
     Ahead ahead([this](std::int64_t z) { return embed(z); }, next, volume_.options.streams);
     while (auto encoded = ahead.get()) {
         const auto& [z, embedding] = *encoded;
