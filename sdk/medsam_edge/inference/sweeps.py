@@ -243,12 +243,13 @@ class Sweeps:
             started: FloatArray = self.rule.start((track.box - corner)[None], geometry)[0]
             return started
         mask = track.masks[before]
-        if before == z and z in track.clicks:  # a correction: the box holds the mask and the clicks on the object
+        own = before == z
+        if own and z in track.clicks:  # a correction: the box holds the mask and the clicks on the object
             around = box_around(mask, track.clicks[z], self.slices.shape[1:])
             corrected: FloatArray = self.rule.start((around - corner)[None], geometry)[0]
             return corrected
         low, high = track.extent
-        along = 0.0 if before == z else (2 * z - low - high) / (high - low + 1)  # its own mask says how wide it is
+        along = 0.0 if own else (2 * z - low - high) / (high - low + 1)  # its own mask says how wide it is
         moved = mask.moved(-self.view.top, -self.view.left)
         return self.rule.follow(moved, track.label, track.box - corner, geometry, along)
 

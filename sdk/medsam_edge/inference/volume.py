@@ -77,11 +77,11 @@ def segment_volume(
         ]
     voted = len(ways) > 1
     twice = voted and "mask" in predictor.model.prompts
-    of_a_round = run(sweeps, 2 if twice else 1)
+    slice_count = run(sweeps, 2 if twice else 1)
     if voted:
         agree(ways.values())
     if twice:
-        run_again(sweeps, of_a_round)
+        run_again(sweeps, slice_count)
         agree(ways.values())
     result = VolumeSegmentation(
         boxes=asked.boxes,
