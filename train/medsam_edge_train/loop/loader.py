@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
@@ -26,7 +27,9 @@ class ResumableLoader(DataLoader[Any]):
         start = self.position % len(self)
         cast(Steps, self.batch_sampler).start = start
         try:
-            for self.position, batch in enumerate(super().__iter__(), start + 1):
+            with _interrupts_held():
+                batches = super().__iter__()  # starts the workers, if they are not there
+            for self.position, batch in enumerate(batches, start + 1):
                 yield batch
         except MedsamEdgeError as error:  # an error of a worker has its traceback before the message
             raise type(error)(str(error).rpartition(f"{type(error).__name__}: ")[2].strip()) from error
@@ -60,11 +63,17 @@ def step_loader(config: RunConfig, dataset: Any, cases: Sequence[Case], collate_
         collate_fn=collate_samples,
         num_workers=config.workers,
         persistent_workers=config.workers > 0,
-        worker_init_fn=_leave_interrupts,
+        # a forked process has copies of the locks of OpenCV and Lightning's loggers, but not the threads that free them
+        multiprocessing_context="spawn" if config.workers else None,
         generator=torch.Generator(),  # making an iterator must not advance the global generator
     )
 
 
-def _leave_interrupts(worker: int) -> None:
-    """Ctrl-C reaches every process of a terminal; the main one ends the workers when the run is saved."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Ctrl-C is for this process alone, not for those that start here: it ends them when the run is saved."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
