@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from typing import Any, cast
 
 import torch
@@ -72,6 +73,7 @@ def step_loader(config: RunConfig, dataset: Any, cases: Sequence[Case], collate_
 @contextmanager
 def _interrupts_held() -> Iterator[None]:
     """Ctrl-C is for this process alone, not for those that start here: it ends them when the run is saved."""
+    resource_tracker.ensure_running()  # as it starts, it lets interrupts through
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
