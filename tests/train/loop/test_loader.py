@@ -3,16 +3,15 @@ from __future__ import annotations
 import re
 import shutil
 import signal
-import threading
 from pathlib import Path
 
 import pytest
 
 from medsam_edge.errors import ImageError, InputError
 from medsam_edge_train.data.cases import find_cases
-from medsam_edge_train.data.sampling import Draw
 from medsam_edge_train.loop.loader import step_loader, validation_cases
 from medsam_edge_train.stages.fit import fit
+from tests.train.loop.start import LOCK, Start
 from tests.train.tiny import tiny_config
 
 pytestmark = pytest.mark.usefixtures("tiny_zoo")
@@ -42,20 +41,10 @@ def test_a_damaged_image_gives_an_error_of_one_line(data: Path, tmp_path: Path, 
     assert re.fullmatch(r"data: cannot read \S+\.png", str(caught.value))
 
 
-LOCK = threading.Lock()
-
-
-class Told:
-    """Each sample is whether the process could take the lock, and whether it hears Ctrl-C."""
-
-    def __getitem__(self, draw: Draw) -> tuple[bool, bool]:
-        return LOCK.acquire(timeout=1), signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
-
-
 def test_workers_start_with_no_lock_held_and_leave_interrupts_to_the_main_process(data: Path, tmp_path: Path) -> None:
     """A forked one would have the lock as it is here, and no thread that frees it."""
     config = tiny_config(data, tmp_path / "run", batch_size=1, images_per_epoch=1, workers=1)
     with LOCK:
-        loader = step_loader(config, Told(), find_cases(data / "train"), list)
+        loader = step_loader(config, Start(), find_cases(data / "train"), list)
         assert list(loader) == [[(True, False)]]
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
