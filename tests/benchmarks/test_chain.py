@@ -71,5 +71,5 @@ def test_the_command_writes_its_figures_whichever_way_it_went(
 
 
 def test_a_step_that_fails_ends_the_chain(tmp_path: Path) -> None:
-    with pytest.raises(MedsamEdgeError, match="chain: medsam-edge train fit ended with code 2"):
-        run_command(["train", "fit", "--data", str(tmp_path / "nowhere"), "-o", str(tmp_path / "run")])
+    with pytest.raises(MedsamEdgeError, match=r"chain: medsam-edge segment \S+nowhere\.png ended with code 2"):
+        run_command(["segment", str(tmp_path / "nowhere.png"), "--box", "1,2,3,4", "-o", str(tmp_path / "out.png")])

@@ -370,7 +370,8 @@ def test_an_unknown_architecture_in_the_header_needs_a_given_one(tmp_path: Path,
 @pytest.mark.parametrize(
     ("name", "layout"),
     [
-        *(("rep_medsam", layout) for layout in checkpoint.LAYOUTS),
+        *(("tiny", layout) for layout in checkpoint.LAYOUTS),
+        ("rep_medsam", "flat"),
         ("lite_medsam", "flat"),
         ("medsam_vit_b", "flat"),
         ("class_prompt_tinyvit_code", "flat"),
