@@ -24,6 +24,8 @@ Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 class RunConfig:
     """Settings of every training stage.
 
+    Unless `workers` is 0, a program of your own trains under `if __name__ == "__main__"`: each worker imports it anew.
+
     Attributes:
         data: folder with train/ and val/, each of image/mask folders or shards of `train prepare`.
         output: folder for logs, curves.png, last.ckpt (to resume from) and best.safetensors (the result).

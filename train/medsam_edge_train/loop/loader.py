@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from multiprocessing import resource_tracker
 from typing import Any, cast
 
@@ -28,7 +29,7 @@ class ResumableLoader(DataLoader[Any]):
         start = self.position % len(self)
         cast(Steps, self.batch_sampler).start = start
         try:
-            with _interrupts_held():
+            with _interrupts_held() if self.num_workers else nullcontext():
                 batches = super().__iter__()  # starts the workers, if they are not there
             for self.position, batch in enumerate(batches, start + 1):
                 yield batch
@@ -64,18 +65,27 @@ def step_loader(config: RunConfig, dataset: Any, cases: Sequence[Case], collate_
         collate_fn=collate_samples,
         num_workers=config.workers,
         persistent_workers=config.workers > 0,
-        # a forked process has copies of the locks of OpenCV and Lightning's loggers, but not the threads that free them
+        # a forked process would have the locks that other threads hold now (loggers, OpenCV), and nobody to free them
         multiprocessing_context="spawn" if config.workers else None,
+        worker_init_fn=_leave_interrupts,
         generator=torch.Generator(),  # making an iterator must not advance the global generator
     )
 
 
 @contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """Ctrl-C is for this process alone, not for those that start here: it ends them when the run is saved."""
+    """Ctrl-C waits, in processes that start here too: they would die of it before they can `_leave_interrupts`."""
+    if sys.platform == "win32":  # it has no signal masks
+        yield
+        return
     resource_tracker.ensure_running()  # as it starts, it lets interrupts through
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _leave_interrupts(worker: int) -> None:
+    """Ctrl-C reaches every process of a terminal; the main one ends the workers when the run is saved."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -137,8 +137,8 @@ def own_errors(config: RunConfig) -> Iterator[None]:
             raise InputError(f"batch_size: {config.batch_size} images a step need more memory than there is") from error
         if "DataLoader worker (pid" in str(error):  # a killed worker; an error raised in a worker reads otherwise
             raise InputError(
-                f"workers: one of {config.workers} was killed, perhaps for lack of memory; a program of your own calls "
-                "this under `if __name__ == '__main__'`"
+                f"workers: one of {config.workers} was killed, perhaps for lack of memory, or could not start; "
+                "call under `if __name__ == '__main__'`"
             ) from error
         raise
     except SystemExit as leaving:
