@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -43,3 +45,29 @@ def test_a_good_cache_is_made_and_kept(tmp_path: Path) -> None:
     assert settings.with_usable_cache() is settings
     assert (tmp_path / "new" / "cache").is_dir()
     assert not list((tmp_path / "new" / "cache").iterdir())
+
+
+FIRST_CALLS = """
+import faulthandler, threading, time
+from collections import deque
+from operator import methodcaller
+import openvino
+import medsam_edge.networks.engine
+
+def call_after(wait, duration):
+    deque(zip(map(wait, [duration]), map(methodcaller("to_dtype"), [openvino.Type.f32])))
+
+faulthandler.dump_traceback_later(20, exit=True)
+second = threading.Thread(target=call_after, args=(time.sleep, 0.02))
+first = threading.Thread(target=call_after, args=(sum, range(5_000_000)))
+second.start(), first.start(), second.join(), first.join()
+"""
+"""`second` wakes up while `first` sums without giving the interpreter's lock away, and waits for it. `first` calls
+OpenVINO, where a first call takes a lock of C++ and then gives the interpreter's away; `second` takes that, and its own
+call waits for the lock of C++. Neither runs a line of Python in between."""
+
+
+def test_the_first_inferences_of_a_process_may_begin_at_once() -> None:
+    """Without the engine's own call this program hangs, as two threads' first `infer` did now and then."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    subprocess.run([sys.executable, "-c", FIRST_CALLS], env=environment, check=True)
