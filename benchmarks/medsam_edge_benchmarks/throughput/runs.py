@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -103,7 +103,7 @@ def measure(variant: Variant, images: Path, boxes: Path, output: Path, options: 
         said: list[str] = []
         listener = threading.Thread(target=lambda lines: said.extend(lines), args=(process.stderr,), daemon=True)
         listener.start()
-        with _watching(process.pid, started) as watched:
+        with watching(process.pid, started) as watched:
             for line in process.stdout:
                 times.append(time.perf_counter() - started)
                 reports.append(json.loads(line))
@@ -150,22 +150,23 @@ class Watched:
 
 
 @contextmanager
-def _watching(pid: int, started: float) -> Iterator[Watched]:
-    watched, done, taken = Watched(), threading.Event(), dict[int, float]()
+def watching(pid: int, started: float) -> Iterator[Watched]:
+    """Look every half a second, and once at the end."""
+    watched, done = Watched(), threading.Event()
 
     def look() -> None:
-        while not done.wait(0.5):
-            held = 0
-            try:
+        while True:
+            ended = done.wait(0.5)
+            with suppress(psutil.Error):  # it has ended
                 whole = psutil.Process(pid)
-                for process in (whole, *whole.children(recursive=True)):
-                    held += getattr(process.memory_full_info(), "pss", 0) or process.memory_info().rss
-                    taken[process.pid] = sum(process.cpu_times()[:2])
-            except psutil.Error:
-                continue
-            watched.memory_bytes = max(watched.memory_bytes, held)
-            watched.at_s.append(time.perf_counter() - started)
-            watched.cores_s.append(sum(taken.values()))
+                processes = (whole, *whole.children(recursive=True))
+                taken = sum(sum(process.cpu_times()[:4]) for process in processes)  # and of children that have ended
+                watched.at_s.append(time.perf_counter() - started)
+                watched.cores_s.append(max(taken, watched.cores_s[-1]))
+                held = sum(_held(process) for process in processes)
+                watched.memory_bytes = max(watched.memory_bytes, held)
+            if ended:
+                return
 
     looking = threading.Thread(target=look, daemon=True)
     looking.start()
@@ -174,3 +175,7 @@ def _watching(pid: int, started: float) -> Iterator[Watched]:
     finally:
         done.set()
         looking.join()
+
+
+def _held(process: psutil.Process) -> int:
+    return getattr(process.memory_full_info(), "pss", 0) or process.memory_info().rss

@@ -74,7 +74,7 @@ class Rates:
 
 
 def read_rates(file: Path) -> Rates:
-    """Read what `bench throughput` wrote; InputError if it has no processes of one thread."""
+    """Read what `bench throughput` wrote; InputError if it has no processes of one thread, or figures of none."""
     if not file.is_file():
         raise FileMissingError(f"--rates: no such file: {file}")
     try:
@@ -90,6 +90,9 @@ def read_rates(file: Path) -> Rates:
         raise InputError(f"--rates: expected what `bench throughput --json` writes, {file}: {error!r}") from error
     if not own:
         raise InputError(f"--rates: expected processes of one thread in {file}, as of --threads 1")
+    numbers = (*rates.images_per_s.values(), *rates.core_s.values(), *rates.memory_bytes.values(), rates.image_bytes)
+    if not all(0 < number < float("inf") for number in numbers):
+        raise InputError(f"--rates: expected rates, seconds and bytes above 0 in {file}; run it with more --images")
     return rates
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ from medsam_edge.cli.workers import crew_of
 from medsam_edge.errors import MedsamEdgeError
 from medsam_edge_benchmarks.throughput import command
 from medsam_edge_benchmarks.throughput.command import ThroughputConfig
-from medsam_edge_benchmarks.throughput.runs import Variant, Watched, draw_folder, measure, summarize
+from medsam_edge_benchmarks.throughput.runs import Variant, Watched, draw_folder, measure, summarize, watching
 from tests.sdk.tiny_bundle import write_tiny_bundle
 
 
@@ -70,6 +73,20 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeyp
     assert found["image_bytes"] > found["label_bytes"] > 0
     assert "<svg" in plot.read_text(encoding="utf-8")
     assert main(["bench", "scale", "--rates", str(rates), "--simulated", "5", "--nodes", "1"]) == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="others do not say what children took that have ended")
+def test_what_took_less_than_half_a_second_is_counted() -> None:
+    """A process and one that it waits for, which have ended when they are looked at."""
+    spin = "import time\nwhile time.process_time() < 0.2: pass"
+    program = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {spin!r}])"
+    with (
+        subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as parent,
+        watching(parent.pid, time.perf_counter()) as watched,
+    ):
+        assert parent.stdout is not None
+        assert parent.stdout.read() == b""  # until both have ended
+    assert watched.cores_s[-1] >= 0.2
 
 
 def test_a_run_that_fails_says_why(tmp_path: Path) -> None:

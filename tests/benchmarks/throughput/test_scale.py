@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,16 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 def test_what_are_no_rates(tmp_path: Path, capsys: pytest.CaptureFixture[str], found: object) -> None:
     assert main(["bench", "scale", "--rates", str(write(tmp_path / "rates.json", found))]) == 2
     assert "--rates: expected what `bench throughput --json` writes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0, math.nan, math.inf])
+def test_an_image_that_takes_no_time_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], seconds: float
+) -> None:
+    """As of a run that was over before anything was looked at; with NaN the simulation would never end."""
+    found = {**MEASURED, "variants": [{**MEASURED["variants"][0], "core_s": seconds}]}
+    assert main(["bench", "scale", "--rates", str(write(tmp_path / "rates.json", found))]) == 2
+    assert "--rates: expected rates, seconds and bytes above 0" in capsys.readouterr().err
 
 
 def test_no_processes_and_no_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
