@@ -78,7 +78,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeyp
 @pytest.mark.skipif(sys.platform != "linux", reason="others do not say what children took that have ended")
 def test_what_took_less_than_half_a_second_is_counted() -> None:
     """A process and one that it waits for, which have ended when they are looked at."""
-    spin = "import time\nwhile time.process_time() < 0.2: pass"
+    spin = "import time\nwhile time.process_time() < 0.3: pass"
     program = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {spin!r}])"
     with (
         subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as parent,
