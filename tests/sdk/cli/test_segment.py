@@ -121,6 +121,8 @@ def test_segment_writes_the_label_map_of_a_volume(
         assert [int(z) for z in item["slice_scores"]] == list(range(box[column], box[3 + column]))
     rows = 64 if axis == "axial" else 8
     assert cv2.imread(str(overlay)).shape in ((rows, 64, 3), (rows, 128, 3))  # one or two middle slices
+    assert main(arguments) == 0
+    assert "voxels" in capsys.readouterr().out
 
 
 def test_a_challenge_volume_is_segmented_up_to_the_last_slice_of_its_boxes(
