@@ -151,20 +151,19 @@ class Watched:
 
 @contextmanager
 def watching(pid: int, started: float) -> Iterator[Watched]:
-    """Look every half a second, and once at the end."""
+    """What a process and those it starts take during the block, looked at every half a second and once at the end."""
     watched, done = Watched(), threading.Event()
 
     def look() -> None:
         while True:
             ended = done.wait(0.5)
-            with suppress(psutil.Error):  # it has ended
+            with suppress(psutil.Error):  # one of them has ended
                 whole = psutil.Process(pid)
                 processes = (whole, *whole.children(recursive=True))
-                taken = sum(sum(process.cpu_times()[:4]) for process in processes)  # and of children that have ended
+                cores_s = sum(sum(process.cpu_times()[:4]) for process in processes)  # with children it waited for
                 watched.at_s.append(time.perf_counter() - started)
-                watched.cores_s.append(max(taken, watched.cores_s[-1]))
-                held = sum(_held(process) for process in processes)
-                watched.memory_bytes = max(watched.memory_bytes, held)
+                watched.cores_s.append(max(cores_s, watched.cores_s[-1]))  # less where nobody waited for a child
+                watched.memory_bytes = max(watched.memory_bytes, sum(map(_memory_bytes, processes)))
             if ended:
                 return
 
@@ -177,5 +176,6 @@ def watching(pid: int, started: float) -> Iterator[Watched]:
         looking.join()
 
 
-def _held(process: psutil.Process) -> int:
+def _memory_bytes(process: psutil.Process) -> int:
+    """A process's memory; of pages that it shares, its part, where the system says it."""
     return getattr(process.memory_full_info(), "pss", 0) or process.memory_info().rss

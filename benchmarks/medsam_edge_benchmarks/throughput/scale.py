@@ -74,7 +74,7 @@ class Rates:
 
 
 def read_rates(file: Path) -> Rates:
-    """Read what `bench throughput` wrote; InputError if it has no processes of one thread, or figures of none."""
+    """Read what `bench throughput` wrote; InputError without processes of one thread or figures above 0."""
     if not file.is_file():
         raise FileMissingError(f"--rates: no such file: {file}")
     try:

@@ -24,7 +24,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 MAXIMUM_THREADS = 1024
 CACHE_SUFFIXES = (".blob", ".bin", ".cl_cache")
-ov.Type.f32.to_dtype()  # every inference calls it; were its first two calls at once, both threads would wait for ever
+ov.Type.f32.to_dtype()  # inferences call it; two threads that make its first calls at once wait for each other for ever
 
 
 @dataclass(frozen=True)
